@@ -1,0 +1,34 @@
+"""What can end a stage, and the exit code that tells it."""
+
+DONE = 0
+TERMINATED = 143
+
+
+class EtlError(Exception):
+    """An expected end with one clear line; anything else that is raised is a defect."""
+
+    exit_code = 1
+
+
+class SettingsError(EtlError):
+    """The operator must change something: a setting, a missing topic or table, a wrong credential."""
+
+    exit_code = 2
+
+
+class NothingNew(EtlError):  # noqa: N818 - an outcome, not a failure
+    """The topic holds nothing beyond the committed offsets."""
+
+    exit_code = 3
+
+
+class Unreachable(EtlError):  # noqa: N818 - says what the service is
+    """A service does not answer; the same command may succeed later."""
+
+    exit_code = 4
+
+
+class DeliveryError(EtlError):
+    """The run does not balance, records were lost, or another run has been there."""
+
+    exit_code = 5

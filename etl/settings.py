@@ -1,0 +1,234 @@
+"""All settings: environment variables, or files of the same names in the folder ETL_SECRETS_DIR.
+
+One class per part, so that a stage reads, and fails on, only what it uses.
+"""
+
+import difflib
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from etl.errors import SettingsError
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Names = Annotated[str, Field(min_length=1)]
+
+
+class RunSettings(BaseSettings):
+    """What every stage needs."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_", hide_input_in_errors=True)
+
+    workspace_url: str = Field("workspace", description="folder or S3-like URL that holds what passes between stages")
+    run_id: str = Field("", description="name of the run; the same for all of its stages")
+    keep_runs: PositiveInt = Field(5, description="finished runs kept in the workspace")
+    measurements_file: Path | None = Field(
+        None, description="YAML file of measurements; default: the eight of the docs"
+    )
+    metrics_file: Path | None = Field(None, description="write Prometheus metrics to this textfile, one per stage")
+    otlp_endpoint: str | None = Field(None, description="push metrics to this OTLP/HTTP endpoint (extra `otlp`)")
+
+
+class KafkaSettings(BaseSettings):
+    """How to reach Kafka, and the names used there."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_KAFKA_", hide_input_in_errors=True)
+
+    bootstrap_servers: Names = Field("localhost:9092", description="host:port, comma-separated")
+    topic: Names = Field("sensor-readings", description="topic of the readings")
+    dead_letter_topic: Names = Field("sensor-readings-dead-letters", description="topic of the dead letters")
+    group: Names = Field("sensor-etl", description="consumer group that holds the offsets")
+    security_protocol: Literal["PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="SASL_SSL uses SCRAM-SHA-512")
+    username: str | None = Field(None, description="SCRAM user")
+    password: SecretStr | None = Field(None, description="SCRAM password")
+    ca_file: Path | None = Field(None, description="PEM file of the CA that signed the brokers' certificates")
+    client: Literal["kafka-python", "librdkafka"] = Field("kafka-python", description="client library")
+    timeout: PositiveFloat = Field(60, description="seconds without any progress before a broker counts as unreachable")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "KafkaSettings":
+        if self.security_protocol == "SASL_SSL" and not (self.username and self.password):
+            raise ValueError("SASL_SSL needs ETL_KAFKA_USERNAME and ETL_KAFKA_PASSWORD")
+        if self.dead_letter_topic == self.topic:
+            raise ValueError("ETL_KAFKA_DEAD_LETTER_TOPIC must differ from ETL_KAFKA_TOPIC")
+        return self
+
+
+class CassandraSettings(BaseSettings):
+    """How to reach Cassandra, and the keyspace."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_CASSANDRA_", hide_input_in_errors=True)
+
+    contact_points: Names = Field("localhost", description="hosts, comma-separated")
+    port: PositiveInt = Field(9042, description="native transport port")
+    local_datacenter: Names = Field("datacenter1", description="datacenter whose replicas are asked")
+    keyspace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")] = Field("sensors", description="keyspace")
+    username: str | None = Field(None, description="role; none: no authentication")
+    password: SecretStr | None = Field(None, description="the role's password")
+    tls: bool = Field(False, description="encrypt; set by itself when a CA file is given")
+    ca_file: Path | None = Field(None, description="PEM file of the CA that signed the nodes' certificates")
+    consistency: Literal["LOCAL_ONE", "ONE", "LOCAL_QUORUM", "QUORUM", "EACH_QUORUM", "ALL"] = Field(
+        "LOCAL_QUORUM", description="consistency level, of reads and writes"
+    )
+    timeout: PositiveFloat = Field(60, description="seconds of retries before Cassandra counts as unreachable")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "CassandraSettings":
+        if bool(self.username) != bool(self.password):
+            raise ValueError("ETL_CASSANDRA_USERNAME and ETL_CASSANDRA_PASSWORD go together")
+        return self
+
+
+class SchemaSettings(BaseSettings):
+    """What `etl schema` creates; fixed at creation."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_SCHEMA_", hide_input_in_errors=True)
+
+    partitions: PositiveInt = Field(4, description="partitions of the topic")
+    kafka_replication: PositiveInt = Field(1, description="replicas of both topics")
+    cassandra_replication: str = Field(
+        "",
+        description='CQL map, e.g. {"class": "NetworkTopologyStrategy", "dc1": 3}; default: 1 in the local datacenter',
+    )
+    ttl: Annotated[int, Field(ge=0)] = Field(0, description="seconds a row of sensor_data lives; 0: for ever")
+    compaction: str = Field("", description='CQL map of sensor_data, e.g. {"class": "TimeWindowCompactionStrategy"}')
+    catalogue_file: Path | None = Field(None, description="YAML file of machines for table `equipment`")
+
+
+class GenerateSettings(BaseSettings):
+    """What `generate` makes or reads."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_GENERATE_", hide_input_in_errors=True)
+
+    source: Literal["synthetic", "recorded", "none"] = Field(
+        "synthetic", description="none: gateways fill the topic, nothing to do"
+    )
+    machines: PositiveInt = Field(10, description="synthetic: number of machines, the first of the catalogue")
+    catalogue_file: Path | None = Field(None, description="synthetic: YAML file of machines; default: made-up ones")
+    seed: int = Field(1, description="synthetic: the same seed gives the same readings")
+    interval: PositiveFloat | None = Field(
+        None, description="synthetic: seconds between readings; default: catalogue's"
+    )
+    start: AwareDatetime = Field(
+        datetime.fromisoformat("2026-01-05T06:00:00+00:00"), description="synthetic: first arrival, with zone"
+    )
+    duration: timedelta = Field(
+        timedelta(minutes=10), description="synthetic: length of the range, seconds or ISO 8601"
+    )
+    dropout_rate: Rate = Field(0.0, description="synthetic: share of readings that never arrive")
+    duplicate_rate: Rate = Field(0.0, description="synthetic: share of readings that arrive twice")
+    late_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by up to `late_by`")
+    late_by: timedelta = Field(timedelta(hours=1), description="synthetic: longest delay of a late reading")
+    out_of_order_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by a few intervals")
+    recorded_url: str | None = Field(None, description="recorded: file (CSV, Parquet, JSON lines) or fsspec URL")
+    mapping_file: Path | None = Field(None, description="recorded: YAML file that maps columns to measurements")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "GenerateSettings":
+        if self.source == "recorded" and not (self.recorded_url and self.mapping_file):
+            raise ValueError("source recorded needs ETL_GENERATE_RECORDED_URL and ETL_GENERATE_MAPPING_FILE")
+        if self.duration <= timedelta(0):
+            raise ValueError("ETL_GENERATE_DURATION must be positive")
+        return self
+
+
+class ProduceSettings(BaseSettings):
+    """How `produce` puts readings into records."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_PRODUCE_", hide_input_in_errors=True)
+
+    format: Literal["arrow", "json"] = Field("arrow", description="arrow: micro-batches; json: one reading a record")
+    batch_readings: Annotated[int, Field(gt=0, le=10_000)] = Field(1000, description="arrow: most readings in a record")
+
+
+class ConsumeSettings(BaseSettings):
+    """Where `consume` begins and ends."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_CONSUME_", hide_input_in_errors=True)
+
+    max_readings: PositiveInt | None = Field(None, description="cap on the readings of a run; ends on a record")
+    from_offset: Annotated[dict[int, int] | None, NoDecode] = Field(
+        None, description="read again from here: OFFSET for all partitions, or PARTITION:OFFSET,..."
+    )
+    from_time: AwareDatetime | None = Field(None, description="read again from the first record at or after this time")
+
+
+class TransformSettings(BaseSettings):
+    """What `transform` does with late readings."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_TRANSFORM_", hide_input_in_errors=True)
+
+    allowed_lateness: timedelta | None = Field(
+        None, description="seconds behind the watermark that a reading may be; default: any, 0: strict"
+    )
+
+
+class LoadSettings(BaseSettings):
+    """How `load` writes."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_LOAD_", hide_input_in_errors=True)
+
+    batch_rows: Annotated[int, Field(gt=0, le=10_000)] = Field(400, description="most rows in one batch")
+    concurrency: Annotated[int, Field(gt=0, le=1024)] = Field(16, description="batches in flight")
+
+
+PARTS: tuple[type[BaseSettings], ...] = (
+    RunSettings,
+    KafkaSettings,
+    CassandraSettings,
+    SchemaSettings,
+    GenerateSettings,
+    ProduceSettings,
+    ConsumeSettings,
+    TransformSettings,
+    LoadSettings,
+)
+_OTHERS = ("ETL_SECRETS_DIR", "ETL_SHARED", "ETL_LOG_FORMAT")
+
+Part = TypeVar("Part", bound=BaseSettings)
+
+
+def read_settings(part: type[Part], **given: object) -> Part:
+    """Read one part from the environment and mounted secrets; `given` (command-line options) goes first.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names its variable and never a secret.
+    """
+    folder = os.environ.get("ETL_SECRETS_DIR")
+    if folder and not Path(folder).is_dir():
+        raise SettingsError(f"ETL_SECRETS_DIR: {folder} is no folder")
+    try:
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return part(_secrets_dir=folder, **values)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        prefix = str(part.model_config.get("env_prefix", ""))
+        name = f"{prefix}{first['loc'][0]}".upper() if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {message}" if name else message) from None
+
+
+def variables() -> dict[str, str]:
+    """All variables that mean something, with what they mean."""
+    return {
+        f"{part.model_config.get('env_prefix', '')}{name}".upper(): field.description or ""
+        for part in PARTS
+        for name, field in part.model_fields.items()
+    }
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Return ETL_ variables that mean nothing, each with the nearest that does.
+
+    Only worth a warning: Kubernetes puts variables of its own for a Service named `etl-...` into each pod.
+    """
+    known = [*variables(), *_OTHERS]
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, 1)), None)
+        for name in sorted(os.environ)
+        if name.startswith("ETL_") and name not in known
+    }

@@ -1,0 +1,97 @@
+"""Run one stage: find its input, do its work in a fresh attempt, and commit the manifest last."""
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+
+from etl.errors import TERMINATED, SettingsError
+from etl.measurements import Measurements, read_measurements
+from etl.metrics import publish_metrics
+from etl.settings import RunSettings
+from etl.workspace import (
+    Attempt,
+    Manifest,
+    Range,
+    Source,
+    Workspace,
+    begin,
+    commit,
+    discard,
+    find_manifest,
+    open_workspace,
+)
+
+STAGES = ("generate", "produce", "consume", "transform", "load")
+
+log = structlog.get_logger("etl.stage")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage is given: its input (None where it needs none), and where its output goes."""
+
+    workspace: Workspace
+    measurements: Measurements
+    source: Source | None
+    output: Attempt
+
+    @property
+    def input(self) -> Source:
+        """The input of a stage that cannot do without."""
+        if self.source is None:
+            raise SettingsError(
+                f"run {self.workspace.run}: nothing to {self.output.stage}, the stage before has not finished"
+            )
+        return self.source
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did: counts of readings by class, and the offsets it covered."""
+
+    counts: dict[str, int]
+    offsets: Sequence[Range] = field(default_factory=tuple)
+
+
+Stage = Callable[[Work], Outcome]
+
+
+def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
+    """Run a stage unless an attempt of it has finished already; return the manifest.
+
+    Raises:
+        EtlError: the stage cannot be done; nothing of it exists for the next one.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    measurements = read_measurements(settings.measurements_file)
+    workspace = open_workspace(settings.workspace_url, settings.run_id)
+    if finished := find_manifest(workspace, name):
+        log.info("already done", stage=name, run=workspace.run, attempt=finished.summary.attempt)
+        return finished
+    source = _source(workspace, name)
+    if source and source.manifest.measurements != measurements.sha256:
+        raise SettingsError(f"run {workspace.run} began with another measurement file: start a new run")
+    output = begin(workspace, name)
+    log.info("started", stage=name, run=workspace.run, attempt=output.name)
+    try:
+        outcome = stage(Work(workspace, measurements, source, output))
+    except BaseException:
+        discard(output)
+        raise
+    manifest = commit(output, measurements.sha256, outcome.counts, outcome.offsets, source.manifest if source else None)
+    publish_metrics(manifest, settings)
+    log.info("done", stage=name, run=workspace.run, seconds=manifest.summary.seconds, **outcome.counts)
+    return manifest
+
+
+def _source(workspace: Workspace, name: str) -> Source | None:
+    position = STAGES.index(name)
+    before = find_manifest(workspace, STAGES[position - 1]) if position else None
+    return Source(workspace, before) if before else None
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)

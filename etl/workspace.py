@@ -1,0 +1,272 @@
+"""The workspace of a run: `<url>/<run>/<stage>/<attempt>/` with Parquet files and a manifest written last.
+
+Object stores have no rename, so the manifest is the commit point: files without one do not exist for anyone.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from etl.errors import DeliveryError, SettingsError, Unreachable
+
+MANIFEST = "manifest.json"
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+@=-]{0,199}")
+_VERSIONED = ("sensor-etl", "pyarrow", "pandas", "kafka-python", "confluent-kafka", "cassandra-driver")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of an attempt: its size in bytes and, for Parquet, its rows."""
+
+    name: str
+    size: int
+    sha256: str
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Range:
+    """The offsets [begin, end) of one partition; `committed` is what the group had at the start, None if nothing."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished stage says of itself; it goes into the `runs` table."""
+
+    stage: str
+    attempt: str
+    started: str
+    seconds: float
+    counts: dict[str, int]
+    offsets: list[Range]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole output of one attempt, and the summaries of the stages before it, oldest first."""
+
+    run: str
+    summary: Summary
+    measurements: str
+    files: list[File]
+    history: list[Summary] = field(default_factory=list)
+
+    def names(self, kind: str) -> list[str]:
+        """The files of one kind (`readings`, `rows`, ...), in order."""
+        return sorted(file.name for file in self.files if file.name.rsplit("-", 1)[0] == kind)
+
+    def rows(self, kind: str) -> int:
+        """How many rows the files of one kind hold."""
+        return sum(file.rows for file in self.files if file.name.rsplit("-", 1)[0] == kind)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One run's folder; `files` is the fsspec filesystem that holds it."""
+
+    files: Any
+    root: str
+    run: str
+
+
+def open_workspace(url: str, run: str) -> Workspace:
+    """Open the workspace of a run, creating nothing yet.
+
+    Raises:
+        SettingsError: the URL or the run's name cannot be used.
+    """
+    if not _RUN.fullmatch(run):
+        raise SettingsError(f"run ID {run!r}: use letters, digits and ._:+@=-, at most 200 (ETL_RUN_ID)")
+    try:
+        files, root = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError, OSError) as error:
+        raise SettingsError(f"workspace {url!r} cannot be opened: {error} (ETL_WORKSPACE_URL)") from error
+    return Workspace(files, root.rstrip("/"), run)
+
+
+def _path(workspace: Workspace, *parts: str) -> str:
+    return "/".join((workspace.root, workspace.run, *parts))
+
+
+def _write(workspace: Workspace, path: str, data: bytes) -> None:
+    try:
+        workspace.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        # A local folder can be left with half a file; an object store puts all of it or nothing.
+        if isinstance(workspace.files, LocalFileSystem):
+            workspace.files.pipe_file(f"{path}.part", data)
+            workspace.files.mv(f"{path}.part", path)
+        else:
+            workspace.files.pipe_file(path, data)
+    except OSError as error:
+        raise Unreachable(f"workspace cannot be written: {error}") from error
+
+
+def _read(workspace: Workspace, path: str) -> bytes | None:
+    try:
+        return bytes(workspace.files.cat_file(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreachable(f"workspace cannot be read: {error}") from error
+
+
+def once(workspace: Workspace, stage: str, name: str, make: Callable[[], bytes]) -> bytes:
+    """Return what the first attempt of a stage stored under a name; make and store it if none has yet."""
+    path = _path(workspace, stage, name)
+    stored = _read(workspace, path)
+    if stored is None:
+        stored = make()
+        _write(workspace, path, stored)
+    return stored
+
+
+def find_manifest(workspace: Workspace, stage: str) -> Manifest | None:
+    """Return the manifest of the first finished attempt of a stage, None if there is none."""
+    try:
+        paths = workspace.files.glob(_path(workspace, stage, "*", MANIFEST))
+    except OSError as error:
+        raise Unreachable(f"workspace cannot be read: {error}") from error
+    for path in sorted(paths):
+        if data := _read(workspace, path):
+            return _manifest(json.loads(data))
+    return None
+
+
+def _summary(raw: dict[str, Any]) -> Summary:
+    return Summary(**{**raw, "offsets": [Range(**item) for item in raw["offsets"]]})
+
+
+def _manifest(raw: dict[str, Any]) -> Manifest:
+    return Manifest(
+        run=raw["run"],
+        summary=_summary(raw["summary"]),
+        measurements=raw["measurements"],
+        files=[File(**item) for item in raw["files"]],
+        history=[_summary(item) for item in raw["history"]],
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """The output of the stage before, as its manifest names it."""
+
+    workspace: Workspace
+    manifest: Manifest
+
+    def read(self, name: str) -> pa.Table:
+        """Read a Parquet file of the manifest.
+
+        Raises:
+            DeliveryError: the file is missing or is not what the manifest says.
+        """
+        file = next((file for file in self.manifest.files if file.name == name), None)
+        if file is None:
+            raise DeliveryError(f"{name} is not in the manifest of {self.manifest.summary.stage}")
+        path = _path(self.workspace, self.manifest.summary.stage, self.manifest.summary.attempt, name)
+        data = _read(self.workspace, path)
+        if data is None or len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+            raise DeliveryError(f"{path} is missing or differs from its manifest: start a new run")
+        return pq.read_table(pa.BufferReader(data))
+
+    def tables(self, kind: str) -> Iterator[pa.Table]:
+        """Read the files of one kind, one at a time, in order."""
+        for name in self.manifest.names(kind):
+            yield self.read(name)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The output of a stage in the making; it does not exist for others before `commit`."""
+
+    workspace: Workspace
+    stage: str
+    name: str
+    started: float
+    files: list[File]
+
+    def write(self, kind: str, table: pa.Table) -> File:
+        """Write one Parquet file `<kind>-NNNNN.parquet`, at most one chunk of readings."""
+        number = sum(file.name.rsplit("-", 1)[0] == kind for file in self.files)
+        sink = pa.BufferOutputStream()
+        # Doubles and timestamps hardly repeat, so only text is worth a dictionary.
+        texts = [column.name for column in table.schema if pa.types.is_string(column.type)]
+        pq.write_table(table, sink, compression="lz4", use_dictionary=texts, write_statistics=False)
+        data = sink.getvalue()
+        file = File(f"{kind}-{number:05d}.parquet", data.size, hashlib.sha256(data).hexdigest(), table.num_rows)
+        _write(self.workspace, _path(self.workspace, self.stage, self.name, file.name), data.to_pybytes())
+        self.files.append(file)
+        return file
+
+
+def begin(workspace: Workspace, stage: str) -> Attempt:
+    """Begin an attempt under a name of its own, so that two at once never share a file."""
+    now = time.time()
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return Attempt(workspace, stage, f"{stamp}-{secrets.token_hex(3)}", now, [])
+
+
+def commit(
+    attempt: Attempt, measurements: str, counts: dict[str, int], offsets: Sequence[Range], before: Manifest | None
+) -> Manifest:
+    """Write the manifest: from here on the attempt's output exists."""
+    summary = Summary(
+        stage=attempt.stage,
+        attempt=attempt.name,
+        started=datetime.fromtimestamp(attempt.started, UTC).isoformat(timespec="milliseconds"),
+        seconds=round(time.time() - attempt.started, 3),
+        counts=counts,
+        offsets=list(offsets),
+        versions=_versions(),
+    )
+    history = [] if before is None else [*before.history, before.summary]
+    manifest = Manifest(attempt.workspace.run, summary, measurements, list(attempt.files), history)
+    path = _path(attempt.workspace, attempt.stage, attempt.name, MANIFEST)
+    _write(attempt.workspace, path, json.dumps(asdict(manifest), indent=1).encode())
+    return manifest
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except ImportError:
+            continue
+    return found
+
+
+def discard(attempt: Attempt) -> None:
+    """Remove the files of an attempt that came to nothing."""
+    if attempt.files:
+        attempt.workspace.files.rm(_path(attempt.workspace, attempt.stage, attempt.name), recursive=True)
+
+
+def prune(workspace: Workspace, last_stage: str, keep: int) -> list[str]:
+    """Remove all finished runs (those whose last stage has a manifest) but the newest ones; return their names."""
+    finished: dict[str, str] = {}
+    for path in workspace.files.glob(f"{workspace.root}/*/{last_stage}/*/{MANIFEST}"):
+        run, _, attempt, _ = path.split("/")[-4:]
+        finished[run] = max(attempt, finished.get(run, ""))
+    old = sorted(finished, key=finished.__getitem__, reverse=True)[keep:]
+    for run in old:
+        workspace.files.rm(f"{workspace.root}/{run}", recursive=True)
+    return old
