@@ -5,14 +5,26 @@ One class per part, so that a stage reads, and fails on, only what it uses.
 
 import difflib
 import os
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from etl.errors import SettingsError
+
+ALL_PARTITIONS = -1  # key of `from_offset` for an offset without a partition
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Names = Annotated[str, Field(min_length=1)]
@@ -21,7 +33,7 @@ Names = Annotated[str, Field(min_length=1)]
 class RunSettings(BaseSettings):
     """What every stage needs."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_", env_ignore_empty=True, hide_input_in_errors=True)
 
     workspace_url: str = Field("workspace", description="folder or S3-like URL that holds what passes between stages")
     run_id: str = Field("", description="name of the run; the same for all of its stages")
@@ -29,14 +41,16 @@ class RunSettings(BaseSettings):
     measurements_file: Path | None = Field(
         None, description="YAML file of measurements; default: the eight of the docs"
     )
-    metrics_file: Path | None = Field(None, description="write Prometheus metrics to this textfile, one per stage")
+    metrics_folder: Path | None = Field(
+        None, description="write Prometheus metrics here, a textfile `sensor_etl_<stage>.prom` per stage"
+    )
     otlp_endpoint: str | None = Field(None, description="push metrics to this OTLP/HTTP endpoint (extra `otlp`)")
 
 
 class KafkaSettings(BaseSettings):
     """How to reach Kafka, and the names used there."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_KAFKA_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_KAFKA_", env_ignore_empty=True, hide_input_in_errors=True)
 
     bootstrap_servers: Names = Field("localhost:9092", description="host:port, comma-separated")
     topic: Names = Field("sensor-readings", description="topic of the readings")
@@ -61,7 +75,7 @@ class KafkaSettings(BaseSettings):
 class CassandraSettings(BaseSettings):
     """How to reach Cassandra, and the keyspace."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_CASSANDRA_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_CASSANDRA_", env_ignore_empty=True, hide_input_in_errors=True)
 
     contact_points: Names = Field("localhost", description="hosts, comma-separated")
     port: PositiveInt = Field(9042, description="native transport port")
@@ -86,7 +100,7 @@ class CassandraSettings(BaseSettings):
 class SchemaSettings(BaseSettings):
     """What `etl schema` creates; fixed at creation."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_SCHEMA_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_SCHEMA_", env_ignore_empty=True, hide_input_in_errors=True)
 
     partitions: PositiveInt = Field(4, description="partitions of the topic")
     kafka_replication: PositiveInt = Field(1, description="replicas of both topics")
@@ -102,7 +116,7 @@ class SchemaSettings(BaseSettings):
 class GenerateSettings(BaseSettings):
     """What `generate` makes or reads."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_GENERATE_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_GENERATE_", env_ignore_empty=True, hide_input_in_errors=True)
 
     source: Literal["synthetic", "recorded", "none"] = Field(
         "synthetic", description="none: gateways fill the topic, nothing to do"
@@ -139,7 +153,7 @@ class GenerateSettings(BaseSettings):
 class ProduceSettings(BaseSettings):
     """How `produce` puts readings into records."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_PRODUCE_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_PRODUCE_", env_ignore_empty=True, hide_input_in_errors=True)
 
     format: Literal["arrow", "json"] = Field("arrow", description="arrow: micro-batches; json: one reading a record")
     batch_readings: Annotated[int, Field(gt=0, le=10_000)] = Field(1000, description="arrow: most readings in a record")
@@ -148,7 +162,7 @@ class ProduceSettings(BaseSettings):
 class ConsumeSettings(BaseSettings):
     """Where `consume` begins and ends."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_CONSUME_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_CONSUME_", env_ignore_empty=True, hide_input_in_errors=True)
 
     max_readings: PositiveInt | None = Field(None, description="cap on the readings of a run; ends on a record")
     from_offset: Annotated[dict[int, int] | None, NoDecode] = Field(
@@ -156,11 +170,21 @@ class ConsumeSettings(BaseSettings):
     )
     from_time: AwareDatetime | None = Field(None, description="read again from the first record at or after this time")
 
+    @field_validator("from_offset", mode="before")
+    @classmethod
+    def _parse(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        items = [re.fullmatch(r"\s*(?:(\d+):)?(\d+)\s*", item) for item in given.split(",")]
+        if not all(items):
+            raise ValueError("use OFFSET for all partitions, or PARTITION:OFFSET,...")
+        return {int(item[1] or ALL_PARTITIONS): int(item[2]) for item in items if item}
+
 
 class TransformSettings(BaseSettings):
     """What `transform` does with late readings."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_TRANSFORM_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_TRANSFORM_", env_ignore_empty=True, hide_input_in_errors=True)
 
     allowed_lateness: timedelta | None = Field(
         None, description="seconds behind the watermark that a reading may be; default: any, 0: strict"
@@ -170,7 +194,7 @@ class TransformSettings(BaseSettings):
 class LoadSettings(BaseSettings):
     """How `load` writes."""
 
-    model_config = SettingsConfigDict(env_prefix="ETL_LOAD_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="ETL_LOAD_", env_ignore_empty=True, hide_input_in_errors=True)
 
     batch_rows: Annotated[int, Field(gt=0, le=10_000)] = Field(400, description="most rows in one batch")
     concurrency: Annotated[int, Field(gt=0, le=1024)] = Field(16, description="batches in flight")
