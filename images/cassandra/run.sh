@@ -1,0 +1,97 @@
+#!/bin/sh
+# Runs one Cassandra node, a cluster of its own. Everything comes from the environment, and it writes only below
+# CASSANDRA_DATA, so that it runs as any user on a read-only root.
+#
+#   CASSANDRA_DATA            folder of the tables, the commit log, the settings and temporary files
+#   CASSANDRA_LIB             folder of the jars that pom.xml names
+#   CASSANDRA_HOST            address that it binds to and that clients are told
+#   CASSANDRA_PORT            port of the clients (CQL)
+#   CASSANDRA_STORAGE_PORT    port of other nodes; there are none, but it is opened
+#   CASSANDRA_JMX_PORT        port of nodetool, on the loopback address; none when empty
+#   CASSANDRA_HEAP            Java heap, as for -Xmx
+#   CASSANDRA_OFF_HEAP        memory for memtables outside the heap, such as 512MiB
+#   CASSANDRA_AUTHENTICATION  true: passwords and permissions, beginning with superuser cassandra, password cassandra
+#   CASSANDRA_KEYSTORE        PEM file: PKCS #8 key, then its certificate; when given, clients must use TLS
+set -eu
+umask 077
+
+here=$(cd "$(dirname "$0")" && pwd)
+data=${CASSANDRA_DATA:-/var/lib/cassandra}
+lib=${CASSANDRA_LIB:-$here/lib}
+host=${CASSANDRA_HOST:-127.0.0.1}
+port=${CASSANDRA_PORT:-9042}
+storage_port=${CASSANDRA_STORAGE_PORT:-7000}
+heap=${CASSANDRA_HEAP:-1g}
+off_heap=${CASSANDRA_OFF_HEAP:-512MiB}
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+
+mkdir -p "$data/tmp"
+settings=$data/cassandra.yaml
+
+if [ "${CASSANDRA_AUTHENTICATION:-false}" = true ]; then
+    authenticator=PasswordAuthenticator authorizer=CassandraAuthorizer
+else
+    authenticator=AllowAllAuthenticator authorizer=AllowAllAuthorizer
+fi
+
+cat >"$settings" <<EOF
+cluster_name: sensor-etl
+storage_compatibility_mode: NONE
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+num_tokens: 1
+initial_token: '0'
+# Its data centre is called datacenter1, so NetworkTopologyStrategy and LOCAL_QUORUM work as on a real cluster.
+endpoint_snitch: SimpleSnitch
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: '$host:$storage_port'
+listen_address: $host
+rpc_address: $host
+storage_port: $storage_port
+native_transport_port: $port
+authenticator: $authenticator
+authorizer: $authorizer
+role_manager: CassandraRoleManager
+data_file_directories: [$data/data]
+commitlog_directory: $data/commitlog
+hints_directory: $data/hints
+saved_caches_directory: $data/saved_caches
+cdc_raw_directory: $data/cdc_raw
+commitlog_sync: periodic
+commitlog_sync_period: 10s
+auto_snapshot: false
+# Rows arrive once, in bulk, and are seldom read again: memory and processor time belong to the memtables.
+memtable:
+  configurations:
+    default:
+      class_name: TrieMemtable
+memtable_allocation_type: offheap_objects
+memtable_offheap_space: $off_heap
+key_cache_size: 0MiB
+row_cache_size: 0MiB
+counter_cache_size: 0MiB
+concurrent_compactors: 1
+compaction_throughput: 32MiB/s
+EOF
+
+if [ -n "${CASSANDRA_KEYSTORE:-}" ]; then
+    cat >>"$settings" <<EOF
+client_encryption_options:
+  enabled: true
+  optional: false
+  ssl_context_factory:
+    class_name: org.apache.cassandra.security.PEMBasedSslContextFactory
+  keystore: $CASSANDRA_KEYSTORE
+EOF
+fi
+
+# The last five options are for a cluster of one: nobody to wait for, and nobody to tell.
+exec "$java" "@$here/jvm.options" -Xms64m "-Xmx$heap" -Xss512k -XX:+UseSerialGC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
+    "-Djava.io.tmpdir=$data/tmp" "-Djna.tmpdir=$data/tmp" -Djava.awt.headless=true \
+    "-Dlogback.configurationFile=$here/logback.xml" \
+    "-Dcassandra.config=file://$settings" "-Dcassandra.storagedir=$data" -Dcassandra-foreground=yes \
+    ${CASSANDRA_JMX_PORT:+"-Dcassandra.jmx.local.port=$CASSANDRA_JMX_PORT"} \
+    -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=1 -Dcassandra.superuser_setup_delay_ms=0 \
+    -Dcassandra.load_ring_state=false -Dcassandra.shutdown_announce_in_ms=0 \
+    -cp "$lib/*" org.apache.cassandra.service.CassandraDaemon

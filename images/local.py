@@ -1,0 +1,452 @@
+"""Run the broker and the Cassandra node as local processes, for the demo, the tests and the benchmark.
+
+From the command line, `python -m images.local up|down|status|env --dir .cache/local`; `up` and `env` print the settings
+that the `etl` command takes, to be evaluated by a shell. A service keeps everything in its own folder: its data, its
+log (`<name>.log`) and `service.json`, which tells a later start which ports to use again.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+IMAGES = Path(__file__).parent
+CACHE = IMAGES.parent / ".cache" / "jars"
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+PORTS = {"kafka": ("port", "controller_port", "internal_port"), "cassandra": ("port", "storage_port", "jmx_port")}
+# Below the range from which the system takes the ports of outgoing connections.
+PORT_RANGE = range(20_000, 32_000)
+
+
+class ServiceError(Exception):
+    """A service did not start; the message says what to do."""
+
+    exit_code = 4
+
+
+class PrerequisiteError(ServiceError):
+    """A program that the services need is missing or too old."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running broker or node.
+
+    `ports` holds its client port as `port`. `users` are the accounts of a secure one (name to password), the first a
+    super user; none means that it knows neither passwords nor TLS.
+    """
+
+    name: str
+    directory: Path
+    ports: Mapping[str, int]
+    users: Mapping[str, str]
+    process: psutil.Process
+
+    @property
+    def address(self) -> str:
+        """Host and port of its clients, as `host:port`."""
+        return f"{HOST}:{self.ports['port']}"
+
+    @property
+    def log(self) -> Path:
+        """File of everything it printed, over all its starts."""
+        return self.directory / f"{self.name}.log"
+
+    @property
+    def ca_file(self) -> Path:
+        """PEM file of the authority that signed its certificate; there only when it is secure."""
+        return self.directory / "tls" / "ca.pem"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings with which the `etl` command reaches it, as its super user when it is secure."""
+        settings = _kafka_settings(self) if self.name == "kafka" else _cassandra_settings(self)
+        if self.users:
+            username, password = next(iter(self.users.items()))
+            settings |= {"USERNAME": username, "PASSWORD": password, "CA_FILE": str(self.ca_file)}
+        return {f"ETL_{self.name.upper()}_{key}": value for key, value in settings.items()}
+
+
+def start_kafka(
+    directory: Path, *, heap: str | None = None, users: Mapping[str, str] | None = None, die_with_parent: bool = False
+) -> Service:
+    """Start a broker on free ports, or on those that it had before, and return when it answers.
+
+    Args:
+        directory: Its own folder; what is there from an earlier start is kept.
+        heap: Java heap, such as `512m`; by default that of `images/kafka/run.sh`.
+        users: Makes it secure: TLS, and SCRAM-SHA-512 passwords of these users, set at the first start. The first one
+            may do everything, the others nothing until an ACL allows it.
+        die_with_parent: Kill it when this process ends in whatever way (Linux only).
+
+    Raises:
+        ServiceError: It did not come up.
+    """
+    return _wait(launch("kafka", directory, heap=heap, users=users, die_with_parent=die_with_parent))
+
+
+def start_cassandra(
+    directory: Path, *, heap: str | None = None, users: Mapping[str, str] | None = None, die_with_parent: bool = False
+) -> Service:
+    """Start a Cassandra node on free ports, or on those that it had before, and return when it answers.
+
+    Args:
+        directory: Its own folder; what is there from an earlier start is kept.
+        heap: Java heap, such as `1g`; by default that of `images/cassandra/run.sh`.
+        users: Makes it secure: TLS, and login roles with these passwords. The first one is the only superuser, the
+            others may do nothing until it is granted; the `cassandra` role that every new node has is disabled.
+        die_with_parent: Kill it when this process ends in whatever way (Linux only).
+
+    Raises:
+        ServiceError: It did not come up.
+    """
+    return _wait(launch("cassandra", directory, heap=heap, users=users, die_with_parent=die_with_parent))
+
+
+def stop(service: Service) -> None:
+    """Stop it with SIGTERM, or kill it when that takes longer than `STOP_SECONDS`. Stopping twice does no harm."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        service.process.terminate()
+        try:
+            service.process.wait(STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            service.process.kill()
+            service.process.wait()
+
+
+def is_running(service: Service) -> bool:
+    """Tell whether its process is alive."""
+    try:
+        return service.process.is_running() and service.process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def find(name: str, directory: Path) -> Service | None:
+    """Return the running service that was started in this folder without users, by any process, or None."""
+    state = _read_state(directory)
+    try:
+        process = psutil.Process(state["pid"])
+        # A process ID is used again; together with the start time it is not.
+        if process.create_time() != state["created"]:
+            return None
+    except (KeyError, psutil.NoSuchProcess):
+        return None
+    service = Service(name, directory, state["ports"], {}, process)
+    return service if is_running(service) else None
+
+
+def launch(
+    name: str,
+    directory: Path,
+    *,
+    heap: str | None = None,
+    users: Mapping[str, str] | None = None,
+    die_with_parent: bool = False,
+) -> Service:
+    """Start the process of `kafka` or `cassandra` without waiting until it answers; see `start_kafka`."""
+    directory = directory.absolute()
+    if find(name, directory):
+        raise ServiceError(f"{name} is running already in {directory}: stop it first, or use another folder")
+    _check_java()
+    jars = resolve_jars(name)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ports = _read_state(directory).get("ports") or _free_ports(name)
+    variables = {"DATA": str(directory / "data"), "LIB": str(jars), "HOST": HOST}
+    variables |= {key.upper(): str(port) for key, port in ports.items()}
+    if heap:
+        variables["HEAP"] = heap
+    if users:
+        variables |= _secure(name, directory, users)
+    environment = os.environ | {f"{name.upper()}_{key}": value for key, value in variables.items()}
+    with (directory / f"{name}.log").open("ab") as log:
+        process = psutil.Popen(
+            [str(IMAGES / name / "run.sh")],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Ctrl-C is for the caller, which then stops its services in its own order.
+            start_new_session=True,
+            preexec_fn=functools.partial(_kill_with_parent, os.getpid()) if die_with_parent else None,
+        )
+    state = {"pid": process.pid, "created": process.create_time(), "ports": ports}
+    (directory / "service.json").write_text(json.dumps(state))
+    return Service(name, directory, ports, dict(users or {}), process)
+
+
+def resolve_jars(name: str) -> Path:
+    """Return the folder of the jars that the service's `pom.xml` names; Maven fetches them the first time.
+
+    Raises:
+        PrerequisiteError: Maven is missing, or cannot fetch them.
+    """
+    pom = IMAGES / name / "pom.xml"
+    jars = CACHE / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars.exists():
+            _fetch_jars(name, pom, jars)
+    return jars
+
+
+def _fetch_jars(name: str, pom: Path, jars: Path) -> None:
+    if not shutil.which("mvn"):
+        raise PrerequisiteError(f"Maven is needed to fetch {name}: install it, or put mvn on the PATH")
+    print(f"fetching {name} with Maven, this once", file=sys.stderr)
+    partial = jars.with_name(f"{jars.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    command = ["mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise PrerequisiteError(f"Maven could not fetch {name} ({shlex.join(command)}):\n{_tail(done.stdout)}")
+    partial.rename(jars)
+
+
+def _check_java() -> None:
+    java = str(Path(os.environ["JAVA_HOME"], "bin", "java")) if os.environ.get("JAVA_HOME") else "java"
+    try:
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    except OSError:
+        raise PrerequisiteError(f"Java 17 is needed, but there is no {java}: install it, or set JAVA_HOME") from None
+    found = re.search(r'version "(\d+)', done.stderr)
+    # Cassandra needs the security manager, which Java 24 no longer has.
+    if not found or not 17 <= int(found[1]) < 24:
+        version = found[1] if found else "something else"
+        raise PrerequisiteError(f"Java 17 is needed, but {java} is {version}: set JAVA_HOME to a Java 17")
+
+
+def _read_state(directory: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads((directory / "service.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return state
+
+
+def _free_ports(name: str) -> dict[str, int]:
+    with contextlib.ExitStack() as held:
+        ports: dict[str, int] = {}
+        while len(ports) < len(PORTS[name]):
+            candidate = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                candidate.bind((HOST, random.choice(PORT_RANGE)))  # noqa: S311 - no secret
+                ports[PORTS[name][len(ports)]] = candidate.getsockname()[1]
+        return ports
+
+
+def _kill_with_parent(parent: int) -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _secure(name: str, directory: Path, users: Mapping[str, str]) -> dict[str, str]:
+    from images.certificates import write_certificates
+
+    tls = directory / "tls"
+    if not tls.exists():
+        write_certificates(tls, name)
+    if name == "cassandra":
+        return {"AUTHENTICATION": "true", "KEYSTORE": str(tls / "keystore.pem")}
+    passwords = directory / "users"
+    passwords.touch(mode=0o600)
+    passwords.write_text("".join(f"{user} {password}\n" for user, password in users.items()))
+    return {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "KEYSTORE": str(tls / "keystore.pem"),
+        "CA": str(tls / "ca.pem"),
+        "PRINCIPAL": f"CN={name}",
+        "USERS": str(passwords),
+    }
+
+
+def _kafka_settings(service: Service) -> dict[str, str]:
+    return {
+        "BOOTSTRAP_SERVERS": service.address,
+        "SECURITY_PROTOCOL": "SASL_SSL" if service.users else "PLAINTEXT",
+    }
+
+
+def _cassandra_settings(service: Service) -> dict[str, str]:
+    return {
+        "CONTACT_POINTS": HOST,
+        "PORT": str(service.ports["port"]),
+        "LOCAL_DATACENTER": "datacenter1",
+    }
+
+
+def _wait(service: Service) -> Service:
+    """Return when it answers a client; kill it when it never does."""
+    answers: Callable[[Service], bool] = _kafka_answers if service.name == "kafka" else _cassandra_answers
+    deadline = time.monotonic() + START_SECONDS
+    try:
+        while not (_accepts(service) and answers(service)):
+            if not is_running(service):
+                raise ServiceError(f"{service.name} ended while starting; {_end_of_log(service)}")
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{service.name} did not answer in {START_SECONDS:.0f} s; {_end_of_log(service)}")
+            time.sleep(0.05)
+    except BaseException:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            service.process.kill()
+            service.process.wait()
+        raise
+    return service
+
+
+def _accepts(service: Service) -> bool:
+    try:
+        socket.create_connection((HOST, service.ports["port"]), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _kafka_answers(service: Service) -> bool:
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    options: dict[str, object] = {"bootstrap_servers": service.address}
+    if service.users:
+        username, password = next(iter(service.users.items()))
+        options |= {"security_protocol": "SASL_SSL", "ssl_cafile": str(service.ca_file)}
+        options |= {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": username, "sasl_plain_password": password}
+    try:
+        client = KafkaAdminClient(**options)
+    except KafkaError:
+        return False
+    try:
+        return bool(client.describe_cluster()["brokers"])
+    except KafkaError:
+        return False
+    finally:
+        client.close()
+
+
+def _cassandra_answers(service: Service) -> bool:
+    if not service.users:
+        return _cassandra_execute(service, None, ["SELECT release_version FROM system.local"])
+    (superuser, password), *others = service.users.items()
+    if _cassandra_execute(service, (superuser, password), ["SELECT release_version FROM system.local"]):
+        return True
+    role = "CREATE ROLE IF NOT EXISTS {} WITH LOGIN = true AND PASSWORD = '{}' AND SUPERUSER = {}"
+    create = [role.format(superuser, password, "true"), *(role.format(*other, "false") for other in others)]
+    return _cassandra_execute(service, ("cassandra", "cassandra"), create) and _cassandra_execute(
+        service, (superuser, password), ["ALTER ROLE cassandra WITH LOGIN = false AND SUPERUSER = false"]
+    )
+
+
+def _cassandra_execute(service: Service, user: tuple[str, str] | None, statements: list[str]) -> bool:
+    import ssl
+
+    from cassandra import DriverException
+    from cassandra.auth import PlainTextAuthProvider
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+    from cassandra.policies import WhiteListRoundRobinPolicy
+
+    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([HOST]), request_timeout=30)
+    cluster = Cluster(
+        [HOST],
+        port=service.ports["port"],
+        protocol_version=5,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        auth_provider=PlainTextAuthProvider(*user) if user else None,
+        ssl_context=ssl.create_default_context(cafile=str(service.ca_file)) if user else None,
+        ssl_options={"server_hostname": HOST} if user else None,
+    )
+    try:
+        session = cluster.connect()
+        for statement in statements:
+            session.execute(statement)
+    except (DriverException, NoHostAvailable):
+        return False
+    finally:
+        cluster.shutdown()
+    return True
+
+
+def _end_of_log(service: Service) -> str:
+    return f"its log {service.log} ends with:\n{_tail(service.log.read_text(errors='replace'))}"
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-15:])
+
+
+def _up(directory: Path) -> list[Service]:
+    """Start what is not running yet, both at the same time."""
+    found = {name: find(name, directory / name) for name in PORTS}
+    launched: list[Service] = []
+    try:
+        launched.extend(launch(name, directory / name) for name, service in found.items() if service is None)
+        for service in launched:
+            _wait(service)
+    except BaseException:
+        for service in launched:
+            stop(service)
+        raise
+    return [*(service for service in found.values() if service), *launched]
+
+
+def _print_environment(services: list[Service]) -> None:
+    for service in services:
+        for key, value in service.environment.items():
+            print(f"export {key}={shlex.quote(value)}")
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m images.local", description="Local Kafka and Cassandra.")
+    parser.add_argument("action", choices=["up", "down", "status", "env"])
+    parser.add_argument("--dir", type=Path, default=Path(".cache/local"), help="folder of their data and logs")
+    arguments = parser.parse_args()
+    directory: Path = arguments.dir.absolute()
+    if arguments.action == "up":
+        try:
+            _print_environment(_up(directory))
+        except ServiceError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        return 0
+    services = {name: find(name, directory / name) for name in PORTS}
+    running = [service for service in services.values() if service]
+    if arguments.action == "env":
+        _print_environment(running)
+    elif arguments.action == "down":
+        for service in running:
+            stop(service)
+    else:
+        for name, found in services.items():
+            print(f"{name}: {f'{found.address}, process {found.process.pid}' if found else 'stopped'}")
+    return 0 if arguments.action == "down" or len(running) == len(services) else ServiceError.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The real services that integration tests run on: each one is started when a test first asks for it."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from images import local
+
+# Accounts of the secure services: the first may do everything, the others what a test grants them.
+USERS = ("admin", "produce", "consume", "transform", "load", "schema", "stranger")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
+    """Broker without passwords, shared by the session."""
+    service = local.start_kafka(tmp_path_factory.mktemp("kafka"), heap="512m", die_with_parent=True)
+    yield service
+    local.stop(service)
+
+
+@pytest.fixture(scope="session")
+def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
+    """Cassandra node without passwords, shared by the session."""
+    service = local.start_cassandra(tmp_path_factory.mktemp("cassandra"), heap="1g", die_with_parent=True)
+    yield service
+    local.stop(service)
+
+
+@pytest.fixture(scope="session")
+def users() -> dict[str, str]:
+    """Accounts of both secure services, name to password; the first is the super user."""
+    return {user: secrets.token_urlsafe(16) for user in USERS}
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
+    """Broker with TLS, SCRAM-SHA-512 and ACLs, shared by the session."""
+    service = local.start_kafka(tmp_path_factory.mktemp("kafka"), heap="512m", users=users, die_with_parent=True)
+    yield service
+    local.stop(service)
+
+
+@pytest.fixture(scope="session")
+def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
+    """Cassandra node with TLS, passwords and permissions, shared by the session."""
+    service = local.start_cassandra(tmp_path_factory.mktemp("cassandra"), heap="1g", users=users, die_with_parent=True)
+    yield service
+    local.stop(service)
+
+
+@pytest.fixture
+def topic() -> str:
+    """Name of a topic that no other test uses; the test creates it."""
+    return f"readings-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def keyspace() -> str:
+    """Name of a keyspace that no other test uses; the test creates it."""
+    return f"sensors_{secrets.token_hex(4)}"
