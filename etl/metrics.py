@@ -1,8 +1,113 @@
-"""Metrics of a finished stage, as a Prometheus textfile or pushed by OTLP."""
+"""Metrics of a finished stage, as a Prometheus textfile or pushed by OTLP/HTTP.
+
+Each value describes the newest run that came to its end, so all of them are gauges. A textfile is what the textfile
+collector of Prometheus' node exporter picks up; OTLP/HTTP is for stages that live too short to be scraped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import structlog
 
 from etl.settings import RunSettings
 from etl.workspace import Manifest
 
+OTLP_PATH = "/v1/metrics"
+PUSH_SECONDS = 10
+
+log = structlog.get_logger("etl.metrics")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value of one metric; the unit is in the name, as Prometheus has it."""
+
+    name: str
+    help: str
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def measure(manifest: Manifest) -> Iterator[Sample]:
+    """Derive the samples of a stage from its manifest.
+
+    Yields:
+        Time of the last success (Unix seconds), seconds, counts by class, readings per second and, where the stage
+        covers offsets, the lag it began with, per partition.
+    """
+    summary = manifest.summary
+    stage = {"stage": summary.stage}
+    ended = datetime.fromisoformat(summary.started).timestamp() + summary.seconds
+    yield Sample("sensor_etl_last_success_timestamp_seconds", "When the stage last came to its end.", ended, stage)
+    yield Sample("sensor_etl_seconds", "How long the stage took.", summary.seconds, stage)
+    for name, count in summary.counts.items():
+        yield Sample("sensor_etl_readings", "Readings of the run, by class.", count, {**stage, "class": name})
+    if summary.seconds and summary.counts:
+        rate = max(summary.counts.values()) / summary.seconds
+        yield Sample("sensor_etl_readings_per_second", "Readings of the run, by the second.", rate, stage)
+    for part in summary.offsets:
+        labels = {**stage, "topic": part.topic, "partition": str(part.partition)}
+        lag = part.end - (part.begin if part.committed is None else part.committed)
+        yield Sample("sensor_etl_lag_records", "Records from the committed offset to the run's end.", lag, labels)
+
 
 def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
-    """Publish what a stage did where the settings say so."""
+    """Publish what a stage did where the settings say so; a failure is a warning, since the stage itself is done."""
+    samples = list(measure(manifest))
+    try:
+        if settings.metrics_folder:
+            write_textfile(samples, settings.metrics_folder / f"sensor_etl_{manifest.summary.stage}.prom")
+        if settings.otlp_endpoint:
+            push(samples, settings.otlp_endpoint)
+    except (OSError, ImportError, ValueError) as error:
+        log.warning("metrics not published", error=str(error))
+
+
+def write_textfile(samples: list[Sample], path: Path) -> None:
+    """Write samples in the Prometheus text format, at once, so that no collector sees half a file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+    registry = CollectorRegistry()
+    gauges: dict[str, Gauge] = {}
+    for sample in samples:
+        if sample.name not in gauges:
+            gauges[sample.name] = Gauge(sample.name, sample.help, list(sample.labels), registry=registry)
+        gauges[sample.name].labels(**sample.labels).set(sample.value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), registry)
+
+
+def push(samples: list[Sample], endpoint: str) -> None:
+    """Push samples to an OTLP/HTTP endpoint; `/v1/metrics` is added, as the specification says, unless it is there.
+
+    Raises:
+        ImportError: the extra `otlp` is not installed.
+        OSError: the endpoint does not take them within `PUSH_SECONDS`.
+    """
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
+    from opentelemetry.sdk.resources import Resource
+
+    url = endpoint.rstrip("/").removesuffix(OTLP_PATH) + OTLP_PATH
+    # A reader of our own, since the usual periodic one hides whether the push arrived.
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], Resource.create({"service.name": "sensor-etl"}), shutdown_on_exit=False)
+    meter = provider.get_meter("etl")
+    gauges = {sample.name: meter.create_gauge(sample.name, description=sample.help) for sample in samples}
+    for sample in samples:
+        gauges[sample.name].set(sample.value, sample.labels)
+    exporter = OTLPMetricExporter(endpoint=url, timeout=PUSH_SECONDS)
+    try:
+        data = reader.get_metrics_data()
+        if data is None or exporter.export(data, timeout_millis=PUSH_SECONDS * 1000) is not MetricExportResult.SUCCESS:
+            raise OSError(f"{url} did not take them (ETL_OTLP_ENDPOINT)")
+    finally:
+        exporter.shutdown()
+        provider.shutdown()
