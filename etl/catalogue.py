@@ -1,0 +1,96 @@
+"""The catalogue of machines: a YAML file of one's own, or a made-up plant of any size.
+
+A catalogue file holds a list under `machines:`, one mapping per machine:
+
+    machines:
+      - {equipment_id: press-01, name: Hydraulic press, nominal_voltage: 400, rated_current: 63, phases: 3,
+         interval_seconds: 1}
+
+`nominal_voltage` in V (between phases when there are three), `rated_current` in A, `interval_seconds` is how often the
+machine is expected to send a reading.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from etl.errors import SettingsError
+
+MAX_KEY_BYTES = 255
+_KINDS_FILE = Path(__file__).with_name("catalogue.yaml")
+
+
+def _fits_a_key(equipment_id: str) -> str:
+    if not 0 < len(equipment_id.encode()) <= MAX_KEY_BYTES:
+        raise ValueError(f"must have 1 to {MAX_KEY_BYTES} bytes in UTF-8")
+    return equipment_id
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Machine(BaseModel):
+    """One machine; voltages in V, currents in A, the expected interval between readings in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    equipment_id: Annotated[str, AfterValidator(_fits_a_key)]
+    name: str = ""
+    nominal_voltage: Positive = 400.0
+    rated_current: Positive = 16.0
+    phases: Literal[1, 3] = 3
+    interval_seconds: Annotated[float, Field(ge=0.001, le=31_536_000)] = 1.0
+
+
+def made_up(count: int) -> list[Machine]:
+    """Make up a plant of `count` machines; a larger plant begins with the same machines as a smaller one."""
+    kinds = list(yaml.safe_load(_KINDS_FILE.read_text(encoding="utf-8"))["kinds"].items())
+    machines = []
+    for index in range(count):
+        number, position = divmod(index, len(kinds))
+        kind, traits = kinds[position]
+        currents = traits["rated_current"]
+        machines.append(
+            Machine(
+                equipment_id=f"{kind}-{number + 1:04d}",
+                name=f"{traits['name']} {number + 1}",
+                nominal_voltage=traits["nominal_voltage"],
+                rated_current=currents[number % len(currents)],
+                phases=traits["phases"],
+            )
+        )
+    return machines
+
+
+def read_catalogue(path: Path) -> list[Machine]:
+    """Read a catalogue file.
+
+    Raises:
+        SettingsError: the file cannot be read or an entry is wrong; one line that names both.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"catalogue file {path} cannot be read: {' '.join(str(error).split())}") from error
+    entries = document.get("machines") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise SettingsError(f"catalogue file {path}: expected a list `machines:` with at least one entry")
+    machines = [_machine(path, number, entry) for number, entry in enumerate(entries, 1)]
+    twice, times = Counter(machine.equipment_id for machine in machines).most_common(1)[0]
+    if times > 1:
+        raise SettingsError(f"catalogue file {path}: equipment_id {twice!r} is there {times} times")
+    return machines
+
+
+def _machine(path: Path, number: int, entry: object) -> Machine:
+    try:
+        return Machine.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = f" ({entry['equipment_id']!r})" if isinstance(entry, dict) and "equipment_id" in entry else ""
+        where = "".join(f" {part}:" for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"catalogue file {path}: machine {number}{name}:{where} {message}") from error
