@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AwareDatetime,
+    BeforeValidator,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -26,6 +27,16 @@ from etl.errors import SettingsError
 
 ALL_PARTITIONS = -1  # key of `from_offset` for an offset without a partition
 
+
+def _seconds(given: object) -> object:
+    """Take text that is a number as seconds, which pydantic does for numbers only."""
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Names = Annotated[str, Field(min_length=1)]
 
@@ -130,13 +141,11 @@ class GenerateSettings(BaseSettings):
     start: AwareDatetime = Field(
         datetime.fromisoformat("2026-01-05T06:00:00+00:00"), description="synthetic: first arrival, with zone"
     )
-    duration: timedelta = Field(
-        timedelta(minutes=10), description="synthetic: length of the range, seconds or ISO 8601"
-    )
+    duration: Duration = Field(timedelta(minutes=10), description="synthetic: length of the range, seconds or ISO 8601")
     dropout_rate: Rate = Field(0.0, description="synthetic: share of readings that never arrive")
     duplicate_rate: Rate = Field(0.0, description="synthetic: share of readings that arrive twice")
     late_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by up to `late_by`")
-    late_by: timedelta = Field(timedelta(hours=1), description="synthetic: longest delay of a late reading")
+    late_by: Duration = Field(timedelta(hours=1), description="synthetic: longest delay of a late reading")
     out_of_order_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by a few intervals")
     recorded_url: str | None = Field(None, description="recorded: file (CSV, Parquet, JSON lines) or fsspec URL")
     mapping_file: Path | None = Field(None, description="recorded: YAML file that maps columns to measurements")
@@ -186,7 +195,7 @@ class TransformSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ETL_TRANSFORM_", env_ignore_empty=True, hide_input_in_errors=True)
 
-    allowed_lateness: timedelta | None = Field(
+    allowed_lateness: Duration | None = Field(
         None, description="seconds behind the watermark that a reading may be; default: any, 0: strict"
     )
 
@@ -236,13 +245,23 @@ def read_settings(part: type[Part], **given: object) -> Part:
         raise SettingsError(f"{name}: {message}" if name else message) from None
 
 
-def variables() -> dict[str, str]:
-    """All variables that mean something, with what they mean."""
+def describe(part: type[BaseSettings]) -> dict[str, tuple[str, str]]:
+    """The variables of a part, each with what it means and its default as one would write it, empty if none."""
+    prefix = str(part.model_config.get("env_prefix", ""))
     return {
-        f"{part.model_config.get('env_prefix', '')}{name}".upper(): field.description or ""
-        for part in PARTS
+        f"{prefix}{name}".upper(): (field.description or "", _written(field.default))
         for name, field in part.model_fields.items()
     }
+
+
+def _written(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, timedelta):
+        return f"{default.total_seconds():g}"
+    return default.isoformat() if isinstance(default, datetime) else str(default)
 
 
 def unknown_variables() -> dict[str, str | None]:
@@ -250,7 +269,7 @@ def unknown_variables() -> dict[str, str | None]:
 
     Only worth a warning: Kubernetes puts variables of its own for a Service named `etl-...` into each pod.
     """
-    known = [*variables(), *_OTHERS]
+    known = [*(name for part in PARTS for name in describe(part)), *_OTHERS]
     return {
         name: next(iter(difflib.get_close_matches(name, known, 1)), None)
         for name in sorted(os.environ)

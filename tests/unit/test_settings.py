@@ -1,0 +1,153 @@
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from etl.errors import SettingsError
+from etl.settings import (
+    ALL_PARTITIONS,
+    PARTS,
+    CassandraSettings,
+    ConsumeSettings,
+    GenerateSettings,
+    KafkaSettings,
+    RunSettings,
+    TransformSettings,
+    describe,
+    read_settings,
+    unknown_variables,
+)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("ETL_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults_work_when_nothing_is_set() -> None:
+    for part in PARTS:
+        read_settings(part)
+
+
+def test_every_variable_is_explained_when_described() -> None:
+    for part in PARTS:
+        for name, (text, _) in describe(part).items():
+            assert name.startswith("ETL_")
+            assert text, name
+
+
+def test_default_is_as_one_would_write_it_when_it_is_a_duration_or_a_time() -> None:
+    described = describe(GenerateSettings)
+    assert described["ETL_GENERATE_DURATION"][1] == "600"
+    assert described["ETL_GENERATE_START"][1] == "2026-01-05T06:00:00+00:00"
+    assert described["ETL_GENERATE_INTERVAL"][1] == ""
+    assert describe(CassandraSettings)["ETL_CASSANDRA_TLS"][1] == "false"
+
+
+def test_blank_variable_means_the_default_when_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_METRICS_FOLDER", "")
+    monkeypatch.setenv("ETL_KAFKA_TOPIC", "")
+    assert read_settings(RunSettings).metrics_folder is None
+    assert read_settings(KafkaSettings).topic == "sensor-readings"
+
+
+def test_option_goes_first_when_the_variable_is_set_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_RUN_ID", "from-environment")
+    assert read_settings(RunSettings, run_id="from-option").run_id == "from-option"
+    assert read_settings(RunSettings, run_id=None).run_id == "from-environment"
+
+
+def test_secret_is_read_when_it_is_a_mounted_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ETL_CASSANDRA_USERNAME").write_text("reader\n")
+    (tmp_path / "ETL_CASSANDRA_PASSWORD").write_text("s3cret\n")
+    monkeypatch.setenv("ETL_SECRETS_DIR", str(tmp_path))
+    settings = read_settings(CassandraSettings)
+    assert settings.username == "reader"
+    assert settings.password
+    assert settings.password.get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(settings)
+
+
+def test_message_names_the_folder_when_secrets_are_not_mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ETL_SECRETS_DIR", str(tmp_path / "absent"))
+    with pytest.raises(SettingsError, match=r"ETL_SECRETS_DIR.*absent"):
+        read_settings(RunSettings)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        (KafkaSettings, "ETL_KAFKA_CLIENT", "sarama"),
+        (KafkaSettings, "ETL_KAFKA_TIMEOUT", "-1"),
+        (CassandraSettings, "ETL_CASSANDRA_KEYSPACE", 'x"; DROP'),
+        (CassandraSettings, "ETL_CASSANDRA_PORT", "cql"),
+        (GenerateSettings, "ETL_GENERATE_START", "2026-01-05T06:00:00"),
+        (GenerateSettings, "ETL_GENERATE_DURATION", "0"),
+        (GenerateSettings, "ETL_GENERATE_DROPOUT_RATE", "1"),
+        (ConsumeSettings, "ETL_CONSUME_FROM_OFFSET", "-5"),
+        (ConsumeSettings, "ETL_CONSUME_FROM_OFFSET", "1:"),
+        (ConsumeSettings, "ETL_CONSUME_FROM_TIME", "2026-01-05T06:00:00"),
+        (ConsumeSettings, "ETL_CONSUME_MAX_READINGS", "0"),
+        (TransformSettings, "ETL_TRANSFORM_ALLOWED_LATENESS", "soon"),
+        (TransformSettings, "ETL_TRANSFORM_ALLOWED_LATENESS", "-1"),
+        (TransformSettings, "ETL_TRANSFORM_ALLOWED_LATENESS", "nan"),
+    ],
+)
+def test_message_names_the_variable_when_its_value_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, part: type, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name) as caught:
+        read_settings(part)
+    assert "\n" not in str(caught.value)
+
+
+def test_message_holds_no_secret_when_a_part_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("ETL_KAFKA_PASSWORD", "s3cret")
+    with pytest.raises(SettingsError, match="ETL_KAFKA_USERNAME") as caught:
+        read_settings(KafkaSettings)
+    assert "s3cret" not in str(caught.value)
+    monkeypatch.setenv("ETL_CASSANDRA_PASSWORD", "s3cret")
+    with pytest.raises(SettingsError, match="ETL_CASSANDRA_USERNAME") as caught:
+        read_settings(CassandraSettings)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "offsets"),
+    [("7", {ALL_PARTITIONS: 7}), ("0:5", {0: 5}), ("0:5, 12:0", {0: 5, 12: 0})],
+)
+def test_offsets_are_read_when_given_as_text(monkeypatch: pytest.MonkeyPatch, text: str, offsets: object) -> None:
+    monkeypatch.setenv("ETL_CONSUME_FROM_OFFSET", text)
+    assert read_settings(ConsumeSettings).from_offset == offsets
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("90", 90), ("PT1H", 3600)])
+def test_duration_is_read_when_in_seconds_or_iso_8601(
+    monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
+) -> None:
+    monkeypatch.setenv("ETL_TRANSFORM_ALLOWED_LATENESS", text)
+    assert read_settings(TransformSettings).allowed_lateness == timedelta(seconds=seconds)
+
+
+def test_recorded_source_asks_for_its_file_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_GENERATE_SOURCE", "recorded")
+    with pytest.raises(SettingsError, match="ETL_GENERATE_RECORDED_URL"):
+        read_settings(GenerateSettings)
+
+
+def test_topics_differ_when_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_KAFKA_DEAD_LETTER_TOPIC", "sensor-readings")
+    with pytest.raises(SettingsError, match="ETL_KAFKA_DEAD_LETTER_TOPIC must differ"):
+        read_settings(KafkaSettings)
+
+
+def test_unknown_variable_is_reported_when_it_resembles_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_KAFKA_TOPICS", "x")
+    monkeypatch.setenv("ETL_LOG_FORMAT", "json")
+    monkeypatch.setenv("ETL_KAFKA_GROUP", "x")
+    assert unknown_variables() == {"ETL_KAFKA_TOPICS": "ETL_KAFKA_TOPIC"}
