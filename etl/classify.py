@@ -1,0 +1,199 @@
+"""The class of each reading among all readings of its key, and against the row that Cassandra holds.
+
+A key is (equipment ID, timestamp). The readings of a key, and its stored row, stand in the order (record timestamp,
+partition, offset, index). Walking along it, a reading equal to the current one is a duplicate of it; one that differs
+takes its place, and the one before has lost. What is current at the end is what the table must hold.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+LOADED: Final = 0
+DUPLICATE: Final = 1
+CONFLICTING: Final = 2
+LATE_REJECTED: Final = 3
+
+# The watermark of an equipment that has none yet: every reading is newer.
+NO_WATERMARK: Final = np.iinfo(np.int64).min
+ORDER: Final = ["record_time", "partition", "offset", "index"]
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The outcome for n readings and m stored rows, in the order they were given.
+
+    `code` (n) is one of the classes above; `write_time` (n, microseconds) and `replaces` (n) count for loaded readings
+    only; `late` (n) tells the loaded ones that were at or below the watermark; `superseded` (m) the stored rows that
+    lost.
+    """
+
+    code: npt.NDArray[np.int8]
+    write_time: npt.NDArray[np.int64]
+    replaces: Flags
+    late: Flags
+    superseded: Flags
+
+
+def classify(
+    readings: pd.DataFrame, stored: pd.DataFrame, values: list[str], allowed_lateness: int | None = None
+) -> Classes:
+    """Give each reading its class.
+
+    Args:
+        readings: n readings sorted by (equipment, timestamp), columns `equipment` (a number), `timestamp` (ms),
+            `watermark` (ms, `NO_WATERMARK` for none), those of ORDER, and the values.
+        stored: the m rows that the table holds for those of these keys that are at or below the watermark, unique,
+            columns `equipment`, `timestamp`, `write_time` (microseconds) and the values.
+        values: names of the columns that make two readings of a key equal.
+        allowed_lateness: how many ms a reading absent from the table may be behind its watermark; None for any.
+    """
+    n = len(readings)
+    code = np.full(n, LOADED, dtype=np.int8)
+    write_time = np.maximum(readings["record_time"].to_numpy(dtype=np.int64), 0) * 1000
+    replaces = np.zeros(n, dtype=bool)
+    superseded = np.zeros(len(stored), dtype=bool)
+
+    group = key_groups(readings)
+    stored_of = _stored_of(readings, stored, group)
+    contested = np.bincount(group, minlength=n)[group] > 1 if n else np.zeros(0, dtype=bool)
+    contested |= stored_of >= 0
+    if contested.any():
+        _contest(readings, stored, values, group, stored_of, contested, code, write_time, replaces, superseded)
+
+    old = readings["timestamp"].to_numpy() <= readings["watermark"].to_numpy()
+    late = old & (code == LOADED) & (stored_of < 0)
+    if allowed_lateness is not None:
+        # Never reached without a watermark, so the difference cannot overflow.
+        behind = np.where(old, readings["watermark"].to_numpy() - readings["timestamp"].to_numpy(), 0)
+        code[late & (behind > allowed_lateness)] = LATE_REJECTED
+        late &= code == LOADED
+    return Classes(code, write_time, replaces, late, superseded)
+
+
+def key_groups(sorted_readings: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Number the keys of readings sorted by (equipment, timestamp): 0, 0, 1, 2, 2, ..."""
+    equipment = sorted_readings["equipment"].to_numpy()
+    timestamp = sorted_readings["timestamp"].to_numpy()
+    first = np.ones(len(equipment), dtype=np.int64)
+    first[1:] = (equipment[1:] != equipment[:-1]) | (timestamp[1:] != timestamp[:-1])
+    return np.cumsum(first) - 1
+
+
+def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The position of each reading's stored row, -1 where there is none."""
+    if stored.empty:
+        return np.full(len(readings), -1, dtype=np.int64)
+    keys = readings.loc[np.r_[True, group[1:] != group[:-1]], ["equipment", "timestamp"]]
+    positions = pd.Series(np.arange(len(stored)), index=pd.MultiIndex.from_frame(stored[["equipment", "timestamp"]]))
+    found = positions.reindex(pd.MultiIndex.from_frame(keys)).fillna(-1).to_numpy(dtype=np.int64)
+    return np.asarray(found[group])
+
+
+def _contest(
+    readings: pd.DataFrame,
+    stored: pd.DataFrame,
+    values: list[str],
+    group: npt.NDArray[np.int64],
+    stored_of: npt.NDArray[np.int64],
+    contested: Flags,
+    code: npt.NDArray[np.int8],
+    write_time: npt.NDArray[np.int64],
+    replaces: Flags,
+    superseded: Flags,
+) -> None:
+    """Fill in the outcome for the readings whose key another reading or a stored row has too."""
+    where = np.flatnonzero(contested)
+    ours = readings.iloc[where][[*ORDER, *values]].assign(group=group[where], position=where, stored=stored_of[where])
+    ours = ours.sort_values(["group", *ORDER], kind="stable", ignore_index=True)
+    ours["place"] = np.arange(len(ours), dtype=np.float64)
+    theirs = _place_stored(ours, stored, values)
+    line = pd.concat([ours, theirs], ignore_index=True).sort_values(
+        ["group", "place"], kind="stable", ignore_index=True
+    )
+
+    is_stored = line["position"].to_numpy() < 0
+    groups = line["group"].to_numpy()
+    new_group = np.r_[True, groups[1:] != groups[:-1]]
+    new_holder = new_group.copy()
+    new_holder[1:] |= ~_equal(line.iloc[1:], line.iloc[:-1], values)
+    holder = np.cumsum(new_holder) - 1
+    last = np.r_[new_group[1:], True]
+    wins = np.zeros(holder[-1] + 1, dtype=bool)
+    wins[holder[last]] = True
+    # A stored row stands for all that are equal to it, so that reading it again writes nothing.
+    has_stored = np.zeros(len(wins), dtype=bool)
+    has_stored[holder[is_stored]] = True
+
+    keeps = is_stored | (new_holder & ~has_stored[holder])
+    outcome = np.where(keeps, np.where(wins[holder], LOADED, CONFLICTING), DUPLICATE).astype(np.int8)
+    mine, position = ~is_stored, line["position"].to_numpy()
+    code[position[mine]] = outcome[mine]
+    superseded[line["stored"].to_numpy()[is_stored & ~wins[holder]]] = True
+
+    times = _write_times(line, keeps, groups)
+    write_time[position[mine]] = times[mine]
+    first_holder = np.r_[holder[new_group]][np.cumsum(new_group) - 1]
+    replaces[position[mine]] = (outcome == LOADED)[mine] & (holder > first_holder)[mine]
+
+
+def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -> pd.DataFrame:
+    """Put each stored row where it belongs among the readings of its key.
+
+    Its write time tells the record timestamp it came with, but not its offset: among readings of that same millisecond
+    it stands behind the last that equals it (it came from there), or before all of them (it came before).
+    """
+    held = ours[ours["stored"] >= 0]
+    its = stored.iloc[held["stored"]].reset_index(drop=True)
+    came = its["write_time"].to_numpy(dtype=np.int64) // 1000
+    time = held["record_time"].to_numpy(dtype=np.int64)
+    own = (time == came) & _equal(held, its, values)
+    before = (time < came) | own
+    place = held["place"].to_numpy()
+    places = pd.DataFrame(
+        {
+            "stored": held["stored"].to_numpy(),
+            "group": held["group"].to_numpy(),
+            "behind": np.where(before, place + 0.5, -np.inf),
+            "first": place - 0.5,
+        }
+    )
+    rows = places.groupby("stored", as_index=False).agg(
+        group=("group", "first"), behind=("behind", "max"), first=("first", "min")
+    )
+    theirs = stored.iloc[rows["stored"]].reset_index(drop=True)
+    return theirs[values].assign(
+        group=rows["group"],
+        position=-1,
+        stored=rows["stored"],
+        place=np.where(np.isinf(rows["behind"]), rows["first"], rows["behind"]),
+        write_time=theirs["write_time"],
+    )
+
+
+def _equal(left: pd.DataFrame, right: pd.DataFrame, values: list[str]) -> Flags:
+    """Compare row by row; a missing value equals a missing value."""
+    same = np.ones(len(left), dtype=bool)
+    for name in values:
+        a, b = left[name], right[name]
+        both = (a.to_numpy() == b.to_numpy()) | (a.isna().to_numpy() & b.isna().to_numpy())
+        same &= both.astype(bool)
+    return same
+
+
+def _write_times(line: pd.DataFrame, keeps: Flags, groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Give each holder the larger of its record timestamp in µs and the write time of the holder before it plus 1.
+
+    With k holders before it in its key, that is the running maximum of (own time - k), plus k.
+    """
+    own = np.maximum(line["record_time"].fillna(0).to_numpy(dtype=np.int64), 0) * 1000
+    if "write_time" in line:
+        own = np.where(line["position"].to_numpy() < 0, line["write_time"].fillna(0).to_numpy(dtype=np.int64), own)
+    rank = pd.Series(keeps.astype(np.int64)).groupby(groups).cumsum().to_numpy()
+    lifted = pd.Series(np.where(keeps, own - rank, np.iinfo(np.int64).min))
+    return np.asarray(lifted.groupby(groups).cummax().to_numpy() + rank)

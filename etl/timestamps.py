@@ -1,0 +1,76 @@
+"""Timestamps as gateways send them, to UTC milliseconds."""
+
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+MISSING = np.iinfo(np.int64).min
+
+# An epoch number is in seconds below 1e11 (the year 5138), else in milliseconds below 1e14, and so on: today's
+# timestamps are a factor of 50 from each bound.
+_BOUNDS = np.array([10**11, 10**14, 10**17], dtype=np.int64)
+_PER_UNIT = np.array([1000, 1, 1, 1], dtype=np.int64)
+_UNITS_PER_MS = np.array([1, 1, 1000, 1_000_000], dtype=np.int64)
+_WHOLE = r"\d{1,18}|[1-8]\d{18}"
+_NUMBER = rf"({_WHOLE})(?:\.(\d+))?"
+_EXPONENT = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?"
+# pandas would take words such as "now" too; and digits past the milliseconds would decide which years it can hold.
+_DATE = r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?"
+_SECONDS_FRACTION = r"(\d{2})[.,](\d{1,3})\d*"
+
+
+def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
+    """Convert ISO 8601 texts and epoch numbers as text to UTC milliseconds, floored.
+
+    An ISO 8601 text without a zone is UTC. An epoch number counts seconds, milliseconds, microseconds or nanoseconds,
+    told by its size.
+
+    Args:
+        raw: n texts; a missing one is allowed.
+
+    Returns:
+        n values; `MISSING` where a text is neither form. A number below zero gives a value below zero.
+    """
+    result = np.full(len(raw), MISSING, dtype=np.int64)
+    texts = raw.reset_index(drop=True).str.strip()
+    parts = texts.str.extract(f"^{_NUMBER}$")
+    number = parts[0].notna().to_numpy()
+    result[number] = _epoch(parts[0][number].astype("int64").to_numpy(), parts[1][number])
+    rest = ~number & texts.notna().to_numpy()
+    odd = rest & texts.str.fullmatch(_EXPONENT).fillna(False).to_numpy(dtype=bool)
+    result[odd] = [_decimal_epoch(text) for text in texts[odd]]
+    iso = rest & ~odd & texts.str.fullmatch(_DATE).fillna(False).to_numpy(dtype=bool)
+    if iso.any():
+        result[iso] = _iso(texts[iso])
+    return result
+
+
+def _epoch(whole: npt.NDArray[np.int64], fraction: "pd.Series[str]") -> npt.NDArray[np.int64]:
+    unit = np.searchsorted(_BOUNDS, whole, side="right")
+    ms = whole * _PER_UNIT[unit] // _UNITS_PER_MS[unit]
+    # Only a fraction of a second reaches milliseconds; read as text, since a double would not floor right.
+    digits = fraction.where(unit == 0).str.slice(0, 3).str.pad(3, side="right", fillchar="0")
+    return ms + digits.fillna("0").astype("int64").to_numpy()
+
+
+def _decimal_epoch(text: str) -> int:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return MISSING
+    if value < 0:
+        return -1
+    if value >= 10**19:
+        return MISSING
+    unit = int(np.searchsorted(_BOUNDS, int(value), side="right"))
+    return int(value * int(_PER_UNIT[unit]) / int(_UNITS_PER_MS[unit]))
+
+
+def _iso(texts: "pd.Series[str]") -> npt.NDArray[np.int64]:
+    floored = texts.str.replace(_SECONDS_FRACTION, r"\1.\2", regex=True)
+    parsed = pd.to_datetime(floored, format="ISO8601", utc=True, errors="coerce")
+    ms = parsed.dt.as_unit("ms").astype("int64").to_numpy(copy=True)
+    ms[parsed.isna().to_numpy()] = MISSING
+    return ms
