@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -256,7 +257,7 @@ def _versions() -> dict[str, str]:
 
 def discard(attempt: Attempt) -> None:
     """Remove the files of an attempt that came to nothing."""
-    if attempt.files:
+    with suppress(FileNotFoundError):
         attempt.workspace.files.rm(_path(attempt.workspace, attempt.stage, attempt.name), recursive=True)
 
 
