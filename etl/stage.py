@@ -11,6 +11,7 @@ from etl.errors import TERMINATED, SettingsError
 from etl.measurements import Measurements, read_measurements
 from etl.metrics import publish_metrics
 from etl.settings import RunSettings
+from etl.terminal import progress
 from etl.workspace import (
     Attempt,
     Manifest,
@@ -22,6 +23,7 @@ from etl.workspace import (
     discard,
     find_manifest,
     open_workspace,
+    prune,
 )
 
 STAGES = ("generate", "produce", "consume", "transform", "load")
@@ -37,6 +39,8 @@ class Work:
     measurements: Measurements
     source: Source | None
     output: Attempt
+    advance: Callable[[int], object] = lambda _: None
+    """To be told of readings done, for whoever watches."""
 
     @property
     def input(self) -> Source:
@@ -77,14 +81,29 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     output = begin(workspace, name)
     log.info("started", stage=name, run=workspace.run, attempt=output.name)
     try:
-        outcome = stage(Work(workspace, measurements, source, output))
+        with progress(name, _expected(source)) as advance:
+            outcome = stage(Work(workspace, measurements, source, output, advance))
     except BaseException:
         discard(output)
         raise
     manifest = commit(output, measurements.sha256, outcome.counts, outcome.offsets, source.manifest if source else None)
     publish_metrics(manifest, settings)
     log.info("done", stage=name, run=workspace.run, seconds=manifest.summary.seconds, **outcome.counts)
+    if name == STAGES[-1]:
+        _prune(workspace, settings.keep_runs)
     return manifest
+
+
+def _expected(source: Source | None) -> int | None:
+    return (source.manifest.rows("readings") + source.manifest.rows("rows")) or None if source else None
+
+
+def _prune(workspace: Workspace, keep: int) -> None:
+    try:
+        for run in prune(workspace, STAGES[-1], keep):
+            log.info("pruned", run=run)
+    except OSError as error:
+        log.warning("older runs not pruned", error=str(error))
 
 
 def _source(workspace: Workspace, name: str) -> Source | None:

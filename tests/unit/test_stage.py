@@ -119,3 +119,9 @@ def test_stage_gets_the_declared_measurements_when_it_runs(settings: RunSettings
 
 def test_stages_come_in_the_order_of_the_docs_when_listed() -> None:
     assert STAGES == ("generate", "produce", "consume", "transform", "load")
+
+
+def test_older_runs_go_when_the_last_stage_is_done(settings: RunSettings) -> None:
+    for run in ("run-1", "run-2", "run-3"):
+        run_stage("load", write_two, settings.model_copy(update={"run_id": run, "keep_runs": 2}))
+    assert sorted(path.name for path in Path(settings.workspace_url).iterdir()) == ["run-2", "run-3"]
