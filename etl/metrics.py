@@ -4,7 +4,9 @@ Each value describes the newest run that came to its end, so all of them are gau
 collector of Prometheus' node exporter picks up; OTLP/HTTP is for stages that live too short to be scraped.
 """
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -56,13 +58,21 @@ def measure(manifest: Manifest) -> Iterator[Sample]:
 def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
     """Publish what a stage did where the settings say so; a failure is a warning, since the stage itself is done."""
     samples = list(measure(manifest))
-    try:
-        if settings.metrics_folder:
-            write_textfile(samples, settings.metrics_folder / f"sensor_etl_{manifest.summary.stage}.prom")
-        if settings.otlp_endpoint:
+    if settings.metrics_folder:
+        path = settings.metrics_folder / f"sensor_etl_{manifest.summary.stage}.prom"
+        with _warning(f"ETL_METRICS_FOLDER: {path} is not written"):
+            write_textfile(samples, path)
+    if settings.otlp_endpoint:
+        with _warning("ETL_OTLP_ENDPOINT does not take the metrics"):
             push(samples, settings.otlp_endpoint)
+
+
+@contextmanager
+def _warning(text: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ImportError, ValueError) as error:
-        log.warning("metrics not published", error=str(error))
+        log.warning(text, error=str(error))
 
 
 def write_textfile(samples: list[Sample], path: Path) -> None:
@@ -95,6 +105,7 @@ def push(samples: list[Sample], endpoint: str) -> None:
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
     from opentelemetry.sdk.resources import Resource
 
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     url = endpoint.rstrip("/").removesuffix(OTLP_PATH) + OTLP_PATH
     # A reader of our own, since the usual periodic one hides whether the push arrived.
     reader = InMemoryMetricReader()
@@ -107,7 +118,7 @@ def push(samples: list[Sample], endpoint: str) -> None:
     try:
         data = reader.get_metrics_data()
         if data is None or exporter.export(data, timeout_millis=PUSH_SECONDS * 1000) is not MetricExportResult.SUCCESS:
-            raise OSError(f"{url} did not take them (ETL_OTLP_ENDPOINT)")
+            raise OSError("not accepted, or no answer in time")
     finally:
         exporter.shutdown()
         provider.shutdown()

@@ -1,0 +1,130 @@
+"""`etl run`: check everything, then one process per stage, then a table of what they did."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+
+import structlog
+
+from etl.doctor import check_all, worst
+from etl.errors import TERMINATED
+from etl.settings import RunSettings, read_settings
+from etl.stage import STAGES
+from etl.terminal import print_table
+from etl.workspace import Summary, find_manifest, open_workspace
+
+INTERRUPTED = 130
+_LARGEST_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+
+log = structlog.get_logger("etl.run")
+
+
+@dataclass(frozen=True)
+class Process:
+    """How a stage's process ended: exit code, seconds by the wall clock, peak resident memory in bytes."""
+
+    stage: str
+    code: int
+    seconds: float
+    peak_rss: int
+
+
+def new_run_id() -> str:
+    """Make a run ID that sorts by time: UTC to the second, and something random."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def run_stages(run_id: str | None = None) -> int:
+    """Run all stages of a run, those that have finished already apart; return the exit code of the last one.
+
+    Raises:
+        SettingsError: a setting is wrong; nothing was started.
+    """
+    settings = read_settings(RunSettings, run_id=run_id or os.environ.get("ETL_RUN_ID") or new_run_id())
+    workspace = open_workspace(settings.workspace_url, settings.run_id)
+    problems = [check for check in check_all() if check.state != "ok"]
+    for check in problems:
+        (log.error if check.state == "fail" else log.warning)(f"{check.what}: {check.text}")
+    if code := worst(problems):
+        return code
+    log.info("run", run=settings.run_id, workspace=settings.workspace_url)
+    started = time.monotonic()
+    with _passing_signals_on() as ending:
+        processes = []
+        for stage in STAGES:
+            processes.append(_run_process(stage, settings.run_id, ending))
+            if processes[-1].code or ending.code:
+                break
+    code = ending.code or processes[-1].code
+    manifests = (find_manifest(workspace, process.stage) for process in processes)
+    summaries = {manifest.summary.stage: manifest.summary for manifest in manifests if manifest}
+    _print(settings.run_id, processes, summaries, time.monotonic() - started)
+    if code:
+        log.warning(
+            f"{processes[-1].stage} ended the run; `etl run --run {settings.run_id}` goes on with it", code=code
+        )
+    return code
+
+
+@dataclass
+class _Ending:
+    """The process that runs now, and the exit code that a signal asked for."""
+
+    process: subprocess.Popen[bytes] | None = None
+    code: int = 0
+
+
+@contextmanager
+def _passing_signals_on() -> Iterator[_Ending]:
+    """Let SIGTERM and SIGINT end the running stage, and then the run."""
+    ending = _Ending()
+
+    def end(received: int, _: FrameType | None) -> None:
+        ending.code = INTERRUPTED if received == signal.SIGINT else TERMINATED
+        if ending.process and ending.process.returncode is None:
+            ending.process.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield ending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run_process(stage: str, run_id: str, ending: _Ending) -> Process:
+    started = time.monotonic()
+    # In a process group of its own, so that ctrl-C reaches a stage once, from here, and it can clean up in peace.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "etl", stage], env={**os.environ, "ETL_RUN_ID": run_id}, process_group=0
+    )
+    ending.process = process
+    if ending.code:
+        process.send_signal(signal.SIGTERM)
+    _, status, usage = os.wait4(process.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    process.returncode = code
+    code = code if code >= 0 else 128 - code
+    return Process(stage, code, time.monotonic() - started, usage.ru_maxrss * _LARGEST_UNIT)
+
+
+def _print(run_id: str, processes: list[Process], summaries: dict[str, Summary], seconds: float) -> None:
+    rows: list[list[object]] = []
+    for process in processes:
+        summary = summaries.get(process.stage)
+        counts = summary.counts if summary else {}
+        largest = max(counts.values(), default=0)
+        rate = round(largest / summary.seconds) if summary and summary.seconds else None
+        text = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        state = text if summary else f"ended with {process.code}"
+        rows.append([process.stage, state, process.seconds, rate, round(process.peak_rss / 2**20)])
+    rows.append(["all", "", seconds, None, max(row[4] for row in rows if isinstance(row[4], int))])
+    print_table(f"run {run_id}", ["stage", "readings", "seconds", "readings/s", "peak MiB"], rows)

@@ -1,0 +1,51 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import logging, structlog
+from etl.log import configure_logs
+configure_logs()
+structlog.get_logger("etl.stage").info("done", run="run-1", loaded=5)
+structlog.get_logger("etl.stage").debug("hidden")
+logging.getLogger("kafka.conn").warning("lost %s", "broker")
+logging.getLogger("kafka.conn").info("hidden")
+try:
+    password = "s3cret"
+    raise ValueError("broken")
+except ValueError:
+    structlog.get_logger("etl.stage").exception("failed")
+"""
+
+
+def lines(log_format: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env={"ETL_LOG_FORMAT": log_format}
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_each_line_is_json_when_asked_for() -> None:
+    done, lost, failed = map(json.loads, lines("json"))
+    assert (done["event"], done["level"], done["run"], done["loaded"]) == ("done", "info", "run-1", 5)
+    assert (lost["event"], lost["level"]) == ("lost broker", "warning")
+    assert failed["exception"].splitlines()[-1] == "ValueError: broken"
+    assert done["timestamp"].endswith("Z")
+
+
+def test_lines_are_readable_when_nothing_is_set() -> None:
+    done, lost, failed, *_ = lines("")
+    assert "done loaded=5 run=run-1" in done
+    assert "lost broker" in lost
+    assert "failed" in failed
+    assert "\x1b" not in done
+
+
+@pytest.mark.parametrize("log_format", ["", "json"])
+def test_local_variables_stay_hidden_when_a_traceback_is_logged(log_format: str) -> None:
+    # The source line of a frame may show, its variables may not.
+    shown = [line for line in lines(log_format) if "s3cret" in line]
+    assert not shown
