@@ -11,7 +11,6 @@ from etl.errors import TERMINATED, SettingsError
 from etl.measurements import Measurements, read_measurements
 from etl.metrics import publish_metrics
 from etl.settings import RunSettings
-from etl.terminal import progress
 from etl.workspace import (
     Attempt,
     Manifest,
@@ -39,8 +38,6 @@ class Work:
     measurements: Measurements
     source: Source | None
     output: Attempt
-    advance: Callable[[int], object] = lambda _: None
-    """To be told of readings done, for whoever watches."""
 
     @property
     def input(self) -> Source:
@@ -81,8 +78,7 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     output = begin(workspace, name)
     log.info("started", stage=name, run=workspace.run, attempt=output.name)
     try:
-        with progress(name, _expected(source)) as advance:
-            outcome = stage(Work(workspace, measurements, source, output, advance))
+        outcome = stage(Work(workspace, measurements, source, output))
     except BaseException:
         discard(output)
         raise
@@ -92,10 +88,6 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     if name == STAGES[-1]:
         _prune(workspace, settings.keep_runs)
     return manifest
-
-
-def _expected(source: Source | None) -> int | None:
-    return (source.manifest.rows("readings") + source.manifest.rows("rows")) or None if source else None
 
 
 def _prune(workspace: Workspace, keep: int) -> None:
