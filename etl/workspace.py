@@ -140,6 +140,11 @@ def once(workspace: Workspace, stage: str, name: str, make: Callable[[], bytes])
     return stored
 
 
+def find(workspace: Workspace, stage: str, name: str) -> bytes | None:
+    """Return what `once` stored, None if nothing has been yet."""
+    return _read(workspace, _path(workspace, stage, name))
+
+
 def find_manifest(workspace: Workspace, stage: str) -> Manifest | None:
     """Return the manifest of the first finished attempt of a stage, None if there is none."""
     try:
@@ -236,7 +241,7 @@ def commit(
         seconds=round(time.time() - attempt.started, 3),
         counts=counts,
         offsets=list(offsets),
-        versions=_versions(),
+        versions=versions(),
     )
     history = [] if before is None else [*before.history, before.summary]
     manifest = Manifest(attempt.workspace.run, summary, measurements, list(attempt.files), history)
@@ -245,7 +250,8 @@ def commit(
     return manifest
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions that may explain a difference between two runs."""
     found = {}
     for name in _VERSIONED:
         try:
