@@ -29,7 +29,9 @@ from cassandra import (
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.connection import ConnectionException
+from cassandra.metadata import TableMetadata
 from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.pool import NoConnectionsAvailable
 from cassandra.protocol import ErrorMessage, IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
 from cassandra.query import BoundStatement, SimpleStatement, tuple_factory
 from cassandra.util import Date
@@ -38,12 +40,13 @@ from etl.errors import EtlError, SettingsError, Unreachable
 from etl.measurements import Measurements
 from etl.readings import TIMESTAMP, WATERMARKS
 from etl.settings import CassandraSettings
-from etl.tables import Table
+from etl.tables import Table, all_tables
 
 log = structlog.get_logger("etl.cassandra")
 
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 20
+AGREEMENT_SECONDS = 30
 PATIENCE = 60.0
 PAGE_ROWS = 5_000
 # A range of keys is asked for at once where it looks dense, and given up at this multiple of the rows wanted.
@@ -61,6 +64,7 @@ RETRYABLE: tuple[type[Exception], ...] = (
     IsBootstrappingErrorMessage,
     ServerError,
     ConnectionException,
+    NoConnectionsAvailable,
 )
 _DRIVER_ERRORS = (
     *RETRYABLE,
@@ -85,7 +89,8 @@ def connect(settings: CassandraSettings, *, keyspace: bool = True) -> Iterator[S
     """
     # The driver reports each failing node at length; what matters of it is in our own message.
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
-    cluster = _cluster(settings)
+    with driver_errors(_where(settings)):
+        cluster = _cluster(settings)
     try:
         with driver_errors(_where(settings)):
             session = _connected(cluster, settings)
@@ -120,6 +125,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         ssl_context=_tls(settings),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         connect_timeout=CONNECT_SECONDS,
+        max_schema_agreement_wait=AGREEMENT_SECONDS,
         control_connection_timeout=CONNECT_SECONDS,
         monitor_reporting_enabled=False,
     )
@@ -161,16 +167,18 @@ def driver_errors(what: str = "") -> Iterator[None]:
 def translated(error: Exception, what: str = "") -> EtlError:
     """Tell what an error of the driver means to an operator."""
     cause = _cause(error)
-    text = " ".join(str(getattr(cause, "message", "") or cause).split())
+    text = " ".join(str(cause).split())
     at = f" at {what}" if what else ""
     if isinstance(cause, AuthenticationFailed):
         return SettingsError(f"Cassandra{at} refuses the credentials: check ETL_CASSANDRA_USERNAME and _PASSWORD")
-    if isinstance(cause, ssl.SSLError):
+    if "[SSL" in text:
         return SettingsError(f"Cassandra{at}: TLS fails ({text}): check ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE")
     if isinstance(cause, Unauthorized):
         return SettingsError(f"Cassandra: the role lacks a right, grant it: {_message(text)}")
     if isinstance(cause, InvalidRequest):
         return SettingsError(f"Cassandra: {_message(text)}: run `etl schema`")
+    if isinstance(cause, UnresolvableContactPoints):
+        text = "none of the names is known"
     return Unreachable(f"Cassandra{at} cannot be reached: {text or type(cause).__name__}")
 
 
@@ -239,25 +247,36 @@ def gather(
         yield finish()
 
 
-def check_tables(session: Session, tables: Iterable[Table]) -> None:
-    """Check that tables are there with all columns in the right types, `sensor_data` with those of the measurements.
+def check_columns(session: Session, measurements: Measurements) -> None:
+    """Check that every table is there, with its columns, `sensor_data` with those of the measurements.
 
     Raises:
         SettingsError: something is missing or has another type; the message names it and `etl schema`.
     """
     found = session.cluster.metadata.keyspaces[session.keyspace].tables
-    for table in tables:
+    for table in all_tables(measurements):
         if table.name not in found:
             raise SettingsError(f"keyspace {session.keyspace} has no table {table.name}: run `etl schema`")
-        columns = found[table.name].columns
-        if missing := [name for name in table.columns if name not in columns]:
+        refuse_changes(table, found[table.name])
+        if missing := [name for name in table.columns if name not in found[table.name].columns]:
             raise SettingsError(f"table {table.name} has no column {', '.join(missing)}: run `etl schema`")
-        for name, type_ in table.columns.items():
-            if columns[name].cql_type != type_:
-                raise SettingsError(
-                    f"column {name} of table {table.name} is {columns[name].cql_type}, not {type_}: a type cannot be"
-                    " changed, give the measurement another name"
-                )
+
+
+def refuse_changes(table: Table, found: TableMetadata) -> None:
+    """Check that what a table has already is what it should have.
+
+    Raises:
+        SettingsError: a column has another type, or the primary key other columns.
+    """
+    for name, column in found.columns.items():
+        if name in table.columns and column.cql_type != table.columns[name]:
+            raise SettingsError(
+                f"column {name} of table {table.name} is {column.cql_type}, not {table.columns[name]}: a type cannot be"
+                " changed, give the measurement another name"
+            )
+    key = [[column.name for column in columns] for columns in (found.partition_key, found.clustering_key)]
+    if key != [table.partition, list(table.clustering)]:
+        raise SettingsError(f"table {table.name} has another primary key: use a keyspace of its own")
 
 
 def read_watermarks(session: Session, patience: float = PATIENCE) -> pa.Table:

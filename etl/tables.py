@@ -1,25 +1,36 @@
 """The tables as data: their columns and keys. The measurements of a reading become columns of `sensor_data`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from etl.measurements import Measurement, Measurements
+from etl.measurements import Measurements
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: CQL types by column, and what follows the columns in CREATE TABLE."""
+    """One table: CQL types by column, the partition key, and the clustering columns with their order."""
 
     name: str
     columns: dict[str, str]
-    key: str
-    order: str = ""
+    partition: list[str]
+    clustering: dict[str, str] = field(default_factory=dict)
     comment: str = ""
+
+    @property
+    def definition(self) -> str:
+        """What follows the name in CREATE TABLE, all names quoted."""
+        columns = ", ".join(f'"{name}" {cql_type}' for name, cql_type in self.columns.items())
+        partition = ", ".join(f'"{name}"' for name in self.partition)
+        key = ", ".join([f"({partition})", *(f'"{name}"' for name in self.clustering)])
+        comment = f"comment = '{self.comment}'"
+        order = ", ".join(f'"{name}" {order}' for name, order in self.clustering.items())
+        options = f"CLUSTERING ORDER BY ({order}) AND {comment}" if order else comment
+        return f"({columns}, PRIMARY KEY ({key})) WITH {options}"
 
 
 WATERMARKS = Table(
     "watermarks",
     {"equipment_id": "text", "timestamp": "timestamp"},
-    "equipment_id",
+    ["equipment_id"],
     comment="newest timestamp per equipment whose load is complete",
 )
 EQUIPMENT = Table(
@@ -32,7 +43,7 @@ EQUIPMENT = Table(
         "phases": "int",
         "interval_seconds": "double",
     },
-    "equipment_id",
+    ["equipment_id"],
     comment="catalogue of machines: volts, amperes, expected seconds between readings",
 )
 RUNS = Table(
@@ -48,15 +59,16 @@ RUNS = Table(
         "offsets": "text",
         "versions": "map<text, text>",
     },
-    "(month), run, stage",
-    "run DESC, stage ASC",
-    "one row per run and stage",
+    ["month"],
+    {"run": "DESC", "stage": "ASC"},
+    "one row per run and stage; month is that of the run, as in 2026-01",
 )
 TOUCHED_DAYS = Table(
     "touched_days",
     {"run": "text", "equipment_id": "text", "day": "date"},
-    "(run), equipment_id, day",
-    comment="partitions of sensor_data that a run wrote to",
+    ["run"],
+    {"equipment_id": "ASC", "day": "ASC"},
+    "the partitions of sensor_data that a run wrote to",
 )
 
 
@@ -68,20 +80,15 @@ def sensor_data(measurements: Measurements) -> Table:
             "equipment_id": "text",
             "day": "date",
             "timestamp": "timestamp",
-            **{measurement.name: cql_type(measurement) for measurement in measurements.declared},
+            **{measurement.name: measurement.type for measurement in measurements.declared},
             "quality": "text",
         },
-        "(equipment_id, day), timestamp",
-        "timestamp DESC",
-        "readings; quality names bad measurements, empty when all are good",
+        ["equipment_id", "day"],
+        {"timestamp": "DESC"},
+        "readings; quality names the bad measurements of a row and is empty when there are none",
     )
 
 
 def all_tables(measurements: Measurements) -> list[Table]:
     """Return every table of the keyspace."""
     return [sensor_data(measurements), WATERMARKS, EQUIPMENT, RUNS, TOUCHED_DAYS]
-
-
-def cql_type(measurement: Measurement) -> str:
-    """Return the CQL type of a measurement's column."""
-    return measurement.type
