@@ -8,9 +8,7 @@ and text need no separate path. Connections, routing, framing and timeouts stay 
 
 import heapq
 import itertools
-import logging
 import random
-import re
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,33 +16,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from cassandra import (
-    ConsistencyLevel,
-    CoordinationFailure,
-    DriverException,
-    InvalidRequest,
-    OperationTimedOut,
-    Timeout,
-    Unauthorized,
-    Unavailable,
-)
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, NoHostAvailable, Session
-from cassandra.connection import ConnectionException
+import structlog
+from cassandra import ConsistencyLevel, DriverException
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Session
 from cassandra.policies import FallthroughRetryPolicy
-from cassandra.pool import NoConnectionsAvailable
-from cassandra.protocol import BatchMessage, IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
+from cassandra.protocol import BatchMessage
 from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStatement
 from cassandra.util import Date
 from numpy.typing import NDArray
 
+from etl.cassandra import IN_FLIGHT, PATIENCE, driver_errors, retrying, worth_retrying
 from etl.errors import SettingsError, Unreachable
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("etl.columnar")
 
 # Rows are encoded in slices of about this much Arrow data, so that memory stays bounded and the caches warm.
 SLICE_ROWS = 16_384
@@ -54,18 +43,6 @@ SLICE_BYTES = 4 * 2**20
 WRITE_TIME = "[timestamp]"
 NULL, UNSET = -1, -2
 
-TRANSIENT = (
-    OverloadedErrorMessage,
-    IsBootstrappingErrorMessage,
-    ServerError,
-    Timeout,
-    Unavailable,
-    CoordinationFailure,
-    OperationTimedOut,
-    ConnectionException,
-    NoConnectionsAvailable,
-    OSError,
-)
 BACKOFF_SECONDS = (0.05, 5.0)
 
 Bytes = NDArray[np.uint8]
@@ -84,25 +61,18 @@ def insert(session: Session, table: str, columns: Sequence[str]) -> PreparedStat
     """Prepare the INSERT of some columns with a bound write time.
 
     Args:
-        session: An open session.
-        table: Table with its keyspace, `keyspace.table`.
-        columns: Names of the columns, as in the tables to be written.
-
-    Returns:
-        The statement for `write`.
+        session: a session in the keyspace.
+        table: name of the table.
+        columns: names of the columns, as in what is to be written.
 
     Raises:
-        SettingsError: The table or a column is missing, or may not be written.
-        Unreachable: No node answers.
+        SettingsError: the table, a column or a right is missing.
+        Unreachable: no node answers.
     """
     names = ", ".join(f'"{column}"' for column in columns)
     marks = ", ".join("?" * len(columns))
-    try:
-        return session.prepare(f"INSERT INTO {table} ({names}) VALUES ({marks}) USING TIMESTAMP ?")  # noqa: S608
-    except Exception as error:
-        if _is_transient(error):
-            raise Unreachable(f"Cassandra has not prepared the INSERT into {table}: {error}") from error
-        _refuse(error, table)
+    cql = f'INSERT INTO "{table}" ({names}) VALUES ({marks}) USING TIMESTAMP ?'  # noqa: S608
+    return retrying(lambda: session.prepare(cql))
 
 
 def write(
@@ -112,42 +82,42 @@ def write(
     *,
     rows_per_batch: int = 400,
     bytes_per_batch: int = 64 * 1024,
-    in_flight: int = 32,
-    patience: float = 60.0,
-    execution_profile: Any = EXEC_PROFILE_DEFAULT,
+    in_flight: int = IN_FLIGHT,
+    patience: float = PATIENCE,
+    profile: Any = EXEC_PROFILE_DEFAULT,
 ) -> Written:
     """Write every row of some tables as UNLOGGED batches of one partition each.
 
-    Rows of one partition should follow each other: a batch ends where the partition key changes. The write of a row is
-    idempotent as long as its write time is bound, hence what fails for a while is sent again.
+    Rows of one partition should follow each other: a batch ends where the partition key changes. A row with its own
+    write time may be written any number of times, hence what fails for a while is sent again.
 
     Args:
-        session: An open session, protocol version 4 or 5.
-        statement: A prepared INSERT, such as `insert` makes. Its consistency level, if set, goes before the profile's.
-        tables: Tables with a column for each bind marker, named alike; the marker of USING TIMESTAMP takes `write_time`
-            (int64, µs since 1970). The boolean column `replaces`, if there, tells what a missing value becomes: true =
-            null, which deletes a stored value; false, null or no such column = left unset, which makes no tombstone.
-        rows_per_batch: Most rows in a batch.
-        bytes_per_batch: Most bytes of entries in a batch; a larger row goes alone.
-        in_flight: Most batches sent or waiting to be sent again.
-        patience: Seconds from the first failure of a batch to giving up.
-        execution_profile: The driver's execution profile: consistency, request timeout, load balancing.
-
-    Returns:
-        Counts of rows, batches, repeated batches, and bytes of batch entries.
+        session: an open session.
+        statement: a prepared INSERT, such as `insert` makes. Its consistency level, if set, goes before the profile's.
+        tables: tables with a column for each bind marker, named alike; the marker of USING TIMESTAMP takes `write_time`
+            (int64, microseconds since 1970). The boolean column `replaces`, if there, tells what becomes of a missing
+            value: true = null, which deletes a stored value; false, null or no such column = left unset, which makes no
+            tombstone.
+        rows_per_batch: most rows in a batch.
+        bytes_per_batch: most bytes of entries in a batch; a larger row goes alone.
+        in_flight: most batches under way, those that wait to be sent again included.
+        patience: seconds from the first failure of a batch to giving up.
+        profile: the driver's execution profile: consistency, request timeout, load balancing.
 
     Raises:
-        SettingsError: The table or a column is missing, has another type, or may not be written.
-        Unreachable: A batch was not taken within `patience`.
-        ValueError: The partition key or the write time of a row is null.
+        SettingsError: the table, a column or a right is missing, or a column has another type.
+        Unreachable: a batch was not taken within `patience`.
+        ValueError: the partition key or the write time of a row is null.
     """
     table = _table(statement)
-    sender = _Sender(session, table, in_flight, patience, execution_profile)
-    encode: _Encoding | None = None
+    sender = _Sender(session, table, in_flight, patience, profile)
+    schema: pa.Schema | None = None
+    batches: _Encoding = _bound_batches
     with _encoded_messages(session):
         for rows in _slices(tables):
-            encode = encode or _encoding(table, rows, session.cluster.protocol_version)
-            for batch in encode(table, rows, rows_per_batch, bytes_per_batch):
+            if rows.schema != schema:
+                schema, batches = rows.schema, _encoding(table, rows, session.cluster.protocol_version)
+            for batch in batches(table, rows, rows_per_batch, bytes_per_batch):
                 sender.send(batch)
         sender.drain()
     return Written(sender.rows, sender.batches, sender.retries, sender.bytes)
@@ -423,7 +393,7 @@ def _bound_batches(table: _Table, rows: pa.RecordBatch, most_rows: int, most_byt
     except TypeError as error:
         raise SettingsError(f"{table.name} has a column of another type than the rows: {error}") from error
     header = 5 + len(table.statement.query_id)
-    sizes = [header + sum(4 + (len(value) if value else 0) for value in row.values) for row in bound]
+    sizes = [header + sum(4 + (len(value) if isinstance(value, bytes) else 0) for value in row.values) for row in bound]
     offsets = np.array([0, *itertools.accumulate(sizes)])
     for first, last in _cuts(_runs(table, rows), offsets, most_rows, most_bytes):
         yield _Bound(table.statement, bound[first:last], int(offsets[last] - offsets[first]))
@@ -450,20 +420,21 @@ def _encoding(table: _Table, rows: pa.RecordBatch, protocol_version: int) -> _En
     """Choose the columnar way if it makes the very bytes that the driver makes of the first row."""
     for name, cql_type in zip(table.columns, table.cql_types, strict=True):
         if not _is_columnar(cql_type, rows.column(name).type):
-            log.warning("%s.%s is written row by row: %s as %s", table.name, name, rows.column(name).type, cql_type)
+            log.warning("rows are bound one by one", column=name, cql=cql_type, arrow=str(rows.column(name).type))
             return _bound_batches
-    ours, drivers = (next(encode(table, rows.slice(0, 1), 1, 1)) for encode in (_columnar_batches, _bound_batches))
+    first = rows.slice(0, 1)
+    drivers = next(_bound_batches(table, first, 1, 1))
     try:
-        same = ours.routing_key == drivers.routing_key and _body(ours, protocol_version) == _body(
-            drivers, protocol_version
+        ours = next(_columnar_batches(table, first, 1, 1))
+        same = ours.routing_key == drivers.routing_key and (
+            _body(ours, protocol_version) == _body(drivers, protocol_version)
         )
-    except Exception:
-        log.warning("this version of the driver takes no batches laid out by column", exc_info=True)
+    except (AttributeError, TypeError) as error:
+        log.warning("this driver takes no batches laid out by column", reason=str(error))
         same = False
     if not same:
-        log.warning("%s is written row by row: the driver writes other bytes for the same row", table.name)
-        return _bound_batches
-    return _columnar_batches
+        log.warning("rows are bound one by one", reason="the driver writes other bytes for the same row")
+    return _columnar_batches if same else _bound_batches
 
 
 # --- into the driver ---
@@ -585,8 +556,9 @@ class _Sender:
     def _send_later(self, pending: _Pending, error: Exception) -> None:
         if _is_new_id(error):
             error = self._prepare_again(pending.batch.prepared) or error
-        if not _is_transient(error):
-            _refuse(error, self._table.name)
+        if not (_is_new_id(error) or worth_retrying(error)):
+            with driver_errors():
+                raise error
         now = time.monotonic()
         pending.first_failure = pending.first_failure or now
         pending.failures += 1
@@ -595,7 +567,8 @@ class _Sender:
                 f"Cassandra has not taken a batch for {self._table.name} in {pending.failures} attempts: {error}"
             ) from error
         shortest, longest = BACKOFF_SECONDS
-        pause = min(longest, shortest * 2 ** (pending.failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
+        # Jitter keeps the batches that failed together from coming back together.
+        pause = min(longest, shortest * 2 ** (pending.failures - 1)) * random.uniform(0.5, 1)  # noqa: S311 - no secret
         heapq.heappush(self._waiting, (now + pause, next(self._ties), pending))
 
     def _prepare_again(self, old: PreparedStatement) -> Exception | None:
@@ -611,20 +584,3 @@ class _Sender:
 def _is_new_id(error: Exception) -> bool:
     # The driver has no class of its own for a statement that got another id when it was prepared again.
     return type(error) is DriverException and "ID mismatch" in str(error)
-
-
-def _is_transient(error: Exception) -> bool:
-    if isinstance(error, NoHostAvailable):
-        return all(_is_transient(reason) for reason in error.errors.values())
-    return isinstance(error, TRANSIENT) or _is_new_id(error)
-
-
-def _refuse(error: Exception, table: str) -> NoReturn:
-    """Raise what cannot be mended by sending it again, in the operator's words where they are known."""
-    said = re.search(r'message="(.*)"', str(error), re.DOTALL)
-    message = said[1] if said else str(error)
-    if isinstance(error, Unauthorized):
-        raise SettingsError(f"Cassandra lets this user not write {table}: {message}") from error
-    if isinstance(error, InvalidRequest):
-        raise SettingsError(f"Cassandra refuses rows for {table}: {message} (`etl schema` updates it)") from error
-    raise error
