@@ -11,6 +11,8 @@ from cassandra.cluster import Session
 from etl.cassandra import connect, gather, refuse_changes, retrying
 from etl.catalogue import Machine, read_catalogue
 from etl.errors import SettingsError, Unreachable
+from etl.kafka import connect as connect_kafka
+from etl.kafka import create_topics
 from etl.measurements import Measurements
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
 from etl.tables import EQUIPMENT, Table, all_tables
@@ -38,7 +40,9 @@ def create_schema(
         SettingsError: a setting cannot be used, a column has another type, or a right is missing.
         Unreachable: Kafka or Cassandra does not answer, or its nodes do not agree.
     """
-    with connect(cassandra, keyspace=False) as session:
+    with connect(cassandra, keyspace=False) as session, connect_kafka(kafka) as client:
+        for line in create_topics(client, settings):
+            yield Finding(line)
         yield from create_tables(session, measurements, settings, cassandra)
 
 
