@@ -37,7 +37,7 @@ def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
     texts = raw.reset_index(drop=True).str.strip()
     parts = texts.str.extract(f"^{_NUMBER}$")
     number = parts[0].notna().to_numpy()
-    result[number] = _epoch(parts[0][number].astype("int64").to_numpy(), parts[1][number])
+    result[number] = _epoch(parts[0][number].to_numpy(dtype=np.int64), parts[1][number])
     rest = ~number & texts.notna().to_numpy()
     odd = rest & texts.str.fullmatch(_EXPONENT).fillna(False).to_numpy(dtype=bool)
     result[odd] = [_decimal_epoch(text) for text in texts[odd]]
@@ -71,6 +71,5 @@ def _decimal_epoch(text: str) -> int:
 def _iso(texts: "pd.Series[str]") -> npt.NDArray[np.int64]:
     floored = texts.str.replace(_SECONDS_FRACTION, r"\1.\2", regex=True)
     parsed = pd.to_datetime(floored, format="ISO8601", utc=True, errors="coerce")
-    ms = parsed.dt.as_unit("ms").astype("int64").to_numpy(copy=True)
-    ms[parsed.isna().to_numpy()] = MISSING
-    return ms
+    ms = parsed.dt.as_unit("ms").astype("int64").to_numpy()
+    return np.where(parsed.isna().to_numpy(), MISSING, ms).astype(np.int64)

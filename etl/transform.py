@@ -26,6 +26,7 @@ from etl.readings import CHUNK_ROWS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARK
 from etl.record import originals
 from etl.settings import CassandraSettings, TransformSettings, read_settings
 from etl.stage import Outcome, Work
+from etl.terminal import progress
 from etl.workspace import once
 
 log = structlog.get_logger("etl.transform")
@@ -69,8 +70,9 @@ def transform(work: Work) -> Outcome:
         total = work.input.manifest.rows("readings")
         cleaned = _cleaned(run)
         buckets = [cleaned] if total <= CHUNK_ROWS else _spill(cleaned, Path(folder), DAY_MS, total)
-        for bucket in buckets:
-            _finish_bucket(run, pa.concat_tables(bucket))
+        with progress("transformed", total) as advance:
+            for bucket in buckets:
+                advance(_finish_bucket(run, list(bucket)))
     _write_lost(run)
     _write_watermarks(run)
     return Outcome(_counts(run), work.input.manifest.summary.offsets)
@@ -142,11 +144,11 @@ def _unspill(path: Path) -> Iterator[pa.Table]:
     path.unlink()
 
 
-def _finish_bucket(run: _Run, table: pa.Table) -> None:
-    """Classify the readings of a bucket and write its rows."""
-    if not table.num_rows:
-        return
-    readings = _sorted(table.to_pandas())
+def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
+    """Classify the readings of a bucket, write its rows, and return how many readings it held."""
+    if not any(part.num_rows for part in parts):
+        return 0
+    readings = _sorted(pa.concat_tables(parts).to_pandas())
     names = list(run.machines)
     codes, machine = np.unique(readings["equipment"].to_numpy(), return_inverse=True)
     known = [run.watermarks.get(names[code], NO_WATERMARK) for code in codes]
@@ -171,17 +173,19 @@ def _finish_bucket(run: _Run, table: pa.Table) -> None:
         run.counts[name] += int((classes.code == code).sum())
     run.counts["late"] += int(classes.late.sum())
     run.counts["superseded"] += int(classes.superseded.sum())
+    return len(readings)
 
 
 def _sorted(readings: pd.DataFrame) -> pd.DataFrame:
     """Sort by (equipment, timestamp), cheaply where both fit into one integer."""
     equipment, timestamp = readings["equipment"].to_numpy(dtype=np.int64), readings["timestamp"].to_numpy()
     first, span = timestamp.min(), int(timestamp.max()) - int(timestamp.min()) + 1
+    order: npt.NDArray[np.int64]
     if int(equipment.max() + 1) * span < 2**62:
         order = np.argsort(equipment * span + (timestamp - first), kind="stable")
     else:
         order = np.lexsort((timestamp, equipment))
-    ordered: pd.DataFrame = readings.take(order).reset_index(drop=True)
+    ordered: pd.DataFrame = readings.iloc[order].reset_index(drop=True)
     return ordered
 
 
@@ -190,6 +194,8 @@ def _look_up(run: _Run, readings: pd.DataFrame, names: list[str]) -> pd.DataFram
     old = readings.loc[readings["timestamp"] <= readings["watermark"], ["equipment", "timestamp"]].reset_index(
         drop=True
     )
+    if old.empty:
+        return pd.DataFrame(columns=["equipment", "timestamp", "write_time", *run.work.measurements.names, "quality"])
     wanted = old[~old.duplicated()]
     table = pa.table(
         {
@@ -198,7 +204,7 @@ def _look_up(run: _Run, readings: pd.DataFrame, names: list[str]) -> pd.DataFram
         }
     )
     found = lookup_rows(run.session, run.work.measurements, table)
-    stored = found.drop_columns(["timestamp"]).to_pandas()
+    stored: pd.DataFrame = found.drop_columns(["timestamp"]).to_pandas()
     stored["timestamp"] = found["timestamp"].cast(pa.int64()).to_numpy()
     stored["equipment"] = stored["equipment_id"].map(run.machines).astype("int64")
     stored["quality"] = stored["quality"].fillna("")
