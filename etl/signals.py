@@ -62,8 +62,8 @@ def _key(seed: int, *names: str) -> Hashes:
     return mix(np.array([_name_hash(f"{seed}/{name}") for name in names], dtype=np.uint64))
 
 
-def _channel(keys: Hashes, name: str) -> Hashes:
-    """Derive the keys of an independent kind of chance."""
+def channel(keys: Hashes, name: str) -> Hashes:
+    """Derive the keys of an independent kind of chance; same shape."""
     return mix(keys ^ np.uint64(_name_hash(name)))
 
 
@@ -120,7 +120,7 @@ def make_plant(machines: Sequence[Machine], seed: int) -> Plant:
     keys = _key(seed, *(machine.equipment_id for machine in machines))
 
     def draw(name: str, low: float, high: float) -> Floats:
-        return low + (high - low) * _uniform(_channel(keys, name))
+        return low + (high - low) * _uniform(channel(keys, name))
 
     magnetising = draw("magnetising", 0.3, 0.5)
     return Plant(
@@ -171,9 +171,9 @@ def load(plant: Plant, steps: Integers) -> Floats:
     week = (bell + _THURSDAY * _STEPS_PER_DAY) % _STEPS_PER_WEEK
     scheduled = _CALENDARS[plant.calendar, week]
     # Shifts begin at 06:00; each has an order of its own, and one slot of 20 minutes in 25 is a stop.
-    order = _uniform(_channel(keys, "order"), (bell - 6 * 12) // _STEPS_PER_SHIFT)
-    stopped = _uniform(_channel(keys, "stop"), bell // 4) < 0.04
-    working = plant.level + 0.25 * order + 0.08 * _wander(_channel(keys, "work"), steps, 6)
+    order = _uniform(channel(keys, "order"), (bell - 6 * 12) // _STEPS_PER_SHIFT)
+    stopped = _uniform(channel(keys, "stop"), bell // 4) < 0.04
+    working = plant.level + 0.25 * order + 0.08 * _wander(channel(keys, "work"), steps, 6)
     return np.where(scheduled == 0, _OFF, np.where((scheduled == 1) | stopped, _IDLE, working))
 
 
@@ -210,15 +210,15 @@ def slow_signals(plant: Plant, measurements: Measurements, first: int, last: int
     steps = np.arange(first, last + 1)[:, None]
     before = np.arange(first - _MEMORY + 1, last + 1)[:, None]
     keys, loads = plant.keys, load(plant, before)
-    drift = _wander(_channel(keys, "drift"), steps, 12)
+    drift = _wander(channel(keys, "drift"), steps, 12)
     return Slow(
         first=first,
         load=loads[_MEMORY - 1 :],
         # Losses grow with the square of the current (IEC 60034-1 rates a machine by the rise at its rated load).
         warmth=plant.rise * _heat(plant, loads * loads) + 0.5 * drift,
-        wear=plant.shaking * (1.0 + 0.35 * _wander(_channel(keys, "wear"), steps, 30 * _STEPS_PER_DAY)),
-        line=0.006 * _wander(_channel(keys, "line"), steps, 3),
-        supply=plant.pressure * (1.0 + 0.03 * _wander(_channel(keys, "supply"), steps, 4)),
+        wear=plant.shaking * (1.0 + 0.35 * _wander(channel(keys, "wear"), steps, 30 * _STEPS_PER_DAY)),
+        line=0.006 * _wander(channel(keys, "line"), steps, 3),
+        supply=plant.pressure * (1.0 + 0.03 * _wander(channel(keys, "supply"), steps, 4)),
         damp=plant.damp + 1.5 * drift,
         others={
             measurement.name: _other(plant, measurement, steps)
@@ -238,7 +238,7 @@ def _span(measurement: Measurement) -> tuple[float, float]:
 def _other(plant: Plant, measurement: Measurement, steps: Integers) -> Floats:
     """Wander over the middle of the declared range (0 to 100 without one): nothing else is known of it."""
     low, high = _span(measurement)
-    keys = _channel(plant.keys, f"other/{measurement.name}")
+    keys = channel(plant.keys, f"other/{measurement.name}")
     wander = 0.5 * (_uniform(keys) * 2.0 - 1.0) + 0.3 * _wander(keys, steps, 24)
     return low / 2 + high / 2 + wander * (high / 2 - low / 2)
 
@@ -286,7 +286,7 @@ class _Block:
 
     def noise(self, group: str) -> list[Floats]:
         """Draw four noises per reading, triangular in [-1, 1): the sums of two times 16 bits."""
-        keys = _channel(self.plant.keys, f"noise/{group}")[self.machine]
+        keys = channel(self.plant.keys, f"noise/{group}")[self.machine]
         one = hashes(keys, self.times)
         other = mix(one + _GAMMA)
         return [self._triangle(one >> np.uint64(bits), other >> np.uint64(bits)) for bits in (0, 16, 32, 48)]
@@ -339,9 +339,9 @@ class _Block:
         key, times = _key(self.plant.seed, "\0voltage"), self.times
         plant = (
             1.008
-            + 0.02 * _wander(_channel(key, "hours"), times, 2 * 3_600_000)
-            + 0.008 * _wander(_channel(key, "minutes"), times, 600_000)
-            + 0.003 * _wander(_channel(key, "seconds"), times, 20_000)
+            + 0.02 * _wander(channel(key, "hours"), times, 2 * 3_600_000)
+            + 0.008 * _wander(channel(key, "minutes"), times, 600_000)
+            + 0.003 * _wander(channel(key, "seconds"), times, 20_000)
             - 0.012 * _cycle(times, _DAY, 12 * 3_600_000)
         )
         return plant + self.at(self.slow.line) - 0.012 * self.load + 0.002 * self.electric[1]
@@ -374,9 +374,9 @@ def _frequency(block: _Block) -> Floats:
     key, times = _key(block.plant.seed, "\0frequency"), block.times
     grid = (
         50.0
-        + 0.05 * _wander(_channel(key, "quarter"), times, 900_000)
-        + 0.025 * _wander(_channel(key, "minutes"), times, 100_000)
-        + 0.006 * _wander(_channel(key, "seconds"), times, 8_000)
+        + 0.05 * _wander(channel(key, "quarter"), times, 900_000)
+        + 0.025 * _wander(channel(key, "minutes"), times, 100_000)
+        + 0.006 * _wander(channel(key, "seconds"), times, 8_000)
     )
     return grid + 0.002 * block.electric[2]
 
