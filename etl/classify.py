@@ -29,15 +29,15 @@ class Classes:
     """The outcome for n readings and m stored rows, in the order they were given.
 
     `code` (n) is one of the classes above; `write_time` (n, microseconds) and `replaces` (n) count for loaded readings
-    only; `late` (n) tells the loaded ones that were at or below the watermark; `superseded` (m) the stored rows that
-    lost.
+    only; `late` (n) tells the loaded ones that were at or below the watermark; `beaten_by` (m) is the reading that took
+    the place of a stored row, -1 where the row stays.
     """
 
     code: npt.NDArray[np.int8]
     write_time: npt.NDArray[np.int64]
     replaces: Flags
     late: Flags
-    superseded: Flags
+    beaten_by: npt.NDArray[np.int64]
 
 
 def classify(
@@ -57,14 +57,14 @@ def classify(
     code = np.full(n, LOADED, dtype=np.int8)
     write_time = np.maximum(readings["record_time"].to_numpy(dtype=np.int64), 0) * 1000
     replaces = np.zeros(n, dtype=bool)
-    superseded = np.zeros(len(stored), dtype=bool)
+    beaten_by = np.full(len(stored), -1, dtype=np.int64)
 
     group = key_groups(readings)
     stored_of = _stored_of(readings, stored, group)
     contested = np.bincount(group, minlength=n)[group] > 1 if n else np.zeros(0, dtype=bool)
     contested |= stored_of >= 0
     if contested.any():
-        _contest(readings, stored, values, group, stored_of, contested, code, write_time, replaces, superseded)
+        _contest(readings, stored, values, group, stored_of, contested, code, write_time, replaces, beaten_by)
 
     old = readings["timestamp"].to_numpy() <= readings["watermark"].to_numpy()
     late = old & (code == LOADED) & (stored_of < 0)
@@ -73,7 +73,7 @@ def classify(
         behind = np.where(old, readings["watermark"].to_numpy() - readings["timestamp"].to_numpy(), 0)
         code[late & (behind > allowed_lateness)] = LATE_REJECTED
         late &= code == LOADED
-    return Classes(code, write_time, replaces, late, superseded)
+    return Classes(code, write_time, replaces, late, beaten_by)
 
 
 def key_groups(sorted_readings: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -105,7 +105,7 @@ def _contest(
     code: npt.NDArray[np.int8],
     write_time: npt.NDArray[np.int64],
     replaces: Flags,
-    superseded: Flags,
+    beaten_by: npt.NDArray[np.int64],
 ) -> None:
     """Fill in the outcome for the readings whose key another reading or a stored row has too."""
     where = np.flatnonzero(contested)
@@ -134,7 +134,9 @@ def _contest(
     outcome = np.where(keeps, np.where(wins[holder], LOADED, CONFLICTING), DUPLICATE).astype(np.int8)
     mine, position = ~is_stored, line["position"].to_numpy()
     code[position[mine]] = outcome[mine]
-    superseded[line["stored"].to_numpy()[is_stored & ~wins[holder]]] = True
+    lost = is_stored & ~wins[holder]
+    successor = position[np.flatnonzero(new_holder)[holder[lost] + 1]]
+    beaten_by[line["stored"].to_numpy()[lost]] = successor
 
     times = _write_times(line, keeps, groups)
     write_time[position[mine]] = times[mine]

@@ -66,7 +66,14 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     Raises:
         EtlError: the stage cannot be done; nothing of it exists for the next one.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run_stage(name, stage, settings)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     measurements = read_measurements(settings.measurements_file)
     workspace = open_workspace(settings.workspace_url, settings.run_id)
     if finished := find_manifest(workspace, name):
@@ -82,6 +89,8 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     except BaseException:
         discard(output)
         raise
+    # The work is done: from here on a request to end is met by ending well.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     manifest = commit(output, measurements.sha256, outcome.counts, outcome.offsets, source.manifest if source else None)
     publish_metrics(manifest, settings)
     log.info("done", stage=name, run=workspace.run, seconds=manifest.summary.seconds, **outcome.counts)

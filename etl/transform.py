@@ -159,8 +159,9 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
 
     loaded = classes.code == LOADED
     _write_rows(run, readings[loaded], classes.write_time[loaded], classes.replaces[loaded])
-    if classes.superseded.any():
-        _write_superseded(run, stored[classes.superseded])
+    superseded = classes.beaten_by >= 0
+    if superseded.any():
+        _write_superseded(run, stored[superseded], readings.iloc[classes.beaten_by[superseded]])
     lost = (classes.code == CONFLICTING) | (classes.code == LATE_REJECTED)
     if lost.any():
         run.lost.append(readings.loc[lost, ["file", "row"]].assign(code=classes.code[lost]))
@@ -172,7 +173,7 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
     ):
         run.counts[name] += int((classes.code == code).sum())
     run.counts["late"] += int(classes.late.sum())
-    run.counts["superseded"] += int(classes.superseded.sum())
+    run.counts["superseded"] += int(superseded.sum())
     return len(readings)
 
 
@@ -239,8 +240,8 @@ def _write_rows(
         run.newest[code] = max(newest, run.newest.get(code, newest))
 
 
-def _write_superseded(run: _Run, stored: pd.DataFrame) -> None:
-    """Keep the rows that are about to be replaced, as JSON."""
+def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) -> None:
+    """Keep the rows that are about to be replaced, as JSON; their origin is the reading that takes their place."""
     names = run.work.measurements.names
     texts = pd.to_datetime(stored["timestamp"], unit="ms", utc=True).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").str[:-3] + "Z"
     values = [
@@ -254,6 +255,8 @@ def _write_superseded(run: _Run, stored: pd.DataFrame) -> None:
         "reason": ["superseded"] * len(values),
         "detail": ["the stored row, replaced by a later reading with other values"] * len(values),
         "stage": ["transform"] * len(values),
+        "topic": [_topic(run)] * len(values),
+        **{name: winners[name].to_numpy() for name in ("partition", "offset", "index", "record_time")},
         "replays": [0] * len(values),
     }
     run.work.output.write("superseded", _letter_table(letters, len(values)))
@@ -279,7 +282,6 @@ def _write_lost(run: _Run) -> None:
 def _letters(run: _Run, readings: pa.Table, records: pa.Table, reasons: pa.Array, details: pa.Array) -> pa.Table:
     """Make dead letters of readings, each with its original bytes and where it came from."""
     values, keys, content_types = originals(readings, records, run.work.measurements)
-    topic = run.work.input.manifest.summary.offsets[0].topic
     letters: dict[str, object] = {
         "value": values,
         "key": keys,
@@ -287,19 +289,20 @@ def _letters(run: _Run, readings: pa.Table, records: pa.Table, reasons: pa.Array
         "reason": reasons,
         "detail": details,
         "stage": ["transform"] * len(values),
-        "topic": [topic] * len(values),
+        "topic": [_topic(run)] * len(values),
         **{name: readings[name] for name in ("partition", "offset", "index", "record_time", "replays")},
     }
     return _letter_table(letters, len(values))
 
 
+def _topic(run: _Run) -> str:
+    return run.work.input.manifest.summary.offsets[0].topic
+
+
 def _letter_table(columns: dict[str, object], length: int) -> pa.Table:
-    return pa.table(
-        {
-            field.name: pa.chunked_array([], field.type) if not length else columns.get(field.name, pa.nulls(length))
-            for field in DEAD_LETTERS
-        }
-    ).cast(DEAD_LETTERS)
+    return pa.table({letter.name: columns.get(letter.name, pa.nulls(length)) for letter in DEAD_LETTERS}).cast(
+        DEAD_LETTERS
+    )
 
 
 def _write_watermarks(run: _Run) -> None:

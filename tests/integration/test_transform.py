@@ -152,7 +152,7 @@ def test_transform_keeps_the_replaced_row_as_json_when_a_later_reading_wins(
     assert (row["voltage"], row["mode"], row["replaces"]) == (230.0, None, True)
     assert row["write_time"] == (RECORD_TIME + 60) * 1000
     (letter,) = rows(source, "superseded")
-    assert letter["key"] == b"pump-1"
+    assert (letter["key"], letter["topic"], letter["partition"], letter["offset"]) == (b"pump-1", "readings", 0, 60)
     kept = json.loads(letter["value"])
     assert (kept["timestamp"], kept["voltage"], kept["mode"]) == ("2026-01-05T12:00:00.000Z", 229.0, "on")
 

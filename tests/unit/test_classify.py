@@ -183,7 +183,7 @@ def test_classify_makes_the_same_losers_when_a_run_is_repeated(first: list[Readi
     table = values_of(world)
     again, _ = world.run(later)
     assert values_of(world) == table
-    assert not again.superseded.any()
+    assert (again.beaten_by < 0).all()
     assert not (again.code == LOADED).any()
     for reading, was, now in zip(ordered, before.code, again.code, strict=True):
         if was == CONFLICTING and now != CONFLICTING:
@@ -192,7 +192,7 @@ def test_classify_makes_the_same_losers_when_a_run_is_repeated(first: list[Readi
         if now == CONFLICTING and was != CONFLICTING:
             # It was a duplicate of a row that the run then replaced.
             assert was == DUPLICATE
-            assert before.superseded.any()
+            assert (before.beaten_by >= 0).any()
 
 
 @given(streams(), streams(), st.sampled_from([None, 0, 1, 2]))
@@ -231,14 +231,22 @@ def test_classify_keeps_the_row_when_an_older_reading_is_read_again() -> None:
     world = World({(0, 1): Row((2.0, None), 9000)}, {0: 1})
     classes, _ = world.run([Reading((0, 1), 5, 0, (1.0, None))])
     assert classes.code.tolist() == [CONFLICTING]
-    assert not classes.superseded.any()
+    assert (classes.beaten_by < 0).all()
 
 
 def test_classify_supersedes_the_row_when_a_later_reading_differs() -> None:
     world = World({(0, 1): Row((2.0, "on"), 9_000)}, {0: 1})
     classes, _ = world.run([Reading((0, 1), 9, 0, (1.0, None))])
-    assert classes.superseded.tolist() == [True]
+    assert classes.beaten_by.tolist() == [0]
     assert world.table == {(0, 1): Row((1.0, None), 9001)}
+
+
+def test_classify_names_the_next_reading_when_a_row_is_superseded_and_more_follow() -> None:
+    world = World({(0, 1): Row((2.0, None), 9_000)}, {0: 1})
+    values = [(1.0, None), (2.0, None), (3.0, None), (4.0, None)]
+    classes, _ = world.run([Reading((0, 1), 7 + n, n, value) for n, value in enumerate(values)])
+    assert classes.code.tolist() == [CONFLICTING, DUPLICATE, CONFLICTING, LOADED]
+    assert classes.beaten_by.tolist() == [2]
 
 
 def test_classify_needs_no_more_columns_than_the_order_when_nothing_is_contested() -> None:
