@@ -17,7 +17,7 @@ import structlog
 from cassandra.cluster import Session
 
 from etl import columnar
-from etl.cassandra import check_columns, connect, driver_errors, gather, retrying
+from etl.cassandra import check_columns, connect, gather, retrying
 from etl.deadletters import publish
 from etl.errors import DeliveryError
 from etl.kafka import Client, open_producer
@@ -259,14 +259,11 @@ def _publish(loading: Loading, kind: str) -> None:
 
 
 def _write(loading: Loading, table: Table, tables: Iterator[pa.Table]) -> columnar.Written:
-    keyspace = loading.cassandra.keyspace
-    with driver_errors():
-        statement = columnar.insert(loading.session, f"{keyspace}.{table.name}", list(table.columns))
-        return columnar.write(
-            loading.session,
-            statement,
-            tables,
-            rows_per_batch=loading.settings.batch_rows,
-            in_flight=loading.settings.concurrency,
-            patience=loading.cassandra.timeout,
-        )
+    return columnar.write(
+        loading.session,
+        columnar.insert(loading.session, table.name, list(table.columns)),
+        tables,
+        rows_per_batch=loading.settings.batch_rows,
+        in_flight=loading.settings.concurrency,
+        patience=loading.cassandra.timeout,
+    )
