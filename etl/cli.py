@@ -7,9 +7,12 @@ dependencies are installed.
 import os
 import platform
 import sys
+from datetime import datetime
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -26,11 +29,15 @@ from etl.settings import (
     LoadSettings,
     ProduceSettings,
     RunSettings,
+    SchemaSettings,
     TransformSettings,
     describe,
     read_settings,
     unknown_variables,
 )
+
+if TYPE_CHECKING:
+    from etl.deadletters import Letter
 
 log = structlog.get_logger("etl")
 
@@ -97,13 +104,15 @@ def _root(
 
 
 def _run_stage(name: str, **options: object) -> None:
+    """Run a stage, `etl.<name>.<name>`; importing it here keeps the others' dependencies away."""
     from etl.stage import run_stage
 
     _set(options)
     settings = read_settings(RunSettings)
     if not settings.run_id:
         raise SettingsError("which run? set ETL_RUN_ID or give --run, the same for all stages of a run")
-    run_stage(name, getattr(import_module(f"etl.{name}"), name), settings)
+    stage = getattr(import_module(f"etl.{name}"), name)
+    run_stage(name, partial(stage, settings=read_settings(GenerateSettings)) if name == "generate" else stage, settings)
 
 
 def _set(options: dict[str, object]) -> None:
@@ -188,16 +197,141 @@ def run_all(run: Run = None) -> None:
 
 
 @app.command(
+    help="Create topics and tables. Again and again without harm; nothing is dropped.",
+    epilog=_variables(SchemaSettings, KafkaSettings, CassandraSettings),
+)
+def schema() -> None:
+    """Create topics, keyspace and tables."""
+    from etl.measurements import read_measurements
+    from etl.schema import create_schema
+
+    measurements = read_measurements(read_settings(RunSettings).measurements_file)
+    parts = read_settings(SchemaSettings), read_settings(CassandraSettings), read_settings(KafkaSettings)
+    for finding in create_schema(measurements, *parts):
+        _print_line("warn" if finding.warning else "ok", finding.text)
+
+
+@app.command(help="Show lag, watermarks and the last runs.", epilog=_variables(KafkaSettings, CassandraSettings))
+def status(
+    runs: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many runs to show.")] = 5,
+) -> None:
+    """Show how far everything is."""
+    from etl.status import read_status
+    from etl.terminal import print_table
+
+    kafka = read_settings(KafkaSettings)
+    found = read_status(read_settings(CassandraSettings), kafka, runs)
+    lags = [[lag.partition, lag.committed, lag.end, lag.lag] for lag in found.lags]
+    print_table(f"topic {kafka.topic}, group {kafka.group}", ["partition", "committed", "end", "lag"], lags)
+    marks = found.watermarks
+    print_table("watermarks", ["equipment", "oldest", "newest"], [[marks.equipment, marks.oldest, marks.newest]])
+    lines = [
+        [run.run, stage.stage, stage.started, stage.seconds, ", ".join(f"{k} {v:,}" for k, v in stage.counts.items())]
+        for run in found.runs
+        for stage in run.stages
+    ]
+    print_table("last runs", ["run", "stage", "started", "seconds", "readings"], lines)
+
+
+@app.command(
     help="Check every dependency, say what to do. The exit code is that of the worst problem.",
     epilog=_variables(*PARTS),
 )
 def doctor() -> None:
     """Check everything."""
     from etl.doctor import check_all, worst
-    from etl.terminal import print_check
 
     checks = []
     for check in check_all():
-        print_check(check.state, check.what, check.text)
+        _print_line(check.state, f"{check.what}: {check.text}")
         checks.append(check)
     raise typer.Exit(worst(checks))
+
+
+def _print_line(state: str, text: str) -> None:
+    colors = {"ok": "green", "warn": "yellow", "fail": "red"}
+    typer.echo(typer.style(f"{state:<4}", fg=colors[state]) + f"  {text}")
+
+
+Reason = Annotated[list[str] | None, typer.Option(metavar="REASON", help="Only of this reason; may be repeated.")]
+OfRun = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only of this run.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only published at this ISO 8601 time or later.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only published before this time.")]
+
+
+@dead_letters.command("list", help="Show dead letters, oldest first, each once.", epilog=_variables(KafkaSettings))
+def list_dead_letters(
+    reason: Reason = None,
+    run: OfRun = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Show no more than this.")] = 100,
+) -> None:
+    """Show dead letters."""
+    from etl.deadletters import Choice, list_letters
+    from etl.kafka import connect
+    from etl.terminal import print_table
+
+    choice = Choice(frozenset(reason or ()), run, _time("--since", since), _time("--until", until))
+    with connect(read_settings(KafkaSettings)) as client:
+        letters = list(islice(list_letters(client, choice), limit + 1))
+    rows = [
+        [
+            f"{letter.published:%Y-%m-%dT%H:%M:%S.%fZ}",
+            letter.run,
+            letter.reason,
+            letter.replays,
+            _origin(letter),
+            (letter.key or b"").decode(errors="replace"),
+            letter.detail,
+        ]
+        for letter in letters[:limit]
+    ]
+    print_table("dead letters", ["published", "run", "reason", "replays", "origin", "key", "detail"], rows)
+    if len(letters) > limit:
+        typer.echo(f"and more: see them with --limit, --since {rows[-1][0]}")
+
+
+@dead_letters.command(
+    "replay",
+    help="Send dead letters to the topic again. Those that lost, or came too late, only with --force.",
+    epilog=_variables(KafkaSettings),
+)
+def replay_dead_letters(
+    reason: Reason = None,
+    run: OfRun = None,
+    since: Since = None,
+    until: Until = None,
+    force: Annotated[bool, typer.Option("--force", help="Also those that lost against another, or came late.")] = False,
+) -> None:
+    """Send dead letters again."""
+    from etl.deadletters import Choice, replay
+    from etl.kafka import connect
+
+    choice = Choice(frozenset(reason or ()), run, _time("--since", since), _time("--until", until))
+    with connect(read_settings(KafkaSettings)) as client:
+        done = replay(client, choice, force)
+    typer.echo(f"{done.sent:,} replayed")
+    if done.lost:
+        typer.echo(f"{done.lost:,} left out, since they lost or came too late (--force sends them)")
+    if done.from_files:
+        typer.echo(f"{done.from_files:,} left out, since they are lines of a file: correct it and generate from it")
+
+
+def _origin(letter: "Letter") -> str:
+    if letter.topic is None:
+        return f"{letter.file}:{letter.line}"
+    index = "" if letter.index is None else f" reading {letter.index}"
+    return f"{letter.topic} {letter.partition}:{letter.offset}{index}"
+
+
+def _time(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}") from error
+    if time.tzinfo is None:
+        raise SettingsError(f"{option}: {text} has no zone, add one such as Z or +01:00")
+    return time

@@ -19,7 +19,7 @@ from etl.errors import TERMINATED
 from etl.settings import RunSettings, read_settings
 from etl.stage import STAGES
 from etl.terminal import print_table
-from etl.workspace import Summary, find_manifest, open_workspace
+from etl.workspace import Workspace, find_manifest, open_workspace
 
 INTERRUPTED = 130
 _LARGEST_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -58,16 +58,19 @@ def run_stages(run_id: str | None = None) -> int:
     log.info("run", run=settings.run_id, workspace=settings.workspace_url)
     started = time.monotonic()
     with _passing_signals_on() as ending:
-        processes = []
+        processes: list[Process] = []
         for stage in STAGES:
+            if find_manifest(workspace, stage):
+                log.info("already done", stage=stage, run=settings.run_id)
+                continue
             processes.append(_run_process(stage, settings.run_id, ending))
             if processes[-1].code or ending.code:
                 break
-    code = ending.code or processes[-1].code
-    manifests = (find_manifest(workspace, process.stage) for process in processes)
-    summaries = {manifest.summary.stage: manifest.summary for manifest in manifests if manifest}
-    _print(settings.run_id, processes, summaries, time.monotonic() - started)
-    if code:
+    _print(workspace, processes, time.monotonic() - started)
+    code = ending.code or (processes[-1].code if processes else DONE)
+    if code == NothingNew.exit_code:
+        log.info("the topic holds nothing new, the run ends here", run=settings.run_id)
+    elif code:
         log.warning(
             f"{processes[-1].stage} ended the run; `etl run --run {settings.run_id}` goes on with it", code=code
         )
@@ -116,15 +119,24 @@ def _run_process(stage: str, run_id: str, ending: _Ending) -> Process:
     return Process(stage, code, time.monotonic() - started, usage.ru_maxrss * _LARGEST_UNIT)
 
 
-def _print(run_id: str, processes: list[Process], summaries: dict[str, Summary], seconds: float) -> None:
+def _print(workspace: Workspace, processes: list[Process], seconds: float) -> None:
+    """Print counts, seconds (process start included), readings per second (without) and peak memory of each stage.
+
+    The system counts in a process's peak what its parent had when it started it, so no peak is below ours.
+    """
+    ended = {process.stage: process for process in processes}
     rows: list[list[object]] = []
-    for process in processes:
-        summary = summaries.get(process.stage)
-        counts = summary.counts if summary else {}
-        largest = max(counts.values(), default=0)
-        rate = round(largest / summary.seconds) if summary and summary.seconds else None
-        text = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        state = text if summary else f"ended with {process.code}"
-        rows.append([process.stage, state, process.seconds, rate, round(process.peak_rss / 2**20)])
-    rows.append(["all", "", seconds, None, max(row[4] for row in rows if isinstance(row[4], int))])
-    print_table(f"run {run_id}", ["stage", "readings", "seconds", "readings/s", "peak MiB"], rows)
+    for stage in STAGES:
+        manifest, process = find_manifest(workspace, stage), ended.get(stage)
+        if not manifest and not process:
+            break
+        took = [process.seconds, round(process.peak_rss / 2**20)] if process else [None, None]
+        if not manifest:
+            rows.append([stage, f"ended with exit code {process.code}" if process else "", took[0], None, took[1]])
+            continue
+        counts, own = manifest.summary.counts, manifest.summary.seconds
+        rate = round(max(counts.values(), default=0) / own) if own else None
+        text = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+        rows.append([stage, text, took[0], rate, took[1]])
+    rows.append(["all", "", seconds, None, max((round(p.peak_rss / 2**20) for p in processes), default=None)])
+    print_table(f"run {workspace.run}", ["stage", "readings", "seconds", "readings/s", "peak MiB"], rows)
