@@ -1,5 +1,6 @@
 """Run one stage: find its input, do its work in a fresh attempt, and commit the manifest last."""
 
+import gc
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
