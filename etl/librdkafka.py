@@ -99,7 +99,7 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
         at = {p: span.begin for p, span in waiting.items()}
         number, moved = 100, monotonic()
         while waiting:
-            messages = consumer.consume(number, timeout=0.5)
+            messages = consumer.consume(number, timeout=0.05)
             _raise_final(failures, settings)
             if messages:
                 moved = monotonic()
@@ -124,24 +124,24 @@ def _block(
     messages: list[Any], waiting: Mapping[int, Span], at: dict[int, int], topic: str, settings: KafkaSettings
 ) -> Records:
     """Take the records of the range, and move the positions in `at` on."""
-    block = Records([], [], [], [], [], [])
-    for message in messages:
-        partition, offset, error = message.partition(), message.offset(), message.error()
-        if error is not None:
-            # The end of the partition is the only sign of offsets that hold nothing to deliver.
-            if error.code() == rdkafka.KafkaError._PARTITION_EOF:
-                at[partition] = max(at[partition], offset)
-                continue
-            raise _explain(error, f"topic {topic}", settings)
-        at[partition] = offset + 1
-        if partition in waiting and offset < waiting[partition].end:
-            block.partitions.append(partition)
-            block.offsets.append(offset)
-            block.times.append(message.timestamp()[1])
-            block.keys.append(message.key())
-            block.values.append(message.value())
-            block.headers.append(message.headers() or ())
-    return block
+    for message in [message for message in messages if message.error() is not None]:
+        # The end of the partition is the only sign of offsets that hold nothing to deliver.
+        if message.error().code() != rdkafka.KafkaError._PARTITION_EOF:
+            raise _explain(message.error(), f"topic {topic}", settings)
+        at[message.partition()] = max(at[message.partition()], message.offset())
+    found = [message for message in messages if message.error() is None]
+    last = {message.partition(): message.offset() for message in found}
+    at.update({partition: offset + 1 for partition, offset in last.items()})
+    if any(partition not in waiting or offset >= waiting[partition].end for partition, offset in last.items()):
+        found = [m for m in found if m.partition() in waiting and m.offset() < waiting[m.partition()].end]
+    return Records(
+        [message.partition() for message in found],
+        [message.offset() for message in found],
+        [message.timestamp()[1] for message in found],
+        [message.key() for message in found],
+        [message.value() for message in found],
+        [message.headers() or () for message in found],
+    )
 
 
 class RdkafkaProducer:

@@ -2,7 +2,7 @@
 
 from etl.deadletters import publish
 from etl.kafka import connect, open_producer
-from etl.record import CONTENT_TYPE, encode_arrow, encode_json
+from etl.record import ARROW, CONTENT_TYPE, JSON, encode_arrow, encode_json
 from etl.settings import KafkaSettings, ProduceSettings, read_settings
 from etl.stage import Outcome, Work
 from etl.terminal import progress
@@ -20,6 +20,8 @@ def produce(work: Work) -> Outcome:
     manifest = work.input.manifest
     if not manifest.rows("readings") and not manifest.rows("dead-letters"):
         return Outcome(counts)
+    # JSON is what a record without a content type holds.
+    headers: dict[str, list[tuple[str, bytes]]] = {JSON: [], ARROW: [(CONTENT_TYPE, ARROW.encode())]}
     with connect(settings) as client:
         client.partitions(settings.topic)
         client.partitions(settings.dead_letter_topic)
@@ -30,7 +32,7 @@ def produce(work: Work) -> Outcome:
             else:
                 records = encode_json(table, work.measurements)
             for key, value, content_type, readings in records:
-                producer.send(settings.topic, key, value, [(CONTENT_TYPE, content_type.encode())])
+                producer.send(settings.topic, key, value, headers[content_type])
                 counts["records"] += 1
                 counts["produced"] += readings
             advance(table.num_rows)

@@ -78,52 +78,73 @@ class _Part(NamedTuple):
     batch: pa.RecordBatch
 
 
+class _Said(NamedTuple):
+    """What the headers of a record say."""
+
+    kind: str
+    content_type: str | None
+    replays: int
+
+
+_NOTHING_SAID = _Said(JSON, None, 0)
+
+
 def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     """Decode a block of records; whatever they hold, nothing is raised and nothing is left out."""
     names = {key: _equipment_id(key) for key in set(records.keys)}
+    said = _read_headers(records.headers)
     dead: list[_Dead] = []
     in_json: dict[int, bytes] = {}
     in_arrow: dict[int, bytes] = {}
-    for position, (key, value, headers) in enumerate(zip(records.keys, records.values, records.headers, strict=True)):
-        kind = _kind(headers)
+    for position, (key, value, (kind, _, _)) in enumerate(zip(records.keys, records.values, said, strict=True)):
         if names[key] is None:
             dead.append(_Dead(position, "missing-key", _key_trouble(key)))
-        elif kind not in (JSON, ARROW):
-            dead.append(_Dead(position, "content-type", f"{kind[:100]!r} is neither {JSON} nor {ARROW}"))
         elif value is None:
             dead.append(_Dead(position, "undecodable", "the record has no value"))
         elif kind == JSON:
             in_json[position] = value
-        else:
+        elif kind == ARROW:
             in_arrow[position] = value
+        else:
+            dead.append(_Dead(position, "content-type", f"{kind[:100]!r} is neither {JSON} nor {ARROW}"))
     parts, raw = _decode_arrow(in_arrow, measurements, dead)
     objects = _decode_json(in_json, dead)
     if objects:
         parts.append(_json_part(objects, measurements))
     return Decoded(
-        _readings(parts, records, names, measurements),
-        _raw(sorted([*objects, *raw]), records),
-        _dead_letters(sorted(dead), records, topic),
+        _readings(parts, records, said, names, measurements),
+        _raw(sorted([*objects, *raw]), records, said),
+        _dead_letters(sorted(dead), records, said, topic),
         _sizes(parts, dead, len(records.keys)),
     )
 
 
-def content_type(headers: Headers) -> str | None:
-    """Return the content type as it was sent, None if there is none."""
-    return next((v.decode(errors="replace") for name, v in headers if name.lower() == CONTENT_TYPE and v), None)
+def _read_headers(all_headers: Sequence[Headers]) -> list[_Said]:
+    """Read each combination of headers once: there are few, and looking at each record's would take the longest."""
+    known: dict[tuple[tuple[str, bytes | None], ...], _Said] = {(): _NOTHING_SAID}
+    found = []
+    for headers in all_headers:
+        combination = tuple(headers)
+        said = known.get(combination)
+        if said is None:
+            said = known[combination] = _read_combination(headers)
+        found.append(said)
+    return found
 
 
-def replays(headers: Headers) -> int:
-    """Return how often a dead letter was replayed to get here, 0 for a record that is none."""
-    sent = next((v for name, v in headers if name == REPLAYS and v), b"")
-    return int(sent) if sent.isdigit() and len(sent) < 10 else 0
+def _read_combination(headers: Headers) -> _Said:
+    named = {name.lower(): value for name, value in headers if value}
+    declared = named.get(CONTENT_TYPE)
+    times = named.get(REPLAYS) or b""
+    replays = int(times) if times.isdigit() and len(times) < 10 else 0
+    if declared is None:
+        return _Said(JSON, None, replays)
+    content_type = declared.decode(errors="replace")
+    return _Said(_kind(content_type), content_type, replays)
 
 
-def _kind(headers: Headers) -> str:
-    if not headers:
-        return JSON
-    declared = content_type(headers)
-    return JSON if declared is None else declared.partition(";")[0].strip().lower()
+def _kind(content_type: str | None) -> str:
+    return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
 
 
 def _equipment_id(key: bytes | None) -> str | None:
@@ -149,7 +170,11 @@ def _payload(measurements: Measurements) -> pa.Schema:
 
 
 def _readings(
-    parts: list[_Part], records: Records, names: Mapping[bytes | None, str | None], measurements: Measurements
+    parts: list[_Part],
+    records: Records,
+    said: list[_Said],
+    names: Mapping[bytes | None, str | None],
+    measurements: Measurements,
 ) -> pa.Table:
     schema = consumed(measurements)
     if not parts:
@@ -161,7 +186,7 @@ def _readings(
         "index": np.concatenate([part.indexes for part in parts]).astype(np.int32),
         "record_time": np.array(records.times, np.int64)[positions],
         "equipment_id": pa.array([names[key] for key in records.keys], pa.string()).take(pa.array(positions)),
-        "replays": np.array([replays(headers) if headers else 0 for headers in records.headers], np.int32)[positions],
+        "replays": np.array([replays for _, _, replays in said], np.int32)[positions],
     }
     payload = pa.Table.from_batches([part.batch for part in parts])
     columns.update(zip(payload.column_names, payload.columns, strict=True))
@@ -171,19 +196,19 @@ def _readings(
     return table if in_order else table.take(pa.array(np.argsort(positions, kind="stable")))
 
 
-def _raw(positions: list[int], records: Records) -> pa.Table:
+def _raw(positions: list[int], records: Records, said: list[_Said]) -> pa.Table:
     columns: list[list[Any]] = [records.partitions, records.offsets, records.times, records.keys, records.values]
     arrays: list[list[Any]] = [[column[position] for position in positions] for column in columns]
-    arrays.append([content_type(records.headers[position]) for position in positions])
+    arrays.append([said[position].content_type for position in positions])
     return pa.table(arrays, schema=RECORDS)
 
 
-def _dead_letters(dead: list[_Dead], records: Records, topic: str) -> pa.Table:
+def _dead_letters(dead: list[_Dead], records: Records, said: list[_Said], topic: str) -> pa.Table:
     rows = [
         {
             "value": records.values[at],
             "key": records.keys[at],
-            "content_type": content_type(records.headers[at]),
+            "content_type": said[at].content_type,
             "reason": reason,
             "detail": detail,
             "stage": "consume",
@@ -192,7 +217,7 @@ def _dead_letters(dead: list[_Dead], records: Records, topic: str) -> pa.Table:
             "offset": records.offsets[at],
             "index": 0,
             "record_time": records.times[at],
-            "replays": replays(records.headers[at]),
+            "replays": said[at].replays,
         }
         for at, reason, detail in dead
     ]
@@ -268,10 +293,11 @@ def _refuse(literal: str) -> None:
 
 def _json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements) -> _Part:
     items = list(objects.values())
+    fields = _fields(items, ["timestamp", *measurements.names])
     masks: dict[str, Mask] = {}
-    columns = [_json_timestamps([item.get("timestamp") for item in items]), pa.nulls(len(items), pa.int64())]
+    columns = [_json_timestamps(fields["timestamp"]), pa.nulls(len(items), pa.int64())]
     for measurement in measurements.declared:
-        column, bad = _json_column([item.get(measurement.name) for item in items], measurement)
+        column, bad = _json_column(fields[measurement.name], measurement)
         columns.append(column)
         if bad is not None:
             masks[measurement.name] = bad
@@ -280,7 +306,16 @@ def _json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements
     return _Part(np.fromiter(objects, np.int64, len(items)), np.zeros(len(items), np.int64), batch)
 
 
-def _json_timestamps(values: list[Any]) -> pa.Array:
+def _fields(items: list[dict[str, Any]], names: list[str]) -> dict[str, Sequence[Any]]:
+    """Turn objects into columns; those of one program mostly have the same names in the same order."""
+    shapes = set(map(tuple, items))
+    if len(shapes) > 1:
+        return {name: [item.get(name) for item in items] for name in names}
+    given = dict(zip(shapes.pop(), zip(*map(dict.values, items), strict=True), strict=True))
+    return {name: given.get(name) or [None] * len(items) for name in names}
+
+
+def _json_timestamps(values: Sequence[Any]) -> pa.Array:
     if set(map(type, values)) <= {str, type(None)}:
         return _short(pa.array(values, pa.string()))
     return _short(pa.array([_timestamp_text(value) for value in values], pa.string()))
@@ -301,7 +336,7 @@ def _short(texts: pa.Array) -> pa.Array:
     return pc.if_else(long, cut, texts)
 
 
-def _json_column(values: list[Any], measurement: Measurement) -> tuple[pa.Array, Mask | None]:
+def _json_column(values: Sequence[Any], measurement: Measurement) -> tuple[pa.Array, Mask | None]:
     """Return one measurement's values, null where missing or bad, and where they are bad (None: nowhere)."""
     kinds = set(map(type, values))
     if measurement.type == "text":
@@ -322,7 +357,7 @@ def _double(value: Any) -> float | None:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _differ(values: list[Any], good: Sequence[object]) -> Mask | None:
+def _differ(values: Sequence[Any], good: Sequence[object]) -> Mask | None:
     bad = np.fromiter((v is not None and g is None for v, g in zip(values, good, strict=True)), np.bool_, len(values))
     return bad if bad.any() else None
 
@@ -583,8 +618,7 @@ def originals(readings: pa.Table, records: pa.Table, measurements: Measurements)
             value, kind = _stream(_rebuilt(readings.slice(at, 1), measurements)), ARROW
         else:
             kind = record["content_type"]
-            in_json = kind is None or kind.partition(";")[0].strip().lower() == JSON
-            value = record["value"] if in_json else one_row(record["value"], row["index"])
+            value = record["value"] if _kind(kind) == JSON else one_row(record["value"], row["index"])
         found.values.append(value)
         found.keys.append(row["equipment_id"].encode())
         found.content_types.append(kind)
