@@ -34,6 +34,8 @@ CACHE = IMAGES.parent / ".cache" / "jars"
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
+# The quick compiler alone: a service that lives for a few tests starts with half the processor time.
+QUICK_START = "-XX:TieredStopAtLevel=1"
 PORTS = {"kafka": ("port", "controller_port", "internal_port"), "cassandra": ("port", "storage_port", "jmx_port")}
 # Below the range from which the system takes the ports of outgoing connections.
 PORT_RANGE = range(20_000, 32_000)
@@ -91,13 +93,19 @@ class Service:
 
 
 def start_kafka(
-    directory: Path, *, heap: str | None = None, users: Mapping[str, str] | None = None, die_with_parent: bool = False
+    directory: Path,
+    *,
+    heap: str | None = None,
+    java_options: str | None = None,
+    users: Mapping[str, str] | None = None,
+    die_with_parent: bool = False,
 ) -> Service:
     """Start a broker on free ports, or on those that it had before, and return when it answers.
 
     Args:
         directory: Its own folder; what is there from an earlier start is kept.
         heap: Java heap, such as `512m`; by default that of `images/kafka/run.sh`.
+        java_options: Further options of the Java machine, separated by spaces.
         users: Makes it secure: TLS, and SCRAM-SHA-512 passwords of these users, set at the first start. The first one
             may do everything, the others nothing until an ACL allows it.
         die_with_parent: Kill it when this process ends in whatever way (Linux only).
@@ -105,17 +113,26 @@ def start_kafka(
     Raises:
         ServiceError: It did not come up.
     """
-    return _wait(launch("kafka", directory, heap=heap, users=users, die_with_parent=die_with_parent))
+    service = launch(
+        "kafka", directory, heap=heap, java_options=java_options, users=users, die_with_parent=die_with_parent
+    )
+    return _wait(service)
 
 
 def start_cassandra(
-    directory: Path, *, heap: str | None = None, users: Mapping[str, str] | None = None, die_with_parent: bool = False
+    directory: Path,
+    *,
+    heap: str | None = None,
+    java_options: str | None = None,
+    users: Mapping[str, str] | None = None,
+    die_with_parent: bool = False,
 ) -> Service:
     """Start a Cassandra node on free ports, or on those that it had before, and return when it answers.
 
     Args:
         directory: Its own folder; what is there from an earlier start is kept.
         heap: Java heap, such as `1g`; by default that of `images/cassandra/run.sh`.
+        java_options: Further options of the Java machine, separated by spaces.
         users: Makes it secure: TLS, and login roles with these passwords. The first one is the only superuser, the
             others may do nothing until it is granted; the `cassandra` role that every new node has is disabled.
         die_with_parent: Kill it when this process ends in whatever way (Linux only).
@@ -123,24 +140,27 @@ def start_cassandra(
     Raises:
         ServiceError: It did not come up.
     """
-    return _wait(launch("cassandra", directory, heap=heap, users=users, die_with_parent=die_with_parent))
+    service = launch(
+        "cassandra", directory, heap=heap, java_options=java_options, users=users, die_with_parent=die_with_parent
+    )
+    return _wait(service)
 
 
 def stop(service: Service) -> None:
     """Stop it with SIGTERM, or kill it when that takes longer than `STOP_SECONDS`. Stopping twice does no harm."""
     with contextlib.suppress(psutil.NoSuchProcess):
         service.process.terminate()
-        try:
-            service.process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            service.process.kill()
-            service.process.wait()
+        if not _ends(service, STOP_SECONDS):
+            _kill(service)
 
 
 def is_running(service: Service) -> bool:
     """Tell whether its process is alive."""
     try:
-        return service.process.is_running() and service.process.status() != psutil.STATUS_ZOMBIE
+        # The first thread of a process can be a zombie while the others still hold its ports.
+        return service.process.is_running() and (
+            service.process.status() != psutil.STATUS_ZOMBIE or service.process.num_threads() > 1
+        )
     except psutil.NoSuchProcess:
         return False
 
@@ -164,6 +184,7 @@ def launch(
     directory: Path,
     *,
     heap: str | None = None,
+    java_options: str | None = None,
     users: Mapping[str, str] | None = None,
     die_with_parent: bool = False,
 ) -> Service:
@@ -177,8 +198,7 @@ def launch(
     ports = _read_state(directory).get("ports") or _free_ports(name)
     variables = {"DATA": str(directory / "data"), "LIB": str(jars), "HOST": HOST}
     variables |= {key.upper(): str(port) for key, port in ports.items()}
-    if heap:
-        variables["HEAP"] = heap
+    variables |= {key: value for key, value in (("HEAP", heap), ("JAVA_OPTIONS", java_options)) if value}
     if users:
         variables |= _secure(name, directory, users)
     environment = os.environ | {f"{name.upper()}_{key}": value for key, value in variables.items()}
@@ -314,11 +334,28 @@ def _wait(service: Service) -> Service:
                 raise ServiceError(f"{service.name} did not answer in {START_SECONDS:.0f} s; {_end_of_log(service)}")
             time.sleep(0.05)
     except BaseException:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            service.process.kill()
-            service.process.wait()
+        _kill(service)
         raise
     return service
+
+
+def _kill(service: Service) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        service.process.kill()
+        _ends(service, STOP_SECONDS)
+
+
+def _ends(service: Service, seconds: float) -> bool:
+    """Wait for its end, and let the system forget it if it is a child of this process."""
+    deadline = time.monotonic() + seconds
+    while is_running(service):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    # Only its parent can ask for the exit status of a process; for others it stays a zombie until then.
+    with contextlib.suppress(psutil.TimeoutExpired):
+        service.process.wait(0)
+    return True
 
 
 def _accepts(service: Service) -> bool:
@@ -333,7 +370,7 @@ def _kafka_answers(service: Service) -> bool:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
-    options: dict[str, object] = {"bootstrap_servers": service.address}
+    options: dict[str, object] = {"bootstrap_servers": service.address, "bootstrap_timeout_ms": 5000}
     if service.users:
         username, password = next(iter(service.users.items()))
         options |= {"security_protocol": "SASL_SSL", "ssl_cafile": str(service.ca_file)}
@@ -356,7 +393,7 @@ def _cassandra_answers(service: Service) -> bool:
     (superuser, password), *others = service.users.items()
     if _cassandra_execute(service, (superuser, password), ["SELECT release_version FROM system.local"]):
         return True
-    role = "CREATE ROLE IF NOT EXISTS {} WITH LOGIN = true AND PASSWORD = '{}' AND SUPERUSER = {}"
+    role = "CREATE ROLE IF NOT EXISTS \"{}\" WITH LOGIN = true AND PASSWORD = '{}' AND SUPERUSER = {}"
     create = [role.format(superuser, password, "true"), *(role.format(*other, "false") for other in others)]
     return _cassandra_execute(service, ("cassandra", "cassandra"), create) and _cassandra_execute(
         service, (superuser, password), ["ALTER ROLE cassandra WITH LOGIN = false AND SUPERUSER = false"]

@@ -4,11 +4,13 @@
 #
 #   CASSANDRA_DATA            folder of the tables, the commit log, the settings and temporary files
 #   CASSANDRA_LIB             folder of the jars that pom.xml names
-#   CASSANDRA_HOST            address that it binds to and that clients are told
+#   CASSANDRA_HOST            address that clients are told; for itself it uses the loopback address
+#   CASSANDRA_BIND            address that it binds the clients' port to, by default CASSANDRA_HOST
 #   CASSANDRA_PORT            port of the clients (CQL)
 #   CASSANDRA_STORAGE_PORT    port of other nodes; there are none, but it is opened
 #   CASSANDRA_JMX_PORT        port of nodetool, on the loopback address; none when empty
 #   CASSANDRA_HEAP            Java heap, as for -Xmx
+#   CASSANDRA_JAVA_OPTIONS    further options of the Java machine, separated by spaces
 #   CASSANDRA_OFF_HEAP        memory for memtables outside the heap, such as 512MiB
 #   CASSANDRA_AUTHENTICATION  true: passwords and permissions, beginning with superuser cassandra, password cassandra
 #   CASSANDRA_KEYSTORE        PEM file: PKCS #8 key, then its certificate; when given, clients must use TLS
@@ -19,6 +21,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=${CASSANDRA_DATA:-/var/lib/cassandra}
 lib=${CASSANDRA_LIB:-$here/lib}
 host=${CASSANDRA_HOST:-127.0.0.1}
+bind=${CASSANDRA_BIND:-$host}
 port=${CASSANDRA_PORT:-9042}
 storage_port=${CASSANDRA_STORAGE_PORT:-7000}
 heap=${CASSANDRA_HEAP:-1g}
@@ -45,9 +48,10 @@ endpoint_snitch: SimpleSnitch
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters:
-      - seeds: '$host:$storage_port'
-listen_address: $host
-rpc_address: $host
+      - seeds: '127.0.0.1:$storage_port'
+listen_address: 127.0.0.1
+rpc_address: $bind
+broadcast_rpc_address: $host
 storage_port: $storage_port
 native_transport_port: $port
 authenticator: $authenticator
@@ -86,7 +90,8 @@ client_encryption_options:
 EOF
 fi
 
-# The last five options are for a cluster of one: nobody to wait for, and nobody to tell.
+# The five cassandra options at the end are for a cluster of one: nobody to wait for, and nobody to tell.
+# shellcheck disable=SC2086  # several options in one variable
 exec "$java" "@$here/jvm.options" -Xms64m "-Xmx$heap" -Xss512k -XX:+UseSerialGC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
     "-Djava.io.tmpdir=$data/tmp" "-Djna.tmpdir=$data/tmp" -Djava.awt.headless=true \
     "-Dlogback.configurationFile=$here/logback.xml" \
@@ -94,4 +99,4 @@ exec "$java" "@$here/jvm.options" -Xms64m "-Xmx$heap" -Xss512k -XX:+UseSerialGC 
     ${CASSANDRA_JMX_PORT:+"-Dcassandra.jmx.local.port=$CASSANDRA_JMX_PORT"} \
     -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=1 -Dcassandra.superuser_setup_delay_ms=0 \
     -Dcassandra.load_ring_state=false -Dcassandra.shutdown_announce_in_ms=0 \
-    -cp "$lib/*" org.apache.cassandra.service.CassandraDaemon
+    ${CASSANDRA_JAVA_OPTIONS:-} -cp "$lib/*" org.apache.cassandra.service.CassandraDaemon

@@ -4,10 +4,12 @@
 #
 #   KAFKA_DATA                folder of the log, the settings and temporary files
 #   KAFKA_LIB                 folder of the jars that pom.xml names
-#   KAFKA_HOST                address that it binds to and that clients are told
+#   KAFKA_HOST                address that clients are told; for itself it uses the loopback address
+#   KAFKA_BIND                address that it binds the clients' port to, by default KAFKA_HOST
 #   KAFKA_PORT                port of the clients
 #   KAFKA_CONTROLLER_PORT     port of the controller, used by the broker itself
 #   KAFKA_HEAP                Java heap, as for -Xmx
+#   KAFKA_JAVA_OPTIONS        further options of the Java machine, separated by spaces
 #   KAFKA_SECURITY_PROTOCOL   PLAINTEXT, or SASL_SSL: TLS with SCRAM-SHA-512 passwords, and nothing allowed without an ACL.
 #                             Then these are needed as well:
 #   KAFKA_INTERNAL_PORT       port of the broker's connection to itself (mutual TLS)
@@ -22,6 +24,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=${KAFKA_DATA:-/var/lib/kafka}
 lib=${KAFKA_LIB:-$here/lib}
 host=${KAFKA_HOST:-127.0.0.1}
+bind=${KAFKA_BIND:-$host}
 port=${KAFKA_PORT:-9092}
 controller_port=${KAFKA_CONTROLLER_PORT:-9093}
 heap=${KAFKA_HEAP:-512m}
@@ -34,7 +37,7 @@ settings=$data/server.properties
 cat >"$settings" <<EOF
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=$host:$controller_port
+controller.quorum.bootstrap.servers=127.0.0.1:$controller_port
 controller.listener.names=CONTROLLER
 log.dirs=$data/log
 auto.create.topics.enable=false
@@ -52,7 +55,8 @@ EOF
 case $protocol in
 PLAINTEXT)
     cat >>"$settings" <<EOF
-listeners=CLIENT://$host:$port,CONTROLLER://$host:$controller_port
+listeners=CLIENT://$bind:$port,CONTROLLER://127.0.0.1:$controller_port
+advertised.listeners=CLIENT://$host:$port,CONTROLLER://127.0.0.1:$controller_port
 listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=CLIENT
 EOF
@@ -60,7 +64,8 @@ EOF
 SASL_SSL)
     # The broker talks to itself by mutual TLS, so that no password has to be written into its settings.
     cat >>"$settings" <<EOF
-listeners=CLIENT://$host:$port,INTERNAL://$host:$KAFKA_INTERNAL_PORT,CONTROLLER://$host:$controller_port
+listeners=CLIENT://$bind:$port,INTERNAL://127.0.0.1:$KAFKA_INTERNAL_PORT,CONTROLLER://127.0.0.1:$controller_port
+advertised.listeners=CLIENT://$host:$port,INTERNAL://127.0.0.1:$KAFKA_INTERNAL_PORT,CONTROLLER://127.0.0.1:$controller_port
 listener.security.protocol.map=CLIENT:SASL_SSL,INTERNAL:SSL,CONTROLLER:SSL
 inter.broker.listener.name=INTERNAL
 listener.name.internal.ssl.client.auth=required
@@ -83,7 +88,7 @@ EOF
 esac
 
 set -- -Xms64m "-Xmx$heap" -XX:-UsePerfData "-Djava.io.tmpdir=$data/tmp" "-Dlog4j2.configurationFile=$here/log4j2.xml" \
-    -Djava.awt.headless=true -cp "$lib/*"
+    -Djava.awt.headless=true -XX:+UseSerialGC -cp "$lib/*"
 
 if [ ! -e "$data/log/meta.properties" ]; then
     # The arguments go through a file: passwords must not show in the list of processes.
@@ -99,8 +104,9 @@ if [ ! -e "$data/log/meta.properties" ]; then
             done <"$KAFKA_USERS"
         fi
     } >"$arguments"
-    "$java" "$@" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC kafka.tools.StorageTool "@$arguments"
+    "$java" "$@" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool "@$arguments"
     rm "$arguments"
 fi
 
-exec "$java" "$@" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 kafka.Kafka "$settings"
+# shellcheck disable=SC2086  # several options in one variable
+exec "$java" "$@" ${KAFKA_JAVA_OPTIONS:-} kafka.Kafka "$settings"

@@ -14,7 +14,9 @@ USERS = ("admin", "produce", "consume", "transform", "load", "schema", "stranger
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """Broker without passwords, shared by the session."""
-    service = local.start_kafka(tmp_path_factory.mktemp("kafka"), heap="512m", die_with_parent=True)
+    service = local.start_kafka(
+        tmp_path_factory.mktemp("kafka"), heap="512m", java_options=local.QUICK_START, die_with_parent=True
+    )
     yield service
     local.stop(service)
 
@@ -22,7 +24,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
 @pytest.fixture(scope="session")
 def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """Cassandra node without passwords, shared by the session."""
-    service = local.start_cassandra(tmp_path_factory.mktemp("cassandra"), heap="1g", die_with_parent=True)
+    service = local.start_cassandra(
+        tmp_path_factory.mktemp("cassandra"), heap="1g", java_options=local.QUICK_START, die_with_parent=True
+    )
     yield service
     local.stop(service)
 
@@ -36,7 +40,9 @@ def users() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
     """Broker with TLS, SCRAM-SHA-512 and ACLs, shared by the session."""
-    service = local.start_kafka(tmp_path_factory.mktemp("kafka"), heap="512m", users=users, die_with_parent=True)
+    service = local.start_kafka(
+        tmp_path_factory.mktemp("kafka"), heap="512m", java_options=local.QUICK_START, users=users, die_with_parent=True
+    )
     yield service
     local.stop(service)
 
@@ -44,7 +50,13 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
     """Cassandra node with TLS, passwords and permissions, shared by the session."""
-    service = local.start_cassandra(tmp_path_factory.mktemp("cassandra"), heap="1g", users=users, die_with_parent=True)
+    service = local.start_cassandra(
+        tmp_path_factory.mktemp("cassandra"),
+        heap="1g",
+        java_options=local.QUICK_START,
+        users=users,
+        die_with_parent=True,
+    )
     yield service
     local.stop(service)
 
