@@ -13,7 +13,7 @@ READY := .venv/.ready
 SERVICES := .cache/services
 ARGS ?=
 
-.PHONY: help setup demo test lint format bench bench-peers services services-stop clean
+.PHONY: help setup demo test lint docs format bench bench-peers services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lint: $(READY) ## Check style, format and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+docs: $(READY) ## Write the generated parts of the docs
+	$(PYTHON) -m docs.update
 
 format: $(READY) ## Format the code, and repair what can be
 	$(PYTHON) -m ruff check --fix .

@@ -1,0 +1,47 @@
+"""The docs are true: generated parts are up to date, named tests and linked files exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.update import updated
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")], key=str)
+TESTS = {
+    name
+    for file in ROOT.glob("tests/**/test_*.py")
+    for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_docs_have_generated_parts_up_to_date_when_the_code_changes(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == updated(text), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_docs_name_tests_that_exist_when_they_name_one(page: Path) -> None:
+    named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
+    assert named <= TESTS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_docs_link_to_files_that_exist_when_they_link(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_docs_have_a_page_for_each_stage_when_a_newcomer_looks() -> None:
+    from etl.stage import STAGES
+
+    assert [stage for stage in STAGES if not (ROOT / "docs" / f"{stage}.md").exists()] == []
+
+
+def test_docs_give_each_sentence_a_test_when_they_state_the_delivery() -> None:
+    page = (ROOT / "docs" / "delivery.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| | ")]
+    assert rows
+    assert [row for row in rows if "`test_" not in row] == []
