@@ -217,7 +217,7 @@ def status(
 ) -> None:
     """Show how far everything is."""
     from etl.status import read_status
-    from etl.terminal import print_table
+    from etl.terminal import print_table, written
 
     kafka = read_settings(KafkaSettings)
     found = read_status(read_settings(CassandraSettings), kafka, runs)
@@ -226,7 +226,7 @@ def status(
     marks = found.watermarks
     print_table("watermarks", ["equipment", "oldest", "newest"], [[marks.equipment, marks.oldest, marks.newest]])
     lines = [
-        [run.run, stage.stage, stage.started, stage.seconds, ", ".join(f"{k} {v:,}" for k, v in stage.counts.items())]
+        [run.run, stage.stage, stage.started, stage.seconds, written(stage.counts)]
         for run in found.runs
         for stage in run.stages
     ]

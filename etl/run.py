@@ -15,10 +15,10 @@ from types import FrameType
 import structlog
 
 from etl.doctor import check_all, worst
-from etl.errors import TERMINATED
+from etl.errors import DONE, TERMINATED, NothingNew
 from etl.settings import RunSettings, read_settings
 from etl.stage import STAGES
-from etl.terminal import print_table
+from etl.terminal import print_table, written
 from etl.workspace import Workspace, find_manifest, open_workspace
 
 INTERRUPTED = 130
@@ -136,7 +136,6 @@ def _print(workspace: Workspace, processes: list[Process], seconds: float) -> No
             continue
         counts, own = manifest.summary.counts, manifest.summary.seconds
         rate = round(max(counts.values(), default=0) / own) if own else None
-        text = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
-        rows.append([stage, text, took[0], rate, took[1]])
+        rows.append([stage, written(counts), took[0], rate, took[1]])
     rows.append(["all", "", seconds, None, max((round(p.peak_rss / 2**20) for p in processes), default=None)])
     print_table(f"run {workspace.run}", ["stage", "readings", "seconds", "readings/s", "peak MiB"], rows)

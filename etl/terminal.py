@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -32,6 +32,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for line in [list(columns), *cells]:
         padded = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, numeric, strict=True)]
         print("  " + "  ".join(padded).rstrip())
+
+
+def written(counts: Mapping[str, int]) -> str:
+    """Write counts in one line, without those that are zero."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"
 
 
 def _text(cell: object) -> str:
