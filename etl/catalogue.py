@@ -29,6 +29,7 @@ def _fits_a_key(equipment_id: str) -> str:
     return equipment_id
 
 
+EquipmentId = Annotated[str, AfterValidator(_fits_a_key)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -37,7 +38,7 @@ class Machine(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    equipment_id: Annotated[str, AfterValidator(_fits_a_key)]
+    equipment_id: EquipmentId
     name: str = ""
     nominal_voltage: Positive = 400.0
     rated_current: Positive = 16.0

@@ -3,8 +3,13 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+
 from etl.catalogue import Machine, made_up, read_catalogue
 from etl.errors import SettingsError
+from etl.mapping import read_mapping
+from etl.readings import CHUNK_BYTES, CHUNK_ROWS
+from etl.recorded import recorded_readings
 from etl.settings import GenerateSettings
 from etl.stage import Outcome, Work
 from etl.synthetic import Faults, synthetic_readings
@@ -22,10 +27,14 @@ def generate(work: Work, settings: GenerateSettings) -> Outcome:
     counts: Counter[str] = Counter(generated=0, rejected=0)
     if settings.source == "synthetic":
         _synthetic(work, settings, counts)
+    elif settings.source == "recorded":
+        _recorded(work, settings, counts)
     return Outcome(dict(counts))
 
 
 def _synthetic(work: Work, settings: GenerateSettings, counts: Counter[str]) -> None:
+    if settings.late_rate and settings.late_by < _MS:
+        raise SettingsError("ETL_GENERATE_LATE_BY: must be at least a millisecond")
     start = (settings.start - _EPOCH) // _MS
     faults = Faults(
         dropout=settings.dropout_rate,
@@ -47,6 +56,34 @@ def _synthetic(work: Work, settings: GenerateSettings, counts: Counter[str]) -> 
     )
     for table in tables:
         work.output.write("readings", table)
+
+
+def _recorded(work: Work, settings: GenerateSettings, counts: Counter[str]) -> None:
+    if settings.mapping_file is None or settings.recorded_url is None:
+        raise SettingsError("source recorded needs ETL_GENERATE_RECORDED_URL and ETL_GENERATE_MAPPING_FILE")
+    mapping = read_mapping(settings.mapping_file, work.measurements)
+    waiting: dict[str, list[pa.Table]] = {"readings": [], "dead-letters": []}
+    for block in recorded_readings(settings.recorded_url, mapping, work.measurements):
+        counts["generated"] += len(block.readings)
+        counts["rejected"] += len(block.dead_letters)
+        for kind, table in (("readings", block.readings), ("dead-letters", block.dead_letters)):
+            if not _fits(waiting[kind], table):
+                _flush(work, kind, waiting[kind])
+            if len(table):
+                waiting[kind].append(table)
+    for kind, tables in waiting.items():
+        _flush(work, kind, tables)
+
+
+def _fits(tables: list[pa.Table], more: pa.Table) -> bool:
+    rows, size = (sum(values) for values in zip(*((len(t), t.nbytes) for t in [*tables, more]), strict=True))
+    return rows <= CHUNK_ROWS and size <= CHUNK_BYTES
+
+
+def _flush(work: Work, kind: str, tables: list[pa.Table]) -> None:
+    if tables:
+        work.output.write(kind, pa.concat_tables(tables))
+    tables.clear()
 
 
 def _machines(settings: GenerateSettings) -> list[Machine]:

@@ -184,7 +184,7 @@ def _sent(
     if not len(time) or not faults.any:
         values = _values(group, measurements, times, None)
         return _Rows(time, time, group.places[machine], np.zeros_like(time), values)
-    arrives, copied, delay, kind = (array.ravel() for array in _fate(group, faults, times[:, None]))
+    arrives, copied, delay, kind = _fate(group, faults, times[:, None])
     if window[0] >= span[0]:
         counts["dropped"] += int(len(time) - arrives.sum())
     copy_delay = delay + group.interval * (1 + (delay + time // group.interval) % _LONGEST_COPY)
@@ -208,7 +208,7 @@ def _values(group: _Group, measurements: Measurements, times: Integers, machine:
 def _fate(
     group: _Group, faults: Faults, times: Integers
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Integers, Integers]:
-    """Decide what happens to each reading; `times` (n, 1) gives arrives, copied, delay (ms), kind: (n, machines)."""
+    """Decide what happens to each reading; `times` (n, 1) gives arrives, copied, delay (ms), kind: (n * machines,)."""
 
     def chances(name: str) -> tuple[Floats, Floats]:
         drawn = hashes(channel(group.plant.keys, name), times)
@@ -222,7 +222,7 @@ def _fate(
     # In between two later readings, so that it is overtaken by at least one.
     few = (group.interval * (np.floor(amount * 4) + 1.5)).astype(np.int64)
     delay = np.where(kind == _LATE, 1 + (amount * faults.late_by).astype(np.int64), np.where(kind == _ON_TIME, 0, few))
-    return dropped >= faults.dropout, copied < faults.duplicate, delay, kind
+    return (dropped >= faults.dropout).ravel(), (copied < faults.duplicate).ravel(), delay.ravel(), kind.ravel()
 
 
 def _in_order(rows: _Rows) -> _Rows:
