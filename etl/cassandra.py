@@ -28,11 +28,17 @@ from cassandra import (
 )
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
-from cassandra.connection import ConnectionException
+from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.metadata import TableMetadata
 from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
 from cassandra.pool import NoConnectionsAvailable
-from cassandra.protocol import ErrorMessage, IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
+from cassandra.protocol import (
+    ErrorMessage,
+    IsBootstrappingErrorMessage,
+    OverloadedErrorMessage,
+    RequestValidationException,
+    ServerError,
+)
 from cassandra.query import BoundStatement, SimpleStatement, tuple_factory
 from cassandra.util import Date
 
@@ -64,6 +70,7 @@ RETRYABLE: tuple[type[Exception], ...] = (
     IsBootstrappingErrorMessage,
     ServerError,
     ConnectionException,
+    ConnectionBusy,
     NoConnectionsAvailable,
 )
 _DRIVER_ERRORS = (
@@ -77,6 +84,16 @@ _DRIVER_ERRORS = (
 )
 
 Result = TypeVar("Result")
+
+
+class Connection(Cluster.connection_class):  # type: ignore[misc]
+    """The driver's connection, for messages as large as batches are."""
+
+    # The driver passes 4 KiB to the socket at a time.
+    out_buffer_size = 128 * 1024
+    # While the socket's buffer is full, the driver refuses messages and loses a stream ID for good with each one. Here
+    # they wait in its queue; how many do is bounded by those who send.
+    _socket_writable = property(lambda _: True, lambda _, __: None)
 
 
 @contextmanager
@@ -124,6 +141,9 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         auth_provider=auth,
         ssl_context=_tls(settings),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        connection_class=Connection,
+        # Compression costs more processor time, here and there, than a batch does otherwise.
+        compression=False,
         connect_timeout=CONNECT_SECONDS,
         max_schema_agreement_wait=AGREEMENT_SECONDS,
         control_connection_timeout=CONNECT_SECONDS,
@@ -174,16 +194,18 @@ def translated(error: Exception, what: str = "") -> EtlError:
     if "[SSL" in text:
         return SettingsError(f"Cassandra{at}: TLS fails ({text}): check ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE")
     if isinstance(cause, Unauthorized):
-        return SettingsError(f"Cassandra: the role lacks a right, grant it: {_message(text)}")
-    if isinstance(cause, InvalidRequest):
-        return SettingsError(f"Cassandra: {_message(text)}: run `etl schema`")
+        return SettingsError(f"Cassandra: the role lacks a right, grant it: {server_message(cause)}")
+    if isinstance(cause, InvalidRequest | RequestValidationException):
+        return SettingsError(f"Cassandra: {server_message(cause)}: run `etl schema`")
     if isinstance(cause, UnresolvableContactPoints):
         text = "none of the names is known"
     return Unreachable(f"Cassandra{at} cannot be reached: {text or type(cause).__name__}")
 
 
-def _message(text: str) -> str:
-    return text.partition('message="')[2].removesuffix('"') or text
+def server_message(error: Any) -> str:
+    """Return what the server said, in one line, without the driver's words around it."""
+    text = " ".join(str(error).split())
+    return text.partition('message="')[2].rstrip('">') or text
 
 
 def _cause(error: Any) -> Any:

@@ -1,6 +1,7 @@
 """The columnar writes against the driver's own, on a real node, and through whatever happens between them and it."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl import columnar
+from etl.cassandra import Connection
 from etl.errors import SettingsError, Unreachable
 from images import local
 
@@ -60,6 +62,7 @@ def connected(port: int, version: int = 5, timeout: float = 20.0, **options: Any
         row_factory=tuple_factory,
         request_timeout=timeout,
     )
+    options = {"connection_class": Connection, "compression": False} | options
     cluster = Cluster(
         [HOST], port=port, protocol_version=version, execution_profiles={EXEC_PROFILE_DEFAULT: profile}, **options
     )
@@ -155,8 +158,8 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(ROW, min_size=1, max_size=40), most=st.integers(1, 20))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ROW, min_size=1, max_size=120), most=st.integers(1, 20))
 def test_rows_read_back_equal_when_written_both_ways(session: Session, rows: list[dict[str, Any]], most: int) -> None:
     session.execute("TRUNCATE ours")
     session.execute("TRUNCATE drivers")
@@ -333,16 +336,17 @@ def test_insert_is_refused_when_the_table_lacks_a_column(session: Session, table
 
 
 def test_write_is_refused_when_the_role_may_not(secure_cassandra: local.Service, users: dict[str, str]) -> None:
-    import ssl
-
     def login(user: str) -> dict[str, Any]:
         context = ssl.create_default_context(cafile=str(secure_cassandra.ca_file))
         context.check_hostname = False
         return {"auth_provider": PlainTextAuthProvider(user, users[user]), "ssl_context": context}
 
-    with connected(secure_cassandra.ports["port"], **login("admin")) as admin:
+    port = secure_cassandra.ports["port"]
+    with connected(port, **login("admin")) as admin:
         create(admin, "readings")
-    with connected(secure_cassandra.ports["port"], **login("stranger")) as stranger:
+        assert write(admin, "readings", readings(20_000)).rows == 20_000
+        assert admin.execute("SELECT count(*) FROM readings").one() == (20_000,)
+    with connected(port, **login("stranger")) as stranger:
         stranger.set_keyspace(KEYSPACE)
         with pytest.raises(SettingsError, match="right"):
             write(stranger, "readings", readings(10))
@@ -367,7 +371,6 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._server.accept()
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
                 node = socket.create_connection((HOST, self._target))
                 self._links += [client, node]
                 for source, sink in ((client, node), (node, client)):
@@ -402,9 +405,9 @@ def proxy(cassandra: local.Service) -> Iterator[Proxy]:
 
 
 @contextmanager
-def through(proxy: Proxy, version: int = 5, timeout: float = 20.0) -> Iterator[tuple[Session, str]]:
+def through(proxy: Proxy, version: int = 5, timeout: float = 20.0, **options: Any) -> Iterator[tuple[Session, str]]:
     """Connect through the proxy; give the session and a new table."""
-    with connected(proxy.port, version, timeout) as session:
+    with connected(proxy.port, version, timeout, **options) as session:
         table = f"t{time.monotonic_ns()}"
         create(session, table)
         yield session, table
@@ -442,14 +445,17 @@ def test_every_row_is_written_when_the_node_is_silent_for_a_while(proxy: Proxy) 
         assert session.execute(f"SELECT count(*) FROM {table}", timeout=20).one() == (4_000,)
 
 
-def test_every_row_is_written_when_the_way_is_slow(proxy: Proxy) -> None:
-    with through(proxy) as (session, table):
+@pytest.mark.parametrize("connection", [Connection, Cluster.connection_class], ids=["ours", "drivers"])
+def test_every_row_is_written_when_the_way_is_slow(proxy: Proxy, connection: Any) -> None:
+    small_buffer = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)]
+    with through(proxy, connection_class=connection, sockopts=small_buffer) as (session, table):
         statement = columnar.insert(session, table, COLUMNS)
-        proxy.pause = 0.001
-        rows = readings(40_000, quality="x" * 300)
-        assert columnar.write(session, statement, [rows], in_flight=200).rows == 40_000
+        proxy.pause = 0.002
+        written = columnar.write(session, statement, [readings(30_000, quality="x" * 200)], in_flight=8)
         proxy.pause = 0.0
-        assert session.execute(f"SELECT count(*) FROM {table}").one() == (40_000,)
+        assert written.rows == 30_000
+        assert (written.retries == 0) == (connection is Connection)
+        assert session.execute(f"SELECT count(*) FROM {table}").one() == (30_000,)
 
 
 def test_write_gives_up_when_the_node_stays_silent(proxy: Proxy) -> None:
