@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^```bash(.*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```bash([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = {
     page: [body for mark, body in _BLOCK.findall(page.read_text(encoding="utf-8")) if "not run here:" not in mark]
     for page in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")], key=str)
