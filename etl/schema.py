@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from cassandra import InvalidRequest
+from cassandra import Unauthorized
 from cassandra.cluster import Session
 
-from etl.cassandra import connect, gather, refuse_changes, retrying
+from etl.cassandra import connect, gather, refuse_changes, retrying, server_message
 from etl.catalogue import Machine, read_catalogue
 from etl.errors import SettingsError, Unreachable
 from etl.kafka import connect as connect_kafka
@@ -42,7 +42,7 @@ def create_schema(
     """
     with connect(cassandra, keyspace=False) as session, connect_kafka(kafka) as client:
         for line in create_topics(client, settings):
-            yield Finding(line)
+            yield Finding(line, warning=not line.endswith(("created", "is there")))
         yield from create_tables(session, measurements, settings, cassandra)
 
 
@@ -55,6 +55,7 @@ def create_tables(
     compaction = _map("ETL_SCHEMA_COMPACTION", settings.compaction)
     default = {"class": "NetworkTopologyStrategy", cassandra.local_datacenter: "1"}
     yield from _keyspace(session, cassandra.keyspace, replication, default)
+    session.cluster.refresh_keyspace_metadata(cassandra.keyspace)
     for table in all_tables(measurements):
         # The other tables are small, and must outlive the readings.
         options = (settings.ttl, compaction) if table.name == "sensor_data" else (0, {})
@@ -91,9 +92,9 @@ def _change(session: Session, statement: str) -> None:
     try:
         result = retrying(lambda: session.execute(statement))
     except SettingsError as error:
-        if isinstance(error.__cause__, InvalidRequest):
-            raise SettingsError(f"Cassandra refuses `{statement}`: {error.__cause__}") from error
-        raise
+        if isinstance(error.__cause__, Unauthorized):
+            raise
+        raise SettingsError(f"Cassandra refuses `{statement}`: {server_message(error.__cause__)}") from error
     if not result.response_future.is_schema_agreed:
         raise Unreachable(
             "the nodes of Cassandra do not agree on the schema: see `nodetool describecluster`, try again"
