@@ -281,7 +281,7 @@ def _parse(value: bytes) -> Any:
         # Only the standard library reads a number beyond a double's range, as infinity: a bad value, but a reading.
         try:
             item = json.loads(value.decode(), parse_constant=_refuse)
-            orjson.dumps(str(item))  # a lone surrogate is not text
+            json.dumps(item, ensure_ascii=False).encode()  # a lone surrogate is not text
         except (ValueError, RecursionError):
             return error
         return item
