@@ -76,8 +76,8 @@ def _recorded(work: Work, settings: GenerateSettings, counts: Counter[str]) -> N
 
 
 def _fits(tables: list[pa.Table], more: pa.Table) -> bool:
-    rows, size = (sum(values) for values in zip(*((len(t), t.nbytes) for t in [*tables, more]), strict=True))
-    return rows <= CHUNK_ROWS and size <= CHUNK_BYTES
+    rows, size = sum(map(len, [*tables, more])), sum(table.nbytes for table in [*tables, more])
+    return bool(rows <= CHUNK_ROWS and size <= CHUNK_BYTES)
 
 
 def _flush(work: Work, kind: str, tables: list[pa.Table]) -> None:

@@ -179,7 +179,7 @@ def _fields(line: str, mapping: Mapping) -> list[str]:
 
 
 def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping) -> Parsed | None:
-    """Parse lines that are one record each at full speed; None if there is more than a wrong number of fields to them."""
+    """Parse lines at full speed if each is one record; None if more is wrong with them than the number of fields."""
     data = b"\n".join(lines)
     quoted = b'"' in data
     if not data or data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):

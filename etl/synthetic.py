@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from etl.catalogue import Machine
 from etl.measurements import Measurements
-from etl.readings import CHUNK_ROWS, TIMESTAMP, generated
+from etl.readings import CHUNK_BYTES, CHUNK_ROWS, TIMESTAMP, generated
 from etl.signals import (
     STATES,
     STEP,
@@ -136,15 +136,16 @@ def synthetic_readings(
     identifiers = pa.array([machine.equipment_id for machine in machines], pa.string())
     reach = max(faults.reach(group.interval) for group in groups)
     underway: list[_Rows] = []
-    for begin, stop in _windows(groups, reach, start, end):
+    chunk_rows = min(CHUNK_ROWS, CHUNK_BYTES // (8 * len(generated(measurements))))
+    for begin, stop in _windows(groups, chunk_rows, reach, start, end):
         sent = [_sent(group, measurements, faults, (begin, stop), (start, end), counts) for group in groups]
         rows = _joined([*underway, *sent])
         due = rows.arrival < stop
         underway = [rows.take(~due)]
         # A single fault-free group is in order already.
         rows = rows if not faults.any and len(groups) == 1 else _in_order(rows.take(due))
-        for first in range(0, len(rows), CHUNK_ROWS):
-            chunk = rows.take(slice(first, first + CHUNK_ROWS))
+        for first in range(0, len(rows), chunk_rows):
+            chunk = rows.take(slice(first, first + chunk_rows))
             _count(counts, chunk)
             yield _table(chunk, identifiers, measurements)
 
@@ -159,11 +160,11 @@ def _groups(machines: Sequence[Machine], seed: int, interval: int | None) -> lis
     ]
 
 
-def _windows(groups: Sequence[_Group], reach: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Cut [start - reach, end) into ranges of about CHUNK_ROWS readings; one cut is at `start`."""
+def _windows(groups: Sequence[_Group], chunk_rows: int, reach: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut [start - reach, end) into ranges of about `chunk_rows` readings; one cut is at `start`."""
     per_ms = sum(len(group.places) / group.interval for group in groups)
     steps = max(_AHEAD, _SLOW_VALUES // sum(len(group.places) for group in groups))
-    length = max(1, min(int(CHUNK_ROWS / per_ms), steps * STEP))
+    length = max(1, min(int(chunk_rows / per_ms), steps * STEP))
     for low, high in ((start - reach, start), (start, end)):
         for begin in range(low, high, length):
             yield begin, min(begin + length, high)
