@@ -1,5 +1,6 @@
 """Load on the real services: whatever kills or repeats it, table, dead letters, watermarks and offsets end the same."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pytest
 from cassandra.cluster import Session
 
-from etl import kafka, load
+from etl import consume, kafka, load, transform
 from etl.cassandra import DAY_MS, connect
 from etl.deadletters import Choice, list_letters
 from etl.errors import TERMINATED, DeliveryError, SettingsError
@@ -38,7 +39,7 @@ REPLACED = MIDNIGHT + 7000
 
 @dataclass(frozen=True)
 class Plant:
-    """Where a test works: its keyspace, topics and group are those of the settings."""
+    """Where a test works; the settings in the environment name the same."""
 
     session: Session
     client: kafka.Client
@@ -48,12 +49,13 @@ class Plant:
 
 @contextmanager
 def made_plant(services: list[local.Service], topic: str, keyspace: str, folder: Path) -> Iterator[Plant]:
+    """Make tables, topics and a group; all but the topic of the readings are named after the keyspace."""
     (folder / "measurements.yaml").write_text(MEASUREMENTS_YAML)
     changes = {
         "ETL_CASSANDRA_KEYSPACE": keyspace,
         "ETL_KAFKA_TOPIC": topic,
-        "ETL_KAFKA_DEAD_LETTER_TOPIC": f"{topic}-dead",
-        "ETL_KAFKA_GROUP": topic,
+        "ETL_KAFKA_DEAD_LETTER_TOPIC": f"{keyspace}-dead",
+        "ETL_KAFKA_GROUP": keyspace,
         "ETL_MEASUREMENTS_FILE": str(folder / "measurements.yaml"),
         "ETL_WORKSPACE_URL": str(folder / "workspace"),
         "ETL_RUN_ID": "run-1",
@@ -287,6 +289,63 @@ def test_load_ends_the_same_when_killed_and_repeated(plant: Plant, uninterrupted
     assert (plant.client.committed(plant.topic) == {0: 20, 1: 6}) == ("commit_offsets" in done)
     run_load()
     assert end_state(plant) == uninterrupted
+
+
+def send(topic: str, *readings: tuple[int, object]) -> None:
+    """Send readings of one machine, each a second of the day and a voltage."""
+    with kafka.open_producer(read_settings(KafkaSettings)) as producer:
+        for second, voltage in readings:
+            value = json.dumps({"timestamp": MIDNIGHT + second * 1000, "voltage": voltage}).encode()
+            producer.send(topic, b"press-1", value, [])
+        producer.send(topic, b"press-1", b"no JSON", [])
+        producer.flush()
+
+
+def run_before_load(run: str) -> None:
+    for name, stage in (("consume", consume.consume), ("transform", transform.transform)):
+        run_stage(name, stage, read_settings(RunSettings, run_id=run))
+
+
+def losers(plant: Plant) -> list[float]:
+    """Return the voltages that lost, as readings or as stored rows: which of both depends on how runs are split."""
+    found = (json.loads(entry[-3]) for entry in letters(plant) if entry[-4] in ("conflicting", "superseded"))
+    return sorted(value["voltage"] for value in found)
+
+
+@pytest.mark.parametrize(("where", "further"), [("1", False), ("halfway", False), ("6", False), ("3", True)])
+def test_new_run_ends_the_same_when_load_was_killed_in_the_one_before(
+    services: list[local.Service],
+    topic: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    further: bool,
+) -> None:
+    tables, marks, dead = [], [], []
+    for name in ("killed", "spared"):
+        (tmp_path / name).mkdir()
+        with made_plant(services, topic, f"{topic.replace('-', '_')}_{name}", tmp_path / name) as plant:
+            if name == "killed":
+                send(topic, (0, 230.0), (1, 231.0))
+            monkeypatch.setenv("ETL_CONSUME_MAX_READINGS", "3")
+            run_before_load("run-0")
+            run_load("run-0")
+            monkeypatch.delenv("ETL_CONSUME_MAX_READINGS")
+            if name == "killed":
+                send(topic, (1, 1.5), (1, 1.75), (1, 1.75), (2, 232.0))
+                run_before_load("run-1")
+                assert run_killed(where) == -signal.SIGKILL
+                if further:
+                    send(topic, (1, 2.0), (3, 233.0))
+            run_before_load("run-2")
+            run_load("run-2")
+            tables.append(table(plant))
+            marks.append(watermarks(plant))
+            dead.append(losers(plant) if further else [entry[:-1] for entry in letters(plant)])
+    assert [entry[3] for entry in tables[1]] == ([230.0, 2.0, 232.0, 233.0] if further else [230.0, 1.75, 232.0])
+    assert tables[0] == tables[1]
+    assert marks[0] == marks[1]
+    assert dead[0] == dead[1]
 
 
 def test_load_leaves_nothing_behind_when_terminated(plant: Plant) -> None:
