@@ -83,7 +83,14 @@ def _format(url: str) -> str:
 def _open(url: str, name: str) -> BinaryIO:
     try:
         return cast(BinaryIO, fsspec.open(url, "rb", compression="infer").open())
-    except (FileNotFoundError, PermissionError, IsADirectoryError, ImportError, ValueError) as error:
+    except (
+        FileNotFoundError,
+        PermissionError,
+        IsADirectoryError,
+        NotADirectoryError,
+        ImportError,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split()).replace(url, name)
         raise SettingsError(f"recorded file {name} cannot be opened: {reason} (ETL_GENERATE_RECORDED_URL)") from error
     except OSError as error:
@@ -312,11 +319,11 @@ def _json_lines(file: BinaryIO, mapping: Mapping, _measurements: Measurements, _
         good: list[tuple[int, bytes]] = []
         objects: list[dict[str, object]] = []
         for number, line in enumerate(lines, first):
-            text = line.removeprefix(_BOM) if number == 1 else line
-            if not text.strip():
+            line = line.removesuffix(b"\r")
+            if not line.strip():
                 continue
             try:
-                objects.append(_object(text))
+                objects.append(_object(line.removeprefix(_BOM) if number == 1 else line))
                 good.append((number, line))
             except UnicodeError as error:
                 letters.append(Letter(number, line, "undecodable", str(error)))
