@@ -1,0 +1,105 @@
+"""The stage: what it leaves in the workspace."""
+
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from etl import generate as stage_module
+from etl.errors import SettingsError
+from etl.generate import generate
+from etl.measurements import read_measurements
+from etl.readings import DEAD_LETTERS, generated
+from etl.settings import GenerateSettings, RunSettings
+from etl.stage import run_stage
+from etl.workspace import Source, open_workspace
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the stage; gives its counts and its tables."""
+
+    def do(run_id="one", measurements_file=None, **options):
+        settings = RunSettings(
+            workspace_url=str(tmp_path / "workspace"), run_id=run_id, measurements_file=measurements_file
+        )
+        manifest = run_stage("generate", partial(generate, settings=GenerateSettings(**options)), settings)
+        source = Source(open_workspace(settings.workspace_url, run_id), manifest)
+        schemas = {"readings": generated(read_measurements(measurements_file)), "dead-letters": DEAD_LETTERS}
+        tables = {
+            kind: pa.concat_tables([schema.empty_table(), *source.tables(kind)]) for kind, schema in schemas.items()
+        }
+        return manifest.summary.counts, tables
+
+    return do
+
+
+def test_the_default_is_ten_machines_for_ten_minutes_when_nothing_is_set(run):
+    counts, tables = run()
+    assert counts["generated"] == len(tables["readings"]) == 10 * 600
+    assert counts["rejected"] == len(tables["dead-letters"]) == 0
+
+
+def test_a_repeated_run_gives_the_same_readings_when_settings_are_the_same(run):
+    faults = {"duplicate_rate": 0.1, "late_rate": 0.1, "dropout_rate": 0.1, "out_of_order_rate": 0.1}
+    one, other = (run(run_id, late_by=timedelta(minutes=3), **faults) for run_id in ("one", "other"))
+    assert one[0] == other[0]
+    assert one[1]["readings"].equals(other[1]["readings"])
+    assert {"generated", "rejected", "duplicates", "dropped", "late", "out_of_order"} <= set(one[0])
+
+
+def test_overlapping_runs_share_readings_when_the_second_begins_half_way(run):
+    start = GenerateSettings().start
+    _, first = run("first", duration=timedelta(minutes=2))
+    _, second = run("second", start=start + timedelta(minutes=1), duration=timedelta(minutes=2))
+    assert first["readings"].slice(600).equals(second["readings"].slice(0, 600))
+
+
+def test_a_catalogue_gives_the_machines_when_set(run, tmp_path):
+    path = tmp_path / "machines.yaml"
+    path.write_text("machines: [{equipment_id: a, interval_seconds: 60}, {equipment_id: b, interval_seconds: 30}]")
+    _, all_of_them = run("all", catalogue_file=path)
+    assert all_of_them["readings"]["equipment_id"].value_counts().to_pylist() == [
+        {"values": "a", "counts": 10},
+        {"values": "b", "counts": 20},
+    ]
+    _, first = run("first", catalogue_file=path, machines=1)
+    assert set(first["readings"]["equipment_id"].to_pylist()) == {"a"}
+    with pytest.raises(SettingsError, match=r"ETL_GENERATE_MACHINES: 3 machines, but .*machines.yaml has 2"):
+        run("none", catalogue_file=path, machines=3)
+
+
+def test_nothing_is_written_when_gateways_fill_the_topic(run):
+    counts, tables = run(source="none")
+    assert counts == {"generated": 0, "rejected": 0}
+    assert len(tables["readings"]) == 0
+
+
+@pytest.mark.parametrize("rows", [7, 250_000])
+def test_recorded_readings_are_in_order_of_the_file_when_written(run, monkeypatch, rows):
+    monkeypatch.setattr(stage_module, "CHUNK_ROWS", rows)
+    monkeypatch.setattr("etl.recorded.BLOCK_ROWS", 5)
+    counts, tables = run(source="recorded", recorded_url=str(DATA / "plant.csv"), mapping_file=DATA / "plant.yaml")
+    assert counts == {"generated": 300, "rejected": 7}
+    times = tables["readings"]["timestamp"].to_pylist()
+    assert times == sorted(times)
+    assert tables["readings"]["json"].null_count == 299
+    assert tables["dead-letters"]["line"].to_pylist() == [23, 25, 27, 29, 31, 33, 310]
+    assert set(tables["dead-letters"]["file"].to_pylist()) == {str(DATA / "plant.csv")}
+
+
+def test_an_empty_recorded_file_is_no_failure_when_read(run, tmp_path):
+    (tmp_path / "empty.csv").write_bytes(b"")
+    counts, _ = run(source="recorded", recorded_url=str(tmp_path / "empty.csv"), mapping_file=DATA / "plant.yaml")
+    assert counts == {"generated": 0, "rejected": 0}
+
+
+def test_nothing_is_written_when_the_mapping_is_wrong(run, tmp_path):
+    (tmp_path / "mapping.yaml").write_text("timestamp: when\nequipment: machine\nmeasurements: {voltage: U}\n")
+    with pytest.raises(SettingsError, match="has no column 'when'"):
+        run(source="recorded", recorded_url=str(DATA / "plant.csv"), mapping_file=tmp_path / "mapping.yaml")
+    assert not (tmp_path / "workspace").exists()
