@@ -38,11 +38,11 @@ format: $(READY) ## Format the code, and repair what can be
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: $(READY) ## Measure every stage on local services, peers beside it
-	$(PYTHON) -m tests.bench $(ARGS)
+bench: $(READY) ## Measure every stage on local services, peers beside it (ONLY=load for a part, READINGS=100000)
+	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
 
 bench-peers: $(READY) ## Measure Spark and others on the same topic and table (downloads much)
-	$(PYTHON) -m tests.bench.peers $(ARGS)
+	$(PYTHON) -m tests.bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
 
 services: $(READY) ## Start a Kafka broker and a Cassandra node for trials, print the settings that reach them
 	@$(PYTHON) -m images.local up --dir $(SERVICES)

@@ -1,0 +1,90 @@
+"""Our own stages, each run in this process, so that neither the start of Python nor imports count."""
+
+from functools import partial
+from importlib import import_module
+
+from etl.generate import generate as generate_stage
+from etl.settings import GenerateSettings, RunSettings, read_settings
+from etl.stage import Stage, run_stage
+from tests.bench.figures import Figure, Processes, measured, median, total
+from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
+
+FROM_TOPIC = ("consume", "transform", "load")
+
+
+def run(name: str, line: str, rows: int, services: Processes) -> Figure:
+    """Run a stage of the run that the settings name, from its input manifest to its own."""
+    stage: Stage = partial(generate_stage, settings=read_settings(GenerateSettings))
+    if name != "generate":
+        stage = getattr(import_module(f"etl.{name}"), name)
+    found = read_settings(RunSettings)
+    with measured(line, rows, services) as figure:
+        run_stage(name, stage, found)
+    return figure
+
+
+def generate(place: Place, readings: int) -> Figure:
+    """Generate in runs that are thrown away."""
+
+    def once() -> Figure:
+        with run_like(place):
+            return run("generate", "generate", readings, {})
+
+    return median(once)
+
+
+def produce(place: Place, template: str, readings: int, form: str) -> Figure:
+    """Produce what another run has generated into topics of their own."""
+
+    def once() -> Figure:
+        with fresh_topics(), run_like(place, template, ("generate",)), settings(ETL_PRODUCE_FORMAT=form):
+            return run("produce", f"produce {_NAMES[form]}", readings, place.only_kafka)
+
+    return median(once)
+
+
+def consume(place: Place, readings: int, form: str, client: str) -> Figure:
+    """Consume the topic of the settings, in a new group each time."""
+
+    def once() -> Figure:
+        with fresh_group(), run_like(place), settings(ETL_KAFKA_CLIENT=client):
+            return run("consume", f"consume {_NAMES[form]}, {client}", readings, place.only_kafka)
+
+    return median(once)
+
+
+def transform(place: Place, template: str, readings: int) -> Figure:
+    """Transform what another run has consumed, against empty tables."""
+
+    def once() -> Figure:
+        with fresh_keyspace(), run_like(place, template, ("consume",)):
+            return run("transform", "transform", readings, place.only_cassandra)
+
+    return median(once)
+
+
+def load(place: Place, template: str, readings: int) -> Figure:
+    """Load what another run has transformed into empty tables; the offsets stay as that run found them: none."""
+
+    def once() -> Figure:
+        with fresh_keyspace(), fresh_group(), run_like(place, template, ("consume", "transform")):
+            return run("load", "load", readings, place.both)
+
+    return median(once)
+
+
+def topic_to_table(place: Place, readings: int, form: str, client: str) -> Figure:
+    """Take the topic of the settings into empty tables, offsets committed."""
+
+    def once() -> Figure:
+        name = f"topic to table, {_NAMES[form]}, {client}"
+        with fresh_keyspace(), fresh_group(), run_like(place), settings(ETL_KAFKA_CLIENT=client):
+            parts = [run(stage, stage, readings, place.both) for stage in FROM_TOPIC]
+        whole = total(name, parts)
+        whole.notes.append(", ".join(f"{part.name} {part.seconds:.1f} s" for part in parts))
+        return whole
+
+    return median(once)
+
+
+_NAMES = {"arrow": "Arrow", "json": "JSON"}
