@@ -62,7 +62,6 @@ def made_plant(services: list[local.Service], topic: str, keyspace: str, folder:
     }
     for service in services:
         changes |= service.environment
-    before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changes.items():
             patch.setenv(name, value)
@@ -75,7 +74,6 @@ def made_plant(services: list[local.Service], topic: str, keyspace: str, folder:
             list(create_tables(session, MEASUREMENTS, SchemaSettings(), settings))
             session.set_keyspace(keyspace)
             yield Plant(session, client, topic, folder / "workspace")
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")

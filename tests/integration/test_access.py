@@ -1,0 +1,189 @@
+"""The rights of `access.yaml` on secure services: each stage can do its work with them, and nothing beyond."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from cassandra import Unauthorized
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, KafkaAdminClient, ResourcePattern, ResourceType
+
+from etl import consume, generate, kafka, load, produce, transform
+from etl.access import cassandra_grants, kafka_acls, read_access
+from etl.cassandra import connect
+from etl.errors import SettingsError
+from etl.measurements import read_measurements
+from etl.schema import create_schema
+from etl.settings import (
+    CassandraSettings,
+    GenerateSettings,
+    KafkaSettings,
+    RunSettings,
+    SchemaSettings,
+    read_settings,
+)
+from etl.stage import STAGES, run_stage
+from images import local
+
+TABLES = ("sensor_data", "watermarks", "equipment", "runs", "touched_days")
+USERS = ("produce", "consume", "transform", "load", "schema", "stranger")
+# Of the rights to commit, Kafka has no smaller ones than these.
+INCLUDED = {"commit-offsets": ["commit-offsets", "read-offsets", "read topic"]}
+
+Attempt = Callable[[], object]
+
+
+def log_in(user: str, users: dict[str, str], patch: pytest.MonkeyPatch) -> None:
+    for service in ("KAFKA", "CASSANDRA"):
+        patch.setenv(f"ETL_{service}_USERNAME", user)
+        patch.setenv(f"ETL_{service}_PASSWORD", users[user])
+
+
+def allow(users: list[str]) -> None:
+    """Set the ACLs of some users, each named after its stage."""
+    settings = read_settings(KafkaSettings)
+    admin = KafkaAdminClient(**kafka._options(settings))
+    admin.create_acls(
+        [
+            ACL(
+                f"User:{user}",
+                "*",
+                ACLOperation[acl.operation],
+                ACLPermissionType.ALLOW,
+                ResourcePattern(ResourceType[acl.resource.upper()], acl.name),
+            )
+            for user in users
+            for acl in kafka_acls(user, settings)
+        ]
+    )
+    admin.close()
+
+
+def grant(users: list[str]) -> None:
+    settings = read_settings(CassandraSettings)
+    with connect(settings, keyspace=False) as session:
+        for user in users:
+            for statement in cassandra_grants(user, user, settings.keyspace):
+                session.execute(statement)
+    # The node keeps what it knows of a role for two seconds.
+    time.sleep(2.1)
+
+
+@pytest.fixture(scope="module")
+def granted(
+    secure_kafka: local.Service,
+    secure_cassandra: local.Service,
+    users: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[pytest.MonkeyPatch]:
+    """Each user has the rights of its stage, and `schema` has made topics and tables with its own."""
+    own = {
+        "ETL_KAFKA_TOPIC": "granted",
+        "ETL_KAFKA_DEAD_LETTER_TOPIC": "granted-dead",
+        "ETL_KAFKA_GROUP": "granted",
+        "ETL_KAFKA_TIMEOUT": "20",
+        "ETL_CASSANDRA_KEYSPACE": "granted",
+        "ETL_WORKSPACE_URL": str(tmp_path_factory.mktemp("granted")),
+        "ETL_RUN_ID": "run-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (secure_kafka.environment | secure_cassandra.environment | own).items():
+            patch.setenv(name, value)
+        allow(["schema"])
+        grant(["schema"])
+        log_in("schema", users, patch)
+        parts = SchemaSettings(), read_settings(CassandraSettings), read_settings(KafkaSettings)
+        list(create_schema(read_measurements(), *parts))
+        assert not any(finding.warning for finding in create_schema(read_measurements(), *parts))
+        log_in("admin", users, patch)
+        stages = [user for user in USERS if user in STAGES]
+        allow(stages)
+        grant(stages)
+        yield patch
+
+
+def test_stages_do_their_work_when_each_has_its_own_rights(granted: pytest.MonkeyPatch, users: dict[str, str]) -> None:
+    settings = read_settings(RunSettings)
+    made = GenerateSettings(machines=2, interval=1, duration="60")
+    run_stage("generate", lambda work: generate.generate(work, made), settings)
+    for name, stage in (
+        ("produce", produce.produce),
+        ("consume", consume.consume),
+        ("transform", transform.transform),
+        ("load", load.load),
+    ):
+        log_in(name, users, granted)
+        manifest = run_stage(name, stage, settings)
+        if name == "produce":
+            with kafka.open_producer(read_settings(KafkaSettings)) as producer:
+                producer.send("granted", b"press-1", b"no JSON", [])
+                producer.flush()
+    assert manifest.summary.counts.items() >= {"consumed": 121, "loaded": 120, "dead_letters": 1}.items()
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_tables_are_open_to_a_role_when_access_says_so_and_only_then(
+    granted: pytest.MonkeyPatch, users: dict[str, str], user: str
+) -> None:
+    log_in(user, users, granted)
+    rights = read_access().get(user, {}).get("cassandra", {})
+    granted_all = "keyspace" in rights
+    can: dict[str, list[str]] = {table: [] for table in TABLES}
+    with connect(read_settings(CassandraSettings)) as session:
+        for table in TABLES:
+            key = "month, run, stage" if table == "runs" else "run, equipment_id, day"
+            key = {"sensor_data": "equipment_id, day, timestamp", "runs": key, "touched_days": key}.get(
+                table, "equipment_id"
+            )
+            values = ", ".join({"day": "'2026-01-05'", "timestamp": "1"}.get(name, "'x'") for name in key.split(", "))
+            for right, statement in (
+                ("read", f"SELECT * FROM {table} LIMIT 1"),
+                ("modify", f"INSERT INTO {table} ({key}) VALUES ({values})"),
+                ("alter", f"ALTER TABLE {table} WITH comment = 'mine'"),
+            ):
+                if allowed(lambda statement=statement: session.execute(statement)):
+                    can[table].append(right)
+        assert allowed(lambda: session.execute("CREATE TABLE other (a text PRIMARY KEY)")) == granted_all
+    everything = ["read", "modify", "alter"]
+    assert can == {table: everything if granted_all else rights.get(table, []) for table in TABLES}
+
+
+def allowed(attempt: Attempt) -> bool:
+    try:
+        attempt()
+    except Unauthorized:
+        return False
+    except SettingsError as error:
+        if "allow" in str(error) or "Authorization" in str(error):
+            return False
+        raise
+    return True
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_topics_are_open_to_a_user_when_access_says_so_and_only_then(
+    granted: pytest.MonkeyPatch, users: dict[str, str], user: str
+) -> None:
+    log_in(user, users, granted)
+    settings = read_settings(KafkaSettings)
+    rights = [
+        {"write": f"write {on}", "read": f"read {on}"}.get(right, right)
+        for on, named in read_access().get(user, {}).get("kafka", {}).items()
+        for right in named
+    ]
+    expected = {one for right in rights for one in INCLUDED.get(right, [right])}
+
+    def send(topic: str) -> None:
+        with kafka.open_producer(settings) as producer:
+            producer.send(topic, b"press-1", b"{}", [])
+            producer.flush()
+
+    with kafka.connect(settings) as client:
+        attempts: dict[str, Attempt] = {
+            "write topic": lambda: send("granted"),
+            "write dead-letters": lambda: send("granted-dead"),
+            "read topic": lambda: list(kafka.read(settings, "granted", client.log_spans("granted"))),
+            "read-offsets": lambda: client.committed("granted"),
+            "commit-offsets": lambda: client.commit("granted", {0: 1}),
+            "create-topics": lambda: client.create_topic(f"new-{user}", 1, 1, {}),
+        }
+        assert {name for name, attempt in attempts.items() if allowed(attempt)} == expected
