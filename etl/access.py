@@ -17,11 +17,7 @@ _KAFKA = {
     "commit-offsets": [("itself", "READ"), ("topic", "READ")],
     "create-topics": [
         ("itself", "CREATE"),
-        *(
-            (topic, operation)
-            for topic in ("topic", "dead-letters")
-            for operation in ("DESCRIBE", "DESCRIBE_CONFIGS")
-        ),
+        *((topic, operation) for topic in ("topic", "dead-letters") for operation in ("DESCRIBE", "DESCRIBE_CONFIGS")),
     ],
 }
 _CASSANDRA = {"read": "SELECT", "modify": "MODIFY"}
