@@ -71,7 +71,8 @@ def insert(session: Session, table: str, columns: Sequence[str]) -> PreparedStat
     """
     names = ", ".join(f'"{column}"' for column in columns)
     marks = ", ".join("?" * len(columns))
-    cql = f'INSERT INTO "{table}" ({names}) VALUES ({marks}) USING TIMESTAMP ?'  # noqa: S608
+    # Qualified by its keyspace, the statement has one id whatever keyspace a connection is in.
+    cql = f'INSERT INTO "{session.keyspace}"."{table}" ({names}) VALUES ({marks}) USING TIMESTAMP ?'  # noqa: S608
     return retrying(lambda: session.prepare(cql))
 
 
@@ -128,9 +129,13 @@ def _slices(tables: Iterable[pa.Table | pa.RecordBatch]) -> Iterator[pa.RecordBa
     for table in tables:
         if not table.num_rows:
             continue
-        whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table.combine_chunks()
+        whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
+        for index, field in enumerate(whole.schema):
+            # pandas, for one, makes other kinds of text.
+            if pa.types.is_large_string(field.type) or pa.types.is_dictionary(field.type):
+                whole = whole.set_column(index, field.name, whole.column(index).cast(pa.string()))
         rows = max(1, min(SLICE_ROWS, SLICE_BYTES * whole.num_rows // max(1, whole.nbytes)))
-        yield from whole.to_batches(max_chunksize=rows)
+        yield from whole.combine_chunks().to_batches(max_chunksize=rows)
 
 
 # --- the columns of a slice, scattered into entries ---
@@ -429,11 +434,11 @@ def _encoding(table: _Table, rows: pa.RecordBatch, protocol_version: int) -> _En
         same = ours.routing_key == drivers.routing_key and (
             _body(ours, protocol_version) == _body(drivers, protocol_version)
         )
+        reason = "the driver writes other bytes for the same row"
     except (AttributeError, TypeError) as error:
-        log.warning("this driver takes no batches laid out by column", reason=str(error))
-        same = False
+        same, reason = False, str(error)
     if not same:
-        log.warning("rows are bound one by one", reason="the driver writes other bytes for the same row")
+        log.warning("rows are bound one by one", reason=reason)
     return _columnar_batches if same else _bound_batches
 
 
@@ -496,6 +501,7 @@ class _Pending:
     batch: _Batch
     failures: int = 0
     first_failure: float = 0.0
+    done: bool = False
 
 
 class _Sender:
@@ -506,7 +512,8 @@ class _Sender:
         self._statement = table.statement
         self._most, self._patience = in_flight, patience
         self._under_way = 0
-        self._done: SimpleQueue[tuple[_Pending, Exception | None]] = SimpleQueue()
+        # (what, how often it had failed when it was sent, with what it failed now)
+        self._answers: SimpleQueue[tuple[_Pending, int, Exception | None]] = SimpleQueue()
         # (when to send again, tie-breaker, what), earliest first
         self._waiting: list[tuple[float, int, _Pending]] = []
         self._ties = itertools.count()
@@ -526,32 +533,37 @@ class _Sender:
             pending.batch = pending.batch.renamed(self._statement)
         self._under_way += 1
         future = self._session.execute_async(pending.batch, execution_profile=self._profile)
-        future.add_callbacks(
-            callback=self._succeeded, callback_args=(pending,), errback=self._failed, errback_args=(pending,)
-        )
+        sent = (pending, pending.failures)
+        future.add_callbacks(self._succeeded, self._failed, callback_args=sent, errback_args=sent)
 
     # The driver's event loop calls these two.
-    def _succeeded(self, _result: object, pending: _Pending) -> None:
-        self._done.put((pending, None))
+    def _succeeded(self, _result: object, pending: _Pending, failures: int) -> None:
+        self._answers.put((pending, failures, None))
 
-    def _failed(self, error: Exception, pending: _Pending) -> None:
-        self._done.put((pending, error))
+    def _failed(self, error: Exception, pending: _Pending, failures: int) -> None:
+        self._answers.put((pending, failures, error))
 
     def _step(self) -> None:
         """Wait for the next answer or the next batch to be sent again, and act on it."""
         wait = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
         with suppress(Empty):
-            pending, error = self._done.get(timeout=wait)
-            self._under_way -= 1
-            if error is None:
-                self.rows += pending.batch.rows
-                self.batches += 1
-                self.bytes += pending.batch.size
-            else:
-                self._send_later(pending, error)
+            self._settle(*self._answers.get(timeout=wait))
         while self._waiting and self._waiting[0][0] <= time.monotonic():
             self.retries += 1
             self._dispatch(heapq.heappop(self._waiting)[2])
+
+    def _settle(self, pending: _Pending, failures: int, error: Exception | None) -> None:
+        # The driver may answer a request twice, as when it fails once more after an id mismatch.
+        if pending.done or failures != pending.failures:
+            return
+        self._under_way -= 1
+        if error:
+            self._send_later(pending, error)
+            return
+        pending.done = True
+        self.rows += pending.batch.rows
+        self.batches += 1
+        self.bytes += pending.batch.size
 
     def _send_later(self, pending: _Pending, error: Exception) -> None:
         if _is_new_id(error):

@@ -194,3 +194,10 @@ def test_write_is_refused_when_a_column_has_another_type() -> None:
 def test_slices_are_small_when_rows_are_wide() -> None:
     table = pa.table({"text": ["x" * 1_000_000] * 20})
     assert [part.num_rows for part in columnar._slices([table, table.schema.empty_table()])] == [4, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_columnar_way_is_taken_when_text_is_of_another_kind(kind: pa.DataType) -> None:
+    plain = table_of([reading(equipment_id=name, state=None) for name in "aab"])
+    other = plain.set_column(0, "equipment_id", plain["equipment_id"].cast(kind))
+    assert list(columnar._slices([other])) == list(columnar._slices([plain]))
