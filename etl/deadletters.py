@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.kafka import Client, Producer, Span, TooLarge, open_producer, read
+from etl.kafka import Client, Producer, Span, open_producer, read
 from etl.record import CONTENT_TYPE, REPLAYS
 
 # Not to be replayed without a second thought: they lost against another reading, or came too late.
@@ -82,27 +82,18 @@ def publish(producer: Producer, topic: str, letters: Iterable[pa.Table], run: st
     """Send dead letters (`readings.DEAD_LETTERS`), return their number when all are acknowledged.
 
     Raises:
-        TooLarge: the topic does not take one as large; all others are there.
+        SettingsError: the topic may not be written, or does not take a record that large.
+        Unreachable: Kafka does not acknowledge them.
     """
     sent = 0
-    too_large: TooLarge | None = None
     for table in letters:
         for batch in table.to_batches(max_chunksize=10_000):
             for row in batch.to_pylist():
+                # Kafka's clients refuse a record with neither.
                 value = b"" if row["value"] is None and row["key"] is None else row["value"]
-                try:
-                    producer.send(topic, row["key"], value, _headers(row, run))
-                except TooLarge as error:
-                    too_large = error
+                producer.send(topic, row["key"], value, _headers(row, run))
                 sent += 1
-    while True:
-        try:
-            producer.flush()
-            break
-        except TooLarge as error:
-            too_large = error
-    if too_large:
-        raise too_large
+    producer.flush()
     return sent
 
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.net.compat import KafkaNetClient
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
@@ -38,17 +40,25 @@ HEADER_BYTES = 64 * 1024
 _T = TypeVar("_T")
 
 
+def _keep_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[Any], tuple[bytes, Any]]:
+    """Let kafka-python 3.0.12 hear what a broker says before it hangs up: why it refuses a password."""
+
+    def received(transport: Any) -> tuple[bytes, Any]:
+        data, error = receive(transport)
+        return (data, None) if data else (data, error)
+
+    return received
+
+
+for _transport in (KafkaTCPTransport, KafkaSSLTransport):
+    _transport._sock_recv = _keep_last_words(_transport._sock_recv)
+
+
 class Span(NamedTuple):
     """Offsets [begin, end) of one partition."""
 
     begin: int
     end: int
-
-
-class TooLarge(EtlError):  # noqa: N818 - says what the record is
-    """The topic does not take a record of this size."""
-
-    exit_code = 2
 
 
 class Producer(Protocol):
@@ -198,16 +208,19 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
         return SettingsError(
             f"Kafka refused {user}: check ETL_KAFKA_USERNAME, ETL_KAFKA_PASSWORD and ETL_KAFKA_SECURITY_PROTOCOL"
         )
-    if isinstance(error, kafka_errors.AuthorizationError):
-        return SettingsError(f"{subject}: Kafka does not allow this to {user} ({_name(error)}): grant it with an ACL")
+    # kafka-python tells of an idempotent producer's denial in the text of an error without a class.
+    if isinstance(error, kafka_errors.AuthorizationError) or "AuthorizationFailed" in str(error):
+        return SettingsError(f"{subject}: Kafka does not allow this to {user}: grant it with an ACL")
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return SettingsError(f"{subject} does not exist: create it with `etl schema`")
     if isinstance(error, kafka_errors.InvalidTopicError):
         return SettingsError(f"{subject}: Kafka does not allow this name")
     if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):
-        return TooLarge(f"{subject} does not take a record as large: raise its max.message.bytes")
+        return SettingsError(f"{subject} does not take a record that large: raise its max.message.bytes")
     if isinstance(error, kafka_errors.UnknownMemberIdError | kafka_errors.RebalanceInProgressError):
         return SettingsError(f"{subject} has members, another program reads with it: choose another ETL_KAFKA_GROUP")
+    if isinstance(error, kafka_errors.InvalidReceiveError):
+        return SettingsError(f"{subject}: the answer is not Kafka's: check ETL_KAFKA_SECURITY_PROTOCOL and the port")
     if isinstance(error, kafka_errors.OffsetOutOfRangeError | kafka_errors.CorruptRecordError):
         return DeliveryError(f"{subject} can no longer be read: {_name(error)}")
     if getattr(error, "retriable", False):
@@ -220,35 +233,60 @@ def _name(error: Exception) -> str:
 
 
 def reach(settings: KafkaSettings) -> None:
-    """Wait until one broker takes a connection; the clients would take wrong certificates for brokers that are down.
+    """Wait until one broker takes a connection and the credentials.
+
+    By themselves the clients try again what cannot heal, until their time is up.
 
     Raises:
-        SettingsError: the TLS handshake fails, or the CA file cannot be read.
-        Unreachable: none takes a connection within the time.
+        SettingsError: TLS or the credentials do not fit.
+        Unreachable: no broker answers within the time.
     """
+    servers = [_address(server.strip()) for server in settings.bootstrap_servers.split(",")]
     context = _tls(settings) if settings.security_protocol == "SASL_SSL" else None
     deadline = time.monotonic() + settings.timeout
     while True:
-        for server in settings.bootstrap_servers.split(","):
-            host, port = _address(server.strip())
+        for host, port in servers:
+            seconds = max(0.1, min(10, deadline - time.monotonic()))
             try:
-                with socket.create_connection((host, port), timeout=min(10, settings.timeout)) as plain:
-                    if context:
+                if context:
+                    with socket.create_connection((host, port), timeout=seconds) as plain:
                         context.wrap_socket(plain, server_hostname=host).close()
+                _greet(settings, f"{host}:{port}", seconds)
                 return
             except ssl.SSLError as error:
                 raise SettingsError(
-                    f"TLS with Kafka at {server} failed ({error.reason or error}): check ETL_KAFKA_CA_FILE"
+                    f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check ETL_KAFKA_CA_FILE"
                     " and ETL_KAFKA_SECURITY_PROTOCOL"
                 ) from error
-            except OSError as error:
-                reason = str(error)
+            except (OSError, kafka_errors.KafkaError) as error:
+                failure = explain(error, "Kafka", settings)
+                if isinstance(error, kafka_errors.KafkaError) and isinstance(failure, SettingsError):
+                    raise failure from error
+                reason = str(error) if isinstance(error, OSError) else _name(error)
         if time.monotonic() > deadline:
             raise Unreachable(
-                f"Kafka at {settings.bootstrap_servers} cannot be reached ({reason}): is it up, and is"
-                " ETL_KAFKA_BOOTSTRAP_SERVERS right?"
+                f"Kafka at {settings.bootstrap_servers} cannot be reached ({reason}): is it up, and are"
+                " ETL_KAFKA_BOOTSTRAP_SERVERS and ETL_KAFKA_SECURITY_PROTOCOL right?"
             )
-        time.sleep(0.5)
+        time.sleep(0.2)
+
+
+def _greet(settings: KafkaSettings, server: str, seconds: float) -> None:
+    """Connect and authenticate once; kafka-python has no public way to see why that failed."""
+    client = KafkaNetClient(**_options(settings) | {"bootstrap_servers": [server]})
+    manager = client._manager
+
+    async def connected() -> None:
+        node = manager.cluster.bootstrap_brokers()[0].node_id
+        connection = manager.get_connection(
+            node, timeout_ms=_milliseconds(seconds), pop_on_close=False, refresh_metadata_on_err=False
+        )
+        await manager.wait_for(connection.init_future, _milliseconds(seconds))
+
+    try:
+        client._net.run(connected)
+    finally:
+        client.close()
 
 
 def _tls(settings: KafkaSettings) -> ssl.SSLContext:
@@ -304,18 +342,22 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
 
 def _read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iterator[Records]:
     waiting = {TopicPartition(topic, p): span for p, span in spans.items() if span.begin < span.end}
-    consumer = KafkaConsumer(
-        **_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        allow_auto_create_topics=False,
-        fetch_max_bytes=2 * BLOCK_BYTES,
-        request_timeout_ms=_milliseconds(settings.timeout),
-        bootstrap_timeout_ms=_milliseconds(settings.timeout),
-        metrics_enabled=False,
-    )
+    reach(settings)
+    try:
+        consumer = KafkaConsumer(
+            **_options(settings),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            fetch_max_bytes=2 * BLOCK_BYTES,
+            request_timeout_ms=_milliseconds(settings.timeout),
+            bootstrap_timeout_ms=_milliseconds(settings.timeout),
+            metrics_enabled=False,
+        )
+    except kafka_errors.KafkaError as error:
+        raise explain(error, "Kafka", settings) from error
     try:
         consumer.assign(list(waiting))
         for tp, span in waiting.items():
@@ -379,6 +421,7 @@ def open_producer(settings: KafkaSettings) -> Iterator[Producer]:
         yield librdkafka.RdkafkaProducer(settings)
         return
     timeout = _milliseconds(settings.timeout)
+    reach(settings)
     try:
         producer = KafkaProducer(
             **_options(settings),

@@ -1,6 +1,7 @@
 """Reading and writing by librdkafka (extra `librdkafka`): the same as in `etl.kafka`, several times as fast."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 from typing import Any
 
@@ -29,13 +30,18 @@ except ImportError as error:
     ) from error
 
 
+# What it logs is raised as one line.
+_SILENT = logging.getLogger("etl.librdkafka.silent")
+_SILENT.disabled = True
+
+
 def _options(settings: KafkaSettings, failures: list[Any]) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "sensor-etl",
         "security.protocol": settings.security_protocol,
         "error_cb": failures.append,
-        "log_level": 0,
+        "logger": _SILENT,
     }
     if settings.security_protocol == "SASL_SSL" and settings.password:
         options |= {
@@ -68,10 +74,10 @@ def _explain(error: Any, subject: str, settings: KafkaSettings) -> EtlError:
 _FINAL = (rdkafka.KafkaError._AUTHENTICATION,)
 
 
-def _raise_final(failures: list[Any], settings: KafkaSettings) -> None:
+def _raise_final(failures: list[Any], subject: str, settings: KafkaSettings) -> None:
     for failure in failures:
         if failure.code() in _FINAL or failure.fatal():
-            raise _explain(failure, "Kafka", settings)
+            raise _explain(failure, subject, settings)
     failures.clear()
 
 
@@ -100,7 +106,7 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
         number, moved = 100, monotonic()
         while waiting:
             messages = consumer.consume(number, timeout=0.05)
-            _raise_final(failures, settings)
+            _raise_final(failures, f"topic {topic}", settings)
             if messages:
                 moved = monotonic()
             elif monotonic() - moved > settings.timeout:
@@ -152,6 +158,7 @@ class RdkafkaProducer:
         self._settings = settings
         self._failures: list[Any] = []
         self._failed: list[tuple[Any, str]] = []
+        self._topic = ""
         reach(settings)
         self._producer = rdkafka.Producer(
             _options(settings, self._failures)
@@ -176,13 +183,13 @@ class RdkafkaProducer:
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """See `etl.kafka.Producer`."""
+        self._topic = topic
         while True:
             try:
                 self._producer.produce(topic, value=value, key=key, headers=[*headers])
                 break
             except BufferError:
-                self._producer.poll(0.1)
-                self._raise()
+                self._serve(self._producer.poll)
             except rdkafka.KafkaException as error:
                 raise _explain(error.args[0], f"topic {topic}", self._settings) from error
         if self._failed or self._failures:
@@ -190,12 +197,24 @@ class RdkafkaProducer:
 
     def flush(self) -> None:
         """See `etl.kafka.Producer`."""
-        while self._producer.flush(0.5):
-            self._raise()
+        while self._serve(self._producer.flush):
+            pass
+
+    def _serve(self, call: Callable[[float], int]) -> int:
+        """Let callbacks run for a while, and raise what they told; return what `call` does."""
+        try:
+            result = call(0.5)
+        except (rdkafka.KafkaException, SystemError) as error:
+            # A fatal error meets a callback on its way and comes out as the cause of a SystemError.
+            cause = error if isinstance(error, rdkafka.KafkaException) else error.__cause__
+            if not isinstance(cause, rdkafka.KafkaException):
+                raise
+            raise _explain(cause.args[0], f"topic {self._topic}", self._settings) from error
         self._raise()
+        return result
 
     def _raise(self) -> None:
-        _raise_final(self._failures, self._settings)
+        _raise_final(self._failures, f"topic {self._topic}", self._settings)
         if self._failed:
             error, topic = self._failed.pop(0)
             raise _explain(error, f"topic {topic}", self._settings)
