@@ -2,10 +2,15 @@
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from etl.measurements import read_measurements
+from etl.schema import create_schema
+from etl.settings import SchemaSettings
 from images import local
+from tests.integration.machine import Machine
 
 # Accounts of the secure services: the first may do everything, the others what a test grants them.
 USERS = ("admin", "produce", "consume", "transform", "load", "schema", "stranger")
@@ -71,3 +76,26 @@ def topic() -> str:
 def keyspace() -> str:
     """Name of a keyspace that no other test uses; the test creates it."""
     return f"sensors_{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def bare(kafka: local.Service, cassandra: local.Service, topic: str, keyspace: str, tmp_path: Path) -> Machine:
+    """Without topics and tables."""
+    own = {
+        "ETL_KAFKA_TOPIC": topic,
+        "ETL_KAFKA_DEAD_LETTER_TOPIC": f"{topic}-dead-letters",
+        "ETL_KAFKA_GROUP": topic,
+        "ETL_CASSANDRA_KEYSPACE": keyspace,
+        "ETL_WORKSPACE_URL": str(tmp_path / "workspace"),
+        "ETL_GENERATE_MACHINES": "3",
+        "ETL_GENERATE_INTERVAL": "1",
+        "ETL_GENERATE_DURATION": "100",
+    }
+    return Machine(kafka.environment | cassandra.environment | own)
+
+
+@pytest.fixture
+def machine(bare: Machine) -> Machine:
+    """With topics and tables."""
+    list(create_schema(read_measurements(), SchemaSettings(), bare.cassandra, bare.kafka))
+    return bare

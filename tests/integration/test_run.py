@@ -1,94 +1,17 @@
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from etl.cassandra import connect
-from etl.measurements import read_measurements
-from etl.schema import create_schema
-from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
 from etl.stage import STAGES
-from etl.workspace import find_manifest, open_workspace
-from images import local
-
-
-def part(environment: dict[str, str], prefix: str) -> dict[str, Any]:
-    return {k.removeprefix(prefix).lower(): v for k, v in environment.items() if k.startswith(prefix)}
-
-
-class Machine:
-    """The command on services, topic, keyspace and workspace of a test's own."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
-
-    @property
-    def cassandra(self) -> CassandraSettings:
-        return CassandraSettings(**part(self.environment, "ETL_CASSANDRA_"))
-
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
-        return subprocess.Popen(
-            [sys.executable, "-m", "etl", *arguments],
-            env=kept | self.environment | variables,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def etl(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, **variables)
-        stdout, stderr = process.communicate(timeout=200)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
-    def finished(self, run: str) -> list[str]:
-        workspace = open_workspace(self.environment["ETL_WORKSPACE_URL"], run)
-        return [stage for stage in STAGES if find_manifest(workspace, stage)]
-
-    def counts(self, run: str, stage: str) -> dict[str, int]:
-        manifest = find_manifest(open_workspace(self.environment["ETL_WORKSPACE_URL"], run), stage)
-        assert manifest
-        return manifest.summary.counts
-
-
-@pytest.fixture
-def bare(kafka: local.Service, cassandra: local.Service, topic: str, keyspace: str, tmp_path: Path) -> Machine:
-    """Without topics and tables."""
-    own = {
-        "ETL_KAFKA_TOPIC": topic,
-        "ETL_KAFKA_DEAD_LETTER_TOPIC": f"{topic}-dead-letters",
-        "ETL_KAFKA_GROUP": topic,
-        "ETL_CASSANDRA_KEYSPACE": keyspace,
-        "ETL_WORKSPACE_URL": str(tmp_path / "workspace"),
-        "ETL_GENERATE_MACHINES": "3",
-        "ETL_GENERATE_INTERVAL": "1",
-        "ETL_GENERATE_DURATION": "100",
-    }
-    return Machine(kafka.environment | cassandra.environment | own)
-
-
-@pytest.fixture
-def machine(bare: Machine) -> Machine:
-    """With topics and tables."""
-    kafka = KafkaSettings(**part(bare.environment, "ETL_KAFKA_"))
-    list(create_schema(read_measurements(), SchemaSettings(), bare.cassandra, kafka))
-    return bare
-
-
-def rows(machine: Machine) -> int:
-    with connect(machine.cassandra) as session:
-        return int(session.execute("SELECT count(*) FROM sensor_data").one()[0])
+from tests.integration.machine import Machine
 
 
 def test_only_new_readings_are_loaded_when_two_runs_overlap_by_half(machine: Machine, tmp_path: Path) -> None:
     first = machine.etl("run", "--run", "2026", ETL_GENERATE_START="2026-01-05T06:00:00Z")
     assert first.returncode == 0, first.stderr
-    assert machine.counts("2026", "load")["loaded"] == rows(machine) == 300
+    assert machine.counts("2026", "load")["loaded"] == machine.rows() == 300
     table = first.stdout.splitlines()
     assert table[0] == "run 2026"
     assert [line.split()[0] for line in table[2:]] == [*STAGES, "all"]
@@ -101,7 +24,7 @@ def test_only_new_readings_are_loaded_when_two_runs_overlap_by_half(machine: Mac
     (run,) = {path.name for path in (tmp_path / "workspace").iterdir()} - {"2026"}
     counts = machine.counts(run, "load")
     assert (counts["consumed"], counts["loaded"], counts["duplicate"]) == (300, 150, 150)
-    assert rows(machine) == 450
+    assert machine.rows() == 450
     assert {path.name for path in metrics.iterdir()} == {f"sensor_etl_{stage}.prom" for stage in STAGES}
     assert 'sensor_etl_readings{class="duplicate",stage="load"} 150.0' in (metrics / "sensor_etl_load.prom").read_text()
 
@@ -115,7 +38,7 @@ def test_only_new_readings_are_loaded_when_two_runs_overlap_by_half(machine: Mac
     again = machine.etl("run", "--run", "2026")
     assert again.returncode == 0
     assert again.stderr.count("already done") == len(STAGES)
-    assert rows(machine) == 450
+    assert machine.rows() == 450
 
 
 def test_exit_code_is_3_when_the_topic_holds_nothing_new(machine: Machine) -> None:
@@ -170,4 +93,4 @@ def test_run_goes_on_where_it_stopped_when_a_signal_ended_it(
         return
     assert machine.etl("run", "--run", "stopped").returncode == 0
     assert machine.finished("stopped") == list(STAGES)
-    assert rows(machine) == 300
+    assert machine.rows() == 300
