@@ -42,7 +42,7 @@ def to_rows(table: pa.Table) -> Rows:
 def prepare(session: Session) -> PreparedStatement:
     """Prepare the statement that load prepares."""
     columns = list(sensor_data(read_measurements(None)).columns)
-    return columnar.insert(session, f"{session.keyspace}.sensor_data", columns)
+    return columnar.insert(session, "sensor_data", columns)
 
 
 def batches(place: Place, rows: Rows) -> list[Figure]:

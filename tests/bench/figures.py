@@ -54,15 +54,16 @@ Processes = Mapping[str, psutil.Process]
 def measured(name: str, rows: int, services: Processes, note: str = "") -> Iterator[Figure]:
     """Measure a block of this process; the client's time includes its threads and the children that have ended."""
     figure = Figure(name, rows, notes=[note] if note else [])
-    before = {service: _cpu(process) for service, process in services.items()}
+    before = {service: processor_seconds(process) for service, process in services.items()}
     cpu, started = _own_cpu(), time.perf_counter()
     yield figure
     figure.seconds = time.perf_counter() - started
     figure.cpu = _own_cpu() - cpu
-    figure.services = {service: _cpu(process) - before[service] for service, process in services.items()}
+    figure.services = {service: processor_seconds(process) - before[service] for service, process in services.items()}
 
 
-def _cpu(process: psutil.Process) -> float:
+def processor_seconds(process: psutil.Process) -> float:
+    """User and system time that a process has used."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

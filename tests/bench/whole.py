@@ -1,6 +1,7 @@
 """`etl run` as a user starts it: every process, import and connection counts."""
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -40,7 +41,7 @@ def etl_run(place: Place, name: str, readings: int) -> Figure:
     with fresh_topics(), fresh_keyspace(), fresh_group(), run_like(place) as run:
         log = place.folder / f"{run}.log"
         with measured(name, readings, services) as figure, log.open("wb") as output:
-            process = psutil.Popen([sys.executable, "-m", "etl", "run"], stdout=output, stderr=output)
+            process = subprocess.Popen([sys.executable, "-m", "etl", "run"], stdout=output, stderr=output)
             peak = _watch(process)
             code, largest = _wait(process)
             peak.join()
@@ -64,17 +65,17 @@ class _Watcher(threading.Thread):
             time.sleep(SAMPLE_SECONDS)
 
 
-def _watch(process: psutil.Popen) -> _Watcher:
+def _watch(process: subprocess.Popen[bytes]) -> _Watcher:
     watcher = _Watcher(psutil.Process(process.pid))
     watcher.start()
     return watcher
 
 
-def _wait(process: psutil.Popen) -> tuple[int, int]:
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int]:
     """Return the exit code, and the largest resident memory of any one process below, which no sampling can miss."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return int(process.returncode), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _summaries() -> list[Summary]:
