@@ -12,11 +12,14 @@ import pyarrow as pa
 
 from etl import cassandra, kafka
 from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
+from etl.mapping import read_mapping
 from etl.measurements import read_measurements
+from etl.recorded import recorded_readings
 from etl.settings import (
     PARTS,
     CassandraSettings,
     ConsumeSettings,
+    GenerateSettings,
     KafkaSettings,
     Part,
     RunSettings,
@@ -58,6 +61,7 @@ def check_all() -> Iterator[Check]:
     yield from wrong or [Check("ok", "settings", "all can be used")]
     yield _try("measurements", _measurements)
     yield _try("workspace", _workspace)
+    yield _try("source", _source)
     yield from _kafka()
     yield from _cassandra()
 
@@ -84,6 +88,17 @@ def _workspace() -> str:
     begin(workspace, "doctor").write("readings", pa.table({"equipment_id": ["x"]}))
     workspace.files.rm(f"{workspace.root}/{workspace.run}", recursive=True)
     return f"{settings.workspace_url} can be written"
+
+
+def _source() -> str:
+    settings = read_settings(GenerateSettings)
+    if settings.source != "recorded" or not (settings.recorded_url and settings.mapping_file):
+        return {"none": "gateways fill the topic"}.get(settings.source, f"{settings.machines} synthetic machine(s)")
+    measurements = read_measurements(read_settings(RunSettings).measurements_file)
+    mapping = read_mapping(settings.mapping_file, measurements)
+    # The first chunk tells whether file, format and columns are right.
+    next(iter(recorded_readings(settings.recorded_url, mapping, measurements)), None)
+    return "the recorded file fits its mapping"
 
 
 def _kafka() -> Iterator[Check]:

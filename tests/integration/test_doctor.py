@@ -123,6 +123,28 @@ def test_workspace_fails_when_it_cannot_be_written(schema: pytest.MonkeyPatch, t
     assert (check.what, check.exit_code) == ("workspace", 4)
 
 
+@pytest.mark.parametrize(
+    ("header", "rows", "problem"),
+    [("t,V", "2026-01-05T06:00:00Z,230\n", ""), ("t,W", "2026-01-05T06:00:00Z,230\n", "V")],
+)
+def test_column_is_named_when_a_recorded_file_lacks_it(
+    schema: pytest.MonkeyPatch, tmp_path: Path, header: str, rows: str, problem: str
+) -> None:
+    (tmp_path / "readings.csv").write_text(f"{header}\n{rows}")
+    (tmp_path / "mapping.yaml").write_text(
+        "timestamp: {column: t}\nequipment: {constant: m}\nmeasurements: {voltage: V}\n"
+    )
+    schema.setenv("ETL_GENERATE_SOURCE", "recorded")
+    schema.setenv("ETL_GENERATE_RECORDED_URL", str(tmp_path / "readings.csv"))
+    schema.setenv("ETL_GENERATE_MAPPING_FILE", str(tmp_path / "mapping.yaml"))
+    found = problems()
+    if not problem:
+        assert found == []
+        return
+    assert [(check.what, check.exit_code) for check in found] == [("source", 2)]
+    assert problem in found[0].text
+
+
 def test_column_is_named_when_a_measurement_has_none(schema: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "measurements.yaml").write_text("measurements: {voltage: {}, torque: {unit: Nm}}")
     schema.setenv("ETL_MEASUREMENTS_FILE", str(tmp_path / "measurements.yaml"))
