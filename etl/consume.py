@@ -114,12 +114,13 @@ def _decoded(
 
 
 def _halved(records: Records, topic: str, measurements: Measurements) -> Iterator[tuple[Records, Decoded]]:
-    """Decode a block, in halves where it holds more readings than a file may."""
-    decoded = decode(records, topic, measurements)
+    """Decode a block, in halves where it holds more than a file may."""
     number = len(records.offsets)
-    if decoded.readings.num_rows <= CHUNK_ROWS or number == 1:
-        yield records, decoded
-        return
+    if number == 1 or sum(len(value) for value in records.values if value is not None) <= CHUNK_BYTES:
+        decoded = decode(records, topic, measurements)
+        if number == 1 or decoded.readings.num_rows <= CHUNK_ROWS:
+            yield records, decoded
+            return
     yield from _halved(records.part(0, number // 2), topic, measurements)
     yield from _halved(records.part(number // 2, number), topic, measurements)
 

@@ -30,6 +30,8 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 # Raw bytes in one block of a reader, and most bytes that a producer holds before it waits for the broker.
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCK_RECORDS = 10_000
+# Before anything is known of their size.
+FIRST_RECORDS = 10
 WAITING_BYTES = 16 * 1024 * 1024
 # A batch must stay below the broker's message.max.bytes, 1 MiB by default; a larger record goes alone.
 BATCH_BYTES = 900_000
@@ -363,7 +365,7 @@ def _read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Ite
         for tp, span in waiting.items():
             consumer.seek(tp, span.begin)
         at = {tp: span.begin for tp, span in waiting.items()}
-        number, moved = 100, time.monotonic()
+        number, moved = FIRST_RECORDS, time.monotonic()
         while waiting:
             polled = consumer.poll(timeout_ms=500, max_records=number)
             found = {

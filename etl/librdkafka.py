@@ -11,6 +11,7 @@ from etl.errors import EtlError, SettingsError
 from etl.kafka import (
     BATCH_BYTES,
     BLOCK_BYTES,
+    FIRST_RECORDS,
     LARGEST_BYTES,
     WAITING_BYTES,
     Span,
@@ -103,7 +104,7 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
     try:
         consumer.assign([rdkafka.TopicPartition(topic, p, span.begin) for p, span in waiting.items()])
         at = {p: span.begin for p, span in waiting.items()}
-        number, moved = 100, monotonic()
+        number, moved = FIRST_RECORDS, monotonic()
         while waiting:
             messages = consumer.consume(number, timeout=0.05)
             _raise_final(failures, f"topic {topic}", settings)
