@@ -34,8 +34,9 @@ CACHE = IMAGES.parent / ".cache" / "jars"
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
-# The quick compiler alone: a service that lives for a few tests starts with half the processor time.
-QUICK_START = "-XX:TieredStopAtLevel=1"
+# For a service that lives for a few tests: the quick compiler alone halves the processor time of its start, and the
+# heap grows as needed.
+QUICK_START = "-XX:TieredStopAtLevel=1 -Xms64m"
 PORTS = {"kafka": ("port", "controller_port", "internal_port"), "cassandra": ("port", "storage_port", "jmx_port")}
 # Below the range from which the system takes the ports of outgoing connections.
 PORT_RANGE = range(20_000, 32_000)

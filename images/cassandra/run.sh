@@ -9,7 +9,7 @@
 #   CASSANDRA_PORT            port of the clients (CQL)
 #   CASSANDRA_STORAGE_PORT    port of other nodes; there are none, but it is opened
 #   CASSANDRA_JMX_PORT        port of nodetool, on the loopback address; none when empty
-#   CASSANDRA_HEAP            Java heap, as for -Xmx
+#   CASSANDRA_HEAP            Java heap, as for -Xmx, taken at once
 #   CASSANDRA_JAVA_OPTIONS    further options of the Java machine, separated by spaces
 #   CASSANDRA_OFF_HEAP        memory for memtables outside the heap, such as 512MiB
 #   CASSANDRA_AUTHENTICATION  true: passwords and permissions, beginning with superuser cassandra, password cassandra
@@ -90,9 +90,11 @@ client_encryption_options:
 EOF
 fi
 
+# Memtables are off the heap, so half of it can be for what lives shortly: fewer collections while rows pour in.
 # The five cassandra options at the end are for a cluster of one: nobody to wait for, and nobody to tell.
 # shellcheck disable=SC2086  # several options in one variable
-exec "$java" "@$here/jvm.options" -Xms64m "-Xmx$heap" -Xss512k -XX:+UseSerialGC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
+exec "$java" "@$here/jvm.options" "-Xms$heap" "-Xmx$heap" -Xss512k -XX:+UseSerialGC -XX:NewRatio=1 \
+    -XX:MetaspaceSize=96m -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
     "-Djava.io.tmpdir=$data/tmp" "-Djna.tmpdir=$data/tmp" -Djava.awt.headless=true \
     "-Dlogback.configurationFile=$here/logback.xml" \
     "-Dcassandra.config=file://$settings" "-Dcassandra.storagedir=$data" -Dcassandra-foreground=yes \

@@ -8,7 +8,7 @@
 #   KAFKA_BIND                address that it binds the clients' port to, by default KAFKA_HOST
 #   KAFKA_PORT                port of the clients
 #   KAFKA_CONTROLLER_PORT     port of the controller, used by the broker itself
-#   KAFKA_HEAP                Java heap, as for -Xmx
+#   KAFKA_HEAP                Java heap, as for -Xmx, taken at once
 #   KAFKA_JAVA_OPTIONS        further options of the Java machine, separated by spaces
 #   KAFKA_SECURITY_PROTOCOL   PLAINTEXT, or SASL_SSL: TLS with SCRAM-SHA-512 passwords, and nothing allowed without an ACL.
 #                             Then these are needed as well:
@@ -87,7 +87,7 @@ EOF
     ;;
 esac
 
-set -- -Xms64m "-Xmx$heap" -XX:-UsePerfData "-Djava.io.tmpdir=$data/tmp" "-Dlog4j2.configurationFile=$here/log4j2.xml" \
+set -- "-Xms$heap" "-Xmx$heap" -XX:-UsePerfData "-Djava.io.tmpdir=$data/tmp" "-Dlog4j2.configurationFile=$here/log4j2.xml" \
     -Djava.awt.headless=true -XX:+UseSerialGC -cp "$lib/*"
 
 if [ ! -e "$data/log/meta.properties" ]; then
