@@ -51,6 +51,7 @@ services-stop: $(READY) ## Stop them (their data stays in .cache)
 	@$(PYTHON) -m images.local down --dir $(SERVICES)
 
 clean: ## Remove the environment and everything in the caches of this folder
+	@[ ! -x $(PYTHON) ] || $(PYTHON) -m images.local down --dir $(SERVICES)
 	rm -rf .tools .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock | $(UV)
