@@ -17,8 +17,8 @@ DEFAULT_FILE = Path(__file__).with_name("measurements.yaml")
 MAX_TEXT_BYTES = 4096
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TAKEN = frozenset(
-    ["equipment_id", "day", "timestamp", "quality", "write_time", "replaces", "json", "bad", "replays"]
-    + ["partition", "offset", "index", "record_time", "timestamp_ms"]
+    {"equipment_id", "day", "timestamp", "quality", "write_time", "replaces", "json", "bad", "replays"}
+    | {"partition", "offset", "index", "record_time", "timestamp_ms", "equipment", "row", "file", "watermark"}
 )
 _KEYS = frozenset({"type", "unit", "decimals", "range", "required"})
 
