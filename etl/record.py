@@ -443,6 +443,13 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def _is_number(kind: pa.DataType) -> bool:
+    # No validation looks at the scale, and pyarrow 26 reads beyond its table of powers for one that is made up.
+    if pa.types.is_decimal(kind):
+        return bool(0 <= kind.scale <= kind.precision)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
 def _is_canonical(batch: pa.RecordBatch, measurements: Measurements) -> bool:
     """Tell whether a batch holds what our own producer sends, so that any of its readings can be rebuilt."""
     expected = {"timestamp": TIMESTAMP, **{m.name: m.arrow for m in measurements.declared}}
@@ -485,9 +492,7 @@ def _cast(column: pa.Array, measurement: Measurement) -> tuple[pa.Array, Mask | 
     kind = column.type
     if measurement.type == "text" and _is_text(kind):
         return _texts(column.cast(pa.string()), None)
-    if measurement.type == "double" and (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    ):
+    if measurement.type == "double" and _is_number(kind):
         return column.cast(pa.float64(), safe=False), None
     bad = column.is_valid().to_numpy(zero_copy_only=False)
     return pa.nulls(len(column), measurement.arrow), bad if bad.any() else None
