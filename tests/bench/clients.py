@@ -106,8 +106,9 @@ def confluent_consume(place: Place, topic: str, readings: int) -> Figure:
     """Read every record of a topic and parse it with orjson."""
 
     def once() -> Figure:
-        consumer = confluent_consumer(place.kafka.address, topic)
+        # It reads ahead as soon as it is there.
         with measured("confluent-kafka and orjson consume", readings, place.only_kafka) as figure:
+            consumer = confluent_consumer(place.kafka.address, topic)
             missing = readings
             while missing > 0:
                 parsed = [orjson.loads(message.value()) for message in consumer.consume(BLOCK_RECORDS, timeout=1)]

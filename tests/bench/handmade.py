@@ -28,8 +28,8 @@ def topic_to_table(place: Place, topic: str, readings: int, size: int) -> Figure
     def once() -> Figure:
         name = f"confluent-kafka, orjson, driver's batches of {size}"
         with fresh_keyspace() as session:
-            consumer = confluent_consumer(place.kafka.address, topic)
             with measured(name, readings, place.both) as figure:
+                consumer = confluent_consumer(place.kafka.address, topic)
                 with BatchWriter(session) as writer:
                     _move(consumer, writer, readings, size)
                 consumer.commit(asynchronous=False)

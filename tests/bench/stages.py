@@ -1,10 +1,8 @@
 """Our own stages, each run in this process, so that neither the start of Python nor imports count."""
 
-from functools import partial
 from importlib import import_module
 
-from etl.generate import generate as generate_stage
-from etl.settings import GenerateSettings, RunSettings, read_settings
+from etl.settings import RunSettings, read_settings
 from etl.stage import Stage, run_stage
 from tests.bench.figures import Figure, Processes, measured, median, total
 from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
@@ -14,9 +12,7 @@ FROM_TOPIC = ("consume", "transform", "load")
 
 def run(name: str, line: str, rows: int, services: Processes) -> Figure:
     """Run a stage of the run that the settings name, from its input manifest to its own."""
-    stage: Stage = partial(generate_stage, settings=read_settings(GenerateSettings))
-    if name != "generate":
-        stage = getattr(import_module(f"etl.{name}"), name)
+    stage: Stage = getattr(import_module(f"etl.{name}"), name)
     found = read_settings(RunSettings)
     with measured(line, rows, services) as figure:
         run_stage(name, stage, found)
