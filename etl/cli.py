@@ -8,7 +8,6 @@ import os
 import platform
 import sys
 from datetime import datetime
-from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from itertools import islice
@@ -111,8 +110,7 @@ def _run_stage(name: str, **options: object) -> None:
     settings = read_settings(RunSettings)
     if not settings.run_id:
         raise SettingsError("which run? set ETL_RUN_ID or give --run, the same for all stages of a run")
-    stage = getattr(import_module(f"etl.{name}"), name)
-    run_stage(name, partial(stage, settings=read_settings(GenerateSettings)) if name == "generate" else stage, settings)
+    run_stage(name, getattr(import_module(f"etl.{name}"), name), settings)
 
 
 def _set(options: dict[str, object]) -> None:

@@ -10,7 +10,7 @@ from etl.errors import SettingsError
 from etl.mapping import read_mapping
 from etl.readings import CHUNK_BYTES, CHUNK_ROWS
 from etl.recorded import recorded_readings
-from etl.settings import GenerateSettings
+from etl.settings import GenerateSettings, read_settings
 from etl.stage import Outcome, Work
 from etl.synthetic import Faults, synthetic_readings
 
@@ -18,12 +18,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-def generate(work: Work, settings: GenerateSettings) -> Outcome:
+def generate(work: Work) -> Outcome:
     """Write `readings` in the order to be produced, and `dead-letters` for what is no reading.
 
     Raises:
         SettingsError: catalogue, mapping or recorded file cannot be used; nothing has been written.
     """
+    settings = read_settings(GenerateSettings)
     counts: Counter[str] = Counter(generated=0, rejected=0)
     if settings.source == "synthetic":
         _synthetic(work, settings, counts)

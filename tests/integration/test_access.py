@@ -15,7 +15,6 @@ from etl.measurements import read_measurements
 from etl.schema import create_schema
 from etl.settings import (
     CassandraSettings,
-    GenerateSettings,
     KafkaSettings,
     RunSettings,
     SchemaSettings,
@@ -103,8 +102,9 @@ def granted(
 
 def test_stages_do_their_work_when_each_has_its_own_rights(granted: pytest.MonkeyPatch, users: dict[str, str]) -> None:
     settings = read_settings(RunSettings)
-    made = GenerateSettings(machines=2, interval=1, duration="60")
-    run_stage("generate", lambda work: generate.generate(work, made), settings)
+    for name, value in (("MACHINES", "2"), ("INTERVAL", "1"), ("DURATION", "60")):
+        granted.setenv(f"ETL_GENERATE_{name}", value)
+    run_stage("generate", generate.generate, settings)
     for name, stage in (
         ("produce", produce.produce),
         ("consume", consume.consume),

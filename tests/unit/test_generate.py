@@ -1,7 +1,6 @@
 """The stage: what it leaves in the workspace."""
 
-from datetime import timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,14 +19,22 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
     """Run the stage; gives its counts and its tables."""
+
+    def written(value):
+        if isinstance(value, timedelta):
+            return str(value.total_seconds())
+        return value.isoformat() if isinstance(value, datetime) else str(value)
 
     def do(run_id="one", measurements_file=None, **options):
         settings = RunSettings(
             workspace_url=str(tmp_path / "workspace"), run_id=run_id, measurements_file=measurements_file
         )
-        manifest = run_stage("generate", partial(generate, settings=GenerateSettings(**options)), settings)
+        with monkeypatch.context() as patch:
+            for name, value in options.items():
+                patch.setenv(f"ETL_GENERATE_{name.upper()}", written(value))
+            manifest = run_stage("generate", generate, settings)
         source = Source(open_workspace(settings.workspace_url, run_id), manifest)
         schemas = {"readings": generated(read_measurements(measurements_file)), "dead-letters": DEAD_LETTERS}
         tables = {
