@@ -110,7 +110,7 @@ class Mapping(_Entry):
     timestamp: Annotated[TimestampColumn, BeforeValidator(_short)]
     equipment: Annotated[EquipmentColumn, BeforeValidator(_short)]
     measurements: Annotated[dict[str, Annotated[MeasurementColumn, BeforeValidator(_short)]], Field(min_length=1)]
-    delimiter: Annotated[str, Field(pattern=r"^[^\"\r\n]$")] = ","
+    delimiter: Annotated[str, Field(pattern=r"^[\t !#-~]$")] = ","
     decimal: Literal[".", ","] = "."
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     missing: list[str] = [""]

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
@@ -185,13 +186,20 @@ def _fields(line: str, mapping: Mapping) -> list[str]:
     return next(csv.reader([line], delimiter=mapping.delimiter, strict=True), [])
 
 
+@cache
+def _well_quoted(delimiter: str) -> re.Pattern[bytes]:
+    """Match lines whose quotes enclose whole fields, each closed on its line."""
+    separator = re.escape(delimiter).encode()
+    field = rb'(?:"(?:[^"\n]++|"")*+"|[^"\n' + separator + rb"]*+)"
+    return re.compile(rb"(?:" + field + rb"(?:" + separator + rb"|\r?\n|\r?\Z))*+")
+
+
 def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping) -> Parsed | None:
     """Parse lines at full speed if each is one record; None if more is wrong with them than the number of fields."""
     data = b"\n".join(lines)
     quoted = b'"' in data
-    if not data or data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
-        return None
-    if quoted and any(line.count(b'"') % 2 for line in lines):
+    # Arrow takes text after a closing quote, which is a fault.
+    if not data or (quoted and not _well_quoted(mapping.delimiter).fullmatch(data)):
         return None
     try:
         # Decoded in any case, so that columns that nobody reads count as well.

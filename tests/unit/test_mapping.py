@@ -36,6 +36,7 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
         ),
         (GOOD.replace(": t", ": {column: t, zone: ../etc}"), "timestamp.zone: '../etc' is no time zone"),
         (GOOD + "delimiter: ';;'", "delimiter:"),
+        (GOOD + "delimiter: '§'", "delimiter:"),
         (GOOD + "decimal: x", "decimal:"),
         (GOOD + "encoding: utf-16", "encoding: 'utf-16' is no encoding that can be read"),
         (GOOD + "encoding: nosuch", "encoding: 'nosuch' is no encoding that can be read"),

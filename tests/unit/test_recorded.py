@@ -96,6 +96,7 @@ def test_a_line_is_a_reading_when_it_is_good(read):
         (b"2026-01-05T08:00:01Z,pump,230,1,\xff", "undecodable"),
         (b'2026-01-05T08:00:01Z,"pump,230,1,on', "recorded"),
         (b'2026-01-05T08:00:01Z,"pump"s,230,1,on"', "recorded"),
+        (b'2026-01-05T08:00:01Z,"pump"s,230,1,on', "recorded"),
         (b"\0", "recorded"),
     ],
 )
