@@ -17,6 +17,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+from kafka.partitioner.default import murmur2
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
@@ -32,6 +33,7 @@ BLOCK_BYTES = 4 * 1024 * 1024
 BLOCK_RECORDS = 10_000
 # Before anything is known of their size.
 FIRST_RECORDS = 10
+MOST_KEYS = 100_000
 WAITING_BYTES = 16 * 1024 * 1024
 # A batch must stay below the broker's message.max.bytes, 1 MiB by default; a larger record goes alone.
 BATCH_BYTES = 900_000
@@ -456,11 +458,13 @@ class PythonProducer:
         self._producer = producer
         self._waiting: deque[tuple[Any, str, int]] = deque()
         self._bytes = 0
+        self._partitions: dict[tuple[str, bytes], int] = {}
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """See `Producer`."""
         try:
-            future = self._producer.send(topic, value=value, key=key, headers=headers)
+            partition = None if key is None else self._partition(topic, key)
+            future = self._producer.send(topic, value=value, key=key, headers=headers, partition=partition)
         except kafka_errors.KafkaError as error:
             raise explain(error, f"topic {topic}", self._settings) from error
         # A Python record costs its overhead too.
@@ -476,6 +480,16 @@ class PythonProducer:
         except kafka_errors.KafkaError as error:
             raise explain(error, "Kafka", self._settings) from error
         self._settle(0)
+
+    def _partition(self, topic: str, key: bytes) -> int:
+        """Choose as Java's default partitioner does; hashing the key of each record took a fifth of the time."""
+        partition = self._partitions.get((topic, key))
+        if partition is None:
+            if len(self._partitions) == MOST_KEYS:
+                self._partitions.clear()
+            partition = (murmur2(key) & 0x7FFFFFFF) % len(self._producer.partitions_for(topic))
+            self._partitions[topic, key] = partition
+        return partition
 
     def _settle(self, most: int) -> None:
         while self._bytes > most:
