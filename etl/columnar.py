@@ -318,6 +318,10 @@ class _Batch(BatchStatement):  # type: ignore[misc]
         """Make the same batch for the statement under its new id."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Let go of the rows once they are stored: the driver keeps each request until its timeout has passed."""
+        raise NotImplementedError
+
 
 class _Encoded(_Batch):
     def __init__(
@@ -336,6 +340,9 @@ class _Encoded(_Batch):
         _window(entries, len(statement.query_id))[self.starts + 3] = np.void(statement.query_id)
         return _Encoded(statement, entries.tobytes(), self.starts, self.key_parts)
 
+    def forget(self) -> None:
+        self.entries, self.starts = b"", self.starts[:0].copy()
+
 
 class _Bound(_Batch):
     def __init__(self, statement: PreparedStatement, bound: list[Any], size: int) -> None:
@@ -347,6 +354,10 @@ class _Bound(_Batch):
 
     def renamed(self, statement: PreparedStatement) -> _Batch:
         return _Bound(statement, self.bound, self.size)
+
+    def forget(self) -> None:
+        self.bound = []
+        self.clear()
 
 
 def _columnar_batches(table: _Table, rows: pa.RecordBatch, most_rows: int, most_bytes: int) -> Iterator[_Batch]:
@@ -564,6 +575,7 @@ class _Sender:
         self.rows += pending.batch.rows
         self.batches += 1
         self.bytes += pending.batch.size
+        pending.batch.forget()
 
     def _send_later(self, pending: _Pending, error: Exception) -> None:
         if _is_new_id(error):

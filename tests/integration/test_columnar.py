@@ -1,5 +1,6 @@
 """The columnar writes against the driver's own, on a real node, and through whatever happens between them and it."""
 
+import gc
 import socket
 import ssl
 import threading
@@ -289,6 +290,20 @@ def test_no_more_batches_are_under_way_when_the_limit_is_reached(session: Sessio
     finally:
         session.remove_request_init_listener(started)
     assert peak == 7
+
+
+@pytest.mark.parametrize("way", ["columnar", "driver's"])
+def test_no_rows_are_held_when_they_are_stored(
+    session: Session, table: str, way: str, request: pytest.FixtureRequest
+) -> None:
+    if way == "driver's":
+        request.getfixturevalue("drivers_way")
+    write(session, table, readings(2_000), rows_per_batch=100)
+    batches = [batch for batch in gc.get_objects() if isinstance(batch, columnar._Batch)]
+    assert not any(
+        getattr(batch, "entries", b"") or getattr(batch, "bound", []) or batch._statements_and_parameters
+        for batch in batches
+    )
 
 
 # --- a schema that changes ---
