@@ -99,6 +99,8 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
             "allow.auto.create.topics": False,
             "fetch.max.bytes": 2 * BLOCK_BYTES,
             "queued.max.messages.kbytes": 4 * BLOCK_BYTES // 1024,
+            # Once that much waits, fetching would pause for a second.
+            "fetch.queue.backoff.ms": 5,
         }
     )
     try:
