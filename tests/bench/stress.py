@@ -39,7 +39,7 @@ def stress(place: Place, readings: int, most_rows: int) -> list[Figure]:
         NotToBeHadError: it cannot be fetched.
     """
     home = fetch(POM, "dependency:unpack") / "apache-cassandra-4.0-alpha2"
-    return [_measure(place, home, readings, min(size, most_rows)) for size in BATCH_ROWS]
+    return [_measure(place, home, readings, size) for size in sorted({min(size, most_rows) for size in BATCH_ROWS})]
 
 
 def _measure(place: Place, home: Path, readings: int, size: int) -> Figure:

@@ -1,15 +1,16 @@
 """`etl run` as a user starts it: every process, import and connection counts."""
 
-import os
+import re
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 from etl.settings import RunSettings, read_settings
+from etl.stage import STAGES
 from etl.workspace import Summary, find_manifest, open_workspace
 from tests.bench.figures import Figure, measured
 from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like
@@ -18,64 +19,44 @@ SAMPLE_SECONDS = 0.05
 MIB = 2**20
 
 
-@dataclass
-class _Peak:
-    """The largest resident memory of one stage's processes together, in bytes, by the name of the stage."""
-
-    bytes: dict[str, int] = field(default_factory=dict)
-
-    def take(self, root: psutil.Process) -> None:
-        for stage in root.children():
-            try:
-                name = stage.cmdline()[-1]
-                together = [stage, *stage.children(recursive=True)]
-                size = sum(process.memory_info().rss for process in together)
-            except (psutil.NoSuchProcess, IndexError):
-                continue
-            self.bytes[name] = max(size, self.bytes.get(name, 0))
-
-
 def etl_run(place: Place, name: str, readings: int) -> Figure:
     """Run all stages into fresh topics and tables; the peak is that of the process tree of the largest stage."""
-    services = place.both
     with fresh_topics(), fresh_keyspace(), fresh_group(), run_like(place) as run:
         log = place.folder / f"{run}.log"
-        with measured(name, readings, services) as figure, log.open("wb") as output:
+        with measured(name, readings, place.both) as figure, log.open("wb") as output:
             process = subprocess.Popen([sys.executable, "-m", "etl", "run"], stdout=output, stderr=output)
-            peak = _watch(process)
-            code, largest = _wait(process)
-            peak.join()
-        if code:
-            raise RuntimeError(f"etl run ended with {code}:\n{log.read_text(errors='replace')[-2000:]}")
+            peaks = _watch(process)
+        if process.returncode:
+            raise RuntimeError(f"etl run ended with {process.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
         summaries = _summaries()
-    figure.peak_mib = max(largest, *peak.peak.bytes.values()) / MIB
+    figure.peak_mib = max(peaks.values()) / MIB
     figure.notes.append(", ".join(f"{summary.stage} {summary.seconds:.1f} s" for summary in summaries))
-    figure.notes.append("MiB " + ", ".join(f"{stage} {size / MIB:.0f}" for stage, size in peak.peak.bytes.items()))
+    figure.notes.append("MiB " + ", ".join(f"{stage} {size / MIB:.0f}" for stage, size in peaks.items()))
     return figure
 
 
-class _Watcher(threading.Thread):
-    def __init__(self, root: psutil.Process) -> None:
-        super().__init__(daemon=True)
-        self.root, self.peak = root, _Peak()
-
-    def run(self) -> None:
-        while self.root.is_running() and self.root.status() != psutil.STATUS_ZOMBIE:
-            self.peak.take(self.root)
-            time.sleep(SAMPLE_SECONDS)
-
-
-def _watch(process: subprocess.Popen[bytes]) -> _Watcher:
-    watcher = _Watcher(psutil.Process(process.pid))
-    watcher.start()
-    return watcher
+def _watch(process: subprocess.Popen[bytes]) -> dict[str, int]:
+    """Wait for the end; return the peak of resident memory of each stage's process tree, in bytes."""
+    peaks: dict[str, int] = {}
+    run = psutil.Process(process.pid)
+    while process.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            for stage in run.children():
+                name = stage.cmdline()[-1]
+                size = sum(_peak(each.pid) for each in [stage, *stage.children(recursive=True)])
+                peaks[name] = max(size, peaks.get(name, 0))
+        time.sleep(SAMPLE_SECONDS)
+    return {name: size for name, size in peaks.items() if name in STAGES}
 
 
-def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int]:
-    """Return the exit code, and the largest resident memory of any one process below, which no sampling can miss."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def _peak(pid: int) -> int:
+    """Return a process's highest resident memory so far, as the kernel keeps it; now's where it does not."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return int(psutil.Process(pid).memory_info().rss)
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _summaries() -> list[Summary]:
