@@ -14,7 +14,7 @@ from etl.measurements import read_measurements
 from tests.bench.clients import confluent_consumer
 from tests.bench.drivers import BatchWriter
 from tests.bench.figures import Figure, measured, median
-from tests.bench.place import Place, fresh_keyspace
+from tests.bench.place import Place, check_stored, fresh_keyspace
 
 Key = tuple[bytes, int]
 
@@ -34,6 +34,7 @@ def topic_to_table(place: Place, topic: str, readings: int, size: int) -> Figure
                     _move(consumer, writer, readings, size)
                 consumer.commit(asynchronous=False)
             consumer.close()
+            check_stored(session, readings)
         return figure
 
     return median(once)

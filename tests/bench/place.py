@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cassandra.cluster import Session
+from cassandra.query import SimpleStatement
 from kafka import KafkaAdminClient
 
 from etl import cassandra, kafka
@@ -103,6 +104,17 @@ def fresh_keyspace() -> Iterator[Session]:
                 yield session
             finally:
                 session.execute(f'DROP KEYSPACE "{keyspace}"', timeout=60)
+
+
+def check_stored(session: Session, readings: int) -> None:
+    """Count the rows of `sensor_data`: what has not been stored was not fast.
+
+    Raises:
+        RuntimeError: there are more or fewer.
+    """
+    stored = session.execute(SimpleStatement("SELECT COUNT(*) FROM sensor_data", fetch_size=5000), timeout=300).one()[0]
+    if stored != readings:
+        raise RuntimeError(f"{stored} rows are stored, and {readings} should be")
 
 
 @contextmanager

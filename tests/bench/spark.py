@@ -13,7 +13,7 @@ from etl.measurements import read_measurements
 from images import local
 from tests.bench.figures import Figure, Processes, processor_seconds
 from tests.bench.maven import CACHE, NotToBeHadError, fetch
-from tests.bench.place import Place, fresh_keyspace
+from tests.bench.place import Place, check_stored, fresh_keyspace
 
 POM = Path(__file__).parent / "spark.xml"
 JOB = Path(__file__).parent / "spark_job.py"
@@ -51,8 +51,9 @@ def topic_to_table(place: Place, topic: str, readings: int) -> Iterator[Figure]:
     }
     submit = [item for name, value in options.items() for item in ("--conf", f"{name}={value}")]
     with ExitStack() as stack:
-        keyspaces = [str(stack.enter_context(fresh_keyspace()).keyspace) for _ in RUNS]
-        arguments = [place.kafka.address, topic, ",".join(read_measurements(None).names), *keyspaces]
+        sessions = [stack.enter_context(fresh_keyspace()) for _ in RUNS]
+        arguments = [place.kafka.address, topic, ",".join(read_measurements(None).names)]
+        arguments += [str(session.keyspace) for session in sessions]
         log = stack.enter_context((place.folder / "spark.log").open("wb"))
         job = subprocess.Popen(
             [str(python), "-I", str(JOB), *arguments],
@@ -65,6 +66,8 @@ def topic_to_table(place: Place, topic: str, readings: int) -> Iterator[Figure]:
         yield from _follow(job, readings, place.both)
         if job.wait():
             raise RuntimeError(f"Spark ended with {job.returncode}: {Path(log.name).read_text()[-2000:]}")
+        for session in sessions:
+            check_stored(session, readings)
 
 
 def _quoted(item: str) -> str:

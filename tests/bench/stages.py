@@ -5,7 +5,7 @@ from importlib import import_module
 from etl.settings import RunSettings, read_settings
 from etl.stage import Stage, run_stage
 from tests.bench.figures import Figure, Processes, measured, median, total
-from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
+from tests.bench.place import Place, check_stored, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
 
 FROM_TOPIC = ("consume", "transform", "load")
 
@@ -74,8 +74,9 @@ def topic_to_table(place: Place, readings: int, form: str, client: str) -> Figur
 
     def once() -> Figure:
         name = f"topic to table, {_NAMES[form]}, {client}"
-        with fresh_keyspace(), fresh_group(), run_like(place), settings(ETL_KAFKA_CLIENT=client):
+        with fresh_keyspace() as session, fresh_group(), run_like(place), settings(ETL_KAFKA_CLIENT=client):
             parts = [run(stage, stage, readings, place.both) for stage in FROM_TOPIC]
+            check_stored(session, readings)
         whole = total(name, parts)
         whole.notes.append(", ".join(f"{part.name} {part.seconds:.1f} s" for part in parts))
         return whole
