@@ -207,12 +207,10 @@ class RdkafkaProducer:
         """Let callbacks run for a while, and raise what they told; return what `call` does."""
         try:
             result = call(0.5)
-        except (rdkafka.KafkaException, SystemError) as error:
-            # A fatal error meets a callback on its way and comes out as the cause of a SystemError.
-            cause = error if isinstance(error, rdkafka.KafkaException) else error.__cause__
-            if not isinstance(cause, rdkafka.KafkaException):
-                raise
-            raise _explain(cause.args[0], f"topic {self._topic}", self._settings) from error
+        except rdkafka.KafkaException as error:
+            raise _explain(error.args[0], f"topic {self._topic}", self._settings) from error
+        except SystemError as error:
+            raise self._fatal(error) from error
         self._raise()
         return result
 
@@ -221,3 +219,17 @@ class RdkafkaProducer:
         if self._failed:
             error, topic = self._failed.pop(0)
             raise _explain(error, f"topic {topic}", self._settings)
+
+    def _fatal(self, error: SystemError) -> EtlError:
+        """Say why this producer cannot go on, which confluent-kafka 2.16 mixes up with the callbacks it has to run.
+
+        The reason is the cause of its SystemError; sometimes it is lost.
+        """
+        cause = error.__cause__
+        if isinstance(cause, rdkafka.KafkaException):
+            return _explain(cause.args[0], f"topic {self._topic}", self._settings)
+        user = self._settings.username or "an unauthenticated user"
+        return SettingsError(
+            f"topic {self._topic}: librdkafka gave up, and its reason got lost. May {user} write there?"
+            " ETL_KAFKA_CLIENT=kafka-python would say more"
+        )
