@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,10 @@ COLUMNS = ["line", "rows", "rows/s", "CPU s/M", "Kafka", "Cassandra", "peak MiB"
 
 def show(title: str, figures: list[Figure], verdicts: dict[str, list[Verdict]]) -> None:
     """Print the table; CPU is in seconds per million rows, of the client and of each service."""
+    print_table(title, COLUMNS, _rows(figures, verdicts))
+
+
+def _rows(figures: list[Figure], verdicts: dict[str, list[Verdict]]) -> list[list[object]]:
     rows: list[list[object]] = []
     for figure in figures:
         first, *more = [_judged(verdict) for verdict in verdicts.get(figure.name, [])] or [[None, None]]
@@ -30,7 +35,7 @@ def show(title: str, figures: list[Figure], verdicts: dict[str, list[Verdict]]) 
         ]
         rows.append([*cells, *first, "; ".join(figure.notes)])
         rows.extend([*[None] * len(cells), *judged, None] for judged in more)
-    print_table(title, COLUMNS, rows)
+    return rows
 
 
 def _judged(verdict: Verdict) -> list[object]:
@@ -38,7 +43,7 @@ def _judged(verdict: Verdict) -> list[object]:
 
 
 def write(path: Path, tables: dict[str, list[Figure]], verdicts: dict[str, list[Verdict]]) -> None:
-    """Write everything as JSON."""
+    """Write everything as JSON, and the tables as Markdown beside it for the docs."""
     document = {
         "machine": machine(),
         "versions": versions(),
@@ -47,6 +52,25 @@ def write(path: Path, tables: dict[str, list[Figure]], verdicts: dict[str, list[
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
+    path.with_suffix(".md").write_text("\n".join(_markdown(tables, verdicts)))
+
+
+def _markdown(tables: dict[str, list[Figure]], verdicts: dict[str, list[Verdict]]) -> Iterator[str]:
+    yield ", ".join(f"{name} {value}" for name, value in machine().items()) + ".\n"
+    for title, figures in tables.items():
+        if figures:
+            yield f"**{title}**\n"
+            yield f"| {' | '.join(COLUMNS)} |"
+            yield f"|---|{'---:|' * (len(COLUMNS) - 4)}---|---|---|"
+            for row in _rows(figures, verdicts if figures is next(iter(tables.values())) else {}):
+                yield f"| {' | '.join(_text(cell) for cell in row)} |"
+            yield ""
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, float):
+        return f"{cell:,.1f}"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell or "")
 
 
 def _as_json(figure: Figure) -> dict[str, object]:
