@@ -5,6 +5,8 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 MISSING = np.iinfo(np.int64).min
 
@@ -16,6 +18,7 @@ _UNITS_PER_MS = np.array([1, 1, 1000, 1_000_000], dtype=np.int64)
 _WHOLE = r"\d{1,18}|[1-8]\d{18}"
 _NUMBER = rf"({_WHOLE})(?:\.(\d+))?"
 _EXPONENT = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?"
+_PLAIN = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$"
 # pandas would take words such as "now" too; and digits past the milliseconds would decide which years it can hold.
 _DATE = r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?"
 _SECONDS_FRACTION = r"(\d{2})[.,](\d{1,3})\d*"
@@ -33,11 +36,15 @@ def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
     Returns:
         n values; `MISSING` where a text is neither form. A number below zero gives a value below zero.
     """
+    plain = _plain(raw)
+    if plain is not None:
+        return plain
     result = np.full(len(raw), MISSING, dtype=np.int64)
     texts = raw.reset_index(drop=True).str.strip()
-    parts = texts.str.extract(f"^{_NUMBER}$")
-    number = parts[0].notna().to_numpy()
-    result[number] = _epoch(parts[0][number].to_numpy(dtype=np.int64), parts[1][number])
+    number = texts.str.fullmatch(_NUMBER).fillna(False).to_numpy(dtype=bool)
+    if number.any():
+        parts = texts[number].str.extract(f"^{_NUMBER}$")
+        result[number] = _epoch(parts[0].to_numpy(dtype=np.int64), parts[1])
     rest = ~number & texts.notna().to_numpy()
     odd = rest & texts.str.fullmatch(_EXPONENT).fillna(False).to_numpy(dtype=bool)
     result[odd] = [_decimal_epoch(text) for text in texts[odd]]
@@ -45,6 +52,18 @@ def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
     if iso.any():
         result[iso] = _iso(texts[iso])
     return result
+
+
+def _plain(raw: "pd.Series[str]") -> npt.NDArray[np.int64] | None:
+    """Convert what most programs write, at a tenth of the cost; None if any of the texts is something else."""
+    texts = pa.array(raw, pa.string())
+    if texts.null_count or not pc.all(pc.match_substring_regex(texts, _PLAIN)).as_py():
+        return None
+    try:
+        nanoseconds = texts.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    return np.asarray(nanoseconds.to_numpy() // 1_000_000, dtype=np.int64)
 
 
 def _epoch(whole: npt.NDArray[np.int64], fraction: "pd.Series[str]") -> npt.NDArray[np.int64]:

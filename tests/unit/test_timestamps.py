@@ -76,3 +76,19 @@ def test_to_milliseconds_floors_exactly_when_epoch_has_a_fraction(seconds: int, 
 @given(st.integers(10**18, np.iinfo(np.int64).max))
 def test_to_milliseconds_floors_exactly_when_epoch_is_in_nanoseconds(nanoseconds: int) -> None:
     assert convert(str(nanoseconds)) == [nanoseconds // 1_000_000]
+
+
+@given(st.datetimes(datetime(1601, 1, 1), datetime(2300, 1, 1)), st.integers(0, 9), st.sampled_from(["T", " "]))
+def test_to_milliseconds_does_not_depend_on_neighbours_when_all_are_plain(
+    moment: datetime, digits: int, separator: str
+) -> None:
+    text = moment.isoformat(separator, "microseconds")[: 20 + digits].rstrip(".") + "000"[: max(0, digits - 6)] + "Z"
+    alone, beside = convert(text), convert(text, "1767592800")
+    assert alone == beside[:1]
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-30T00:00:00Z", "2026-01-05T24:00:00Z", "2026-01-05T06:00:60Z", "2026-01-05T06:60:00Z"]
+)
+def test_to_milliseconds_is_missing_when_a_plain_text_names_no_moment(text: str) -> None:
+    assert convert(text) == convert(text, "1767592800")[:1] == [MISSING]
