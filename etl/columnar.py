@@ -6,6 +6,7 @@ and its bytes. Each column is scattered to where its values belong in the rows, 
 and text need no separate path. Connections, routing, framing and timeouts stay the driver's.
 """
 
+import gc
 import heapq
 import itertools
 import random
@@ -44,6 +45,8 @@ WRITE_TIME = "[timestamp]"
 NULL, UNSET = -1, -2
 
 BACKOFF_SECONDS = (0.05, 5.0)
+# After so many batches the memory of their requests is taken back.
+CYCLES_BATCHES = 500
 
 Bytes = NDArray[np.uint8]
 
@@ -319,7 +322,7 @@ class _Batch(BatchStatement):  # type: ignore[misc]
         raise NotImplementedError
 
     def forget(self) -> None:
-        """Let go of the rows once they are stored: the driver keeps each request until its timeout has passed."""
+        """Let go of the rows once they are stored: the request itself stays until cycles are looked for."""
         raise NotImplementedError
 
 
@@ -576,6 +579,9 @@ class _Sender:
         self.batches += 1
         self.bytes += pending.batch.size
         pending.batch.forget()
+        # A request of the driver and its timer refer to each other.
+        if self.batches % CYCLES_BATCHES == 0:
+            gc.collect(0)
 
     def _send_later(self, pending: _Pending, error: Exception) -> None:
         if _is_new_id(error):

@@ -298,6 +298,7 @@ def test_no_rows_are_held_when_they_are_stored(
 ) -> None:
     if way == "driver's":
         request.getfixturevalue("drivers_way")
+    gc.collect()  # what other tests could not write
     write(session, table, readings(2_000), rows_per_batch=100)
     batches = [batch for batch in gc.get_objects() if isinstance(batch, columnar._Batch)]
     assert not any(
