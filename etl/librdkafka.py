@@ -71,6 +71,12 @@ def _explain(error: Any, subject: str, settings: KafkaSettings) -> EtlError:
     return explain(kind(error.str()), subject, settings)
 
 
+# What follows from a fatal error, and does not tell which.
+_CONSEQUENCES = (
+    rdkafka.KafkaError._FATAL,
+    rdkafka.KafkaError._PURGE_QUEUE,
+    rdkafka.KafkaError._PURGE_INFLIGHT,
+)
 # What cannot heal while waiting; the rest is reported by the absence of progress.
 _FINAL = (rdkafka.KafkaError._AUTHENTICATION,)
 
@@ -194,7 +200,7 @@ class RdkafkaProducer:
             except BufferError:
                 self._serve(self._producer.poll)
             except rdkafka.KafkaException as error:
-                raise _explain(error.args[0], f"topic {topic}", self._settings) from error
+                raise self._failure(error.args[0], topic) from error
         if self._failed or self._failures:
             self._raise()
 
@@ -208,28 +214,25 @@ class RdkafkaProducer:
         try:
             result = call(0.5)
         except rdkafka.KafkaException as error:
-            raise _explain(error.args[0], f"topic {self._topic}", self._settings) from error
+            raise self._failure(error.args[0], self._topic) from error
         except SystemError as error:
-            raise self._fatal(error) from error
+            # confluent-kafka 2.16 mixes a fatal error up with the callbacks it has to run: it is the cause, or lost.
+            cause = error.__cause__
+            reason = cause.args[0] if isinstance(cause, rdkafka.KafkaException) else None
+            raise self._failure(reason, self._topic) from error
         self._raise()
         return result
 
     def _raise(self) -> None:
         _raise_final(self._failures, f"topic {self._topic}", self._settings)
         if self._failed:
-            error, topic = self._failed.pop(0)
-            raise _explain(error, f"topic {topic}", self._settings)
+            raise self._failure(*self._failed.pop(0))
 
-    def _fatal(self, error: SystemError) -> EtlError:
-        """Say why this producer cannot go on, which confluent-kafka 2.16 mixes up with the callbacks it has to run.
-
-        The reason is the cause of its SystemError; sometimes it is lost.
-        """
-        cause = error.__cause__
-        if isinstance(cause, rdkafka.KafkaException):
-            return _explain(cause.args[0], f"topic {self._topic}", self._settings)
+    def _failure(self, error: Any | None, topic: str) -> EtlError:
+        if error is not None and error.code() not in _CONSEQUENCES:
+            return _explain(error, f"topic {topic}", self._settings)
         user = self._settings.username or "an unauthenticated user"
         return SettingsError(
-            f"topic {self._topic}: librdkafka gave up, and its reason got lost. May {user} write there?"
+            f"topic {topic}: librdkafka gave up, and its reason got lost. May {user} write there?"
             " ETL_KAFKA_CLIENT=kafka-python would say more"
         )

@@ -20,6 +20,7 @@ from tests.integration.topics import (
     ARROW_HEADERS,
     CLIENTS,
     arrow,
+    await_end,
     in_json,
     made_topics,
     output,
@@ -117,6 +118,7 @@ def test_consume_when_transactions_were_aborted_takes_what_was_committed(
         producer.begin_transaction()
         producer.send(topic, **arrow(3))
         producer.commit_transaction()
+    await_end(client, 5)
     manifest = run_consume("r1")
     assert voltages("r1") == [1, 3]
     assert manifest.summary.offsets[0] == Range(topic, 0, None, 0, 5)
@@ -130,6 +132,7 @@ def test_consume_when_only_aborted_records_came_moves_on(kafka: local.Service, c
         producer.send(topic, **arrow(2))
         producer.flush()
         producer.abort_transaction()
+    await_end(client, 2)
     manifest = run_consume("r1")
     assert manifest.summary.counts == {"consumed": 0, "rejected": 0, "records": 0}
     assert manifest.summary.offsets[0] == Range(topic, 0, None, 0, 2)

@@ -26,7 +26,7 @@ from etl.kafka import Span
 from etl.record import Records
 from etl.settings import KafkaSettings, SchemaSettings, read_settings
 from images import local
-from tests.integration.topics import CLIENTS, made_topics, send, transaction
+from tests.integration.topics import CLIENTS, await_end, made_topics, send, transaction
 
 
 @pytest.fixture(params=CLIENTS)
@@ -103,8 +103,7 @@ def test_read_when_the_end_holds_nothing_to_deliver_ends(kafka: local.Service, c
         producer.begin_transaction()
         producer.send(topic, value=b"b", partition=0)
         producer.commit_transaction()
-    spans = client.log_spans(topic)
-    assert spans[0] == (0, 5)
+    await_end(client, 5)
     assert read_all(client, topic) == [(0, 0, b"a"), (0, 3, b"b")]
     # Nothing but a marker, and nothing but what was aborted.
     assert read_all(client, topic, {0: Span(4, 5)}) == []
@@ -120,6 +119,7 @@ def test_read_when_a_transaction_is_open_ends_before_it(kafka: local.Service, cl
         assert client.log_spans(topic)[0] == (0, 1)
         assert read_all(client, topic) == [(0, 0, b"a")]
         producer.commit_transaction()
+    await_end(client, 4)
     assert [value for _, _, value in read_all(client, topic)] == [b"a", b"open", b"behind"]
 
 

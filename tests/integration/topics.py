@@ -1,5 +1,6 @@
 """A pair of topics per test, and what it takes to fill them and to run the stages that touch them."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,14 @@ def transaction(service: local.Service, name: str) -> Iterator[KafkaProducer]:
     producer.begin_transaction()
     yield producer
     producer.close()
+
+
+def await_end(client: kafka.Client, end: int) -> None:
+    """Wait for partition 0 to end there: a transaction is over before the partition has its marker."""
+    deadline = time.monotonic() + 30
+    while client.log_spans(client.settings.topic)[0].end != end:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def stream(*voltages: float | None, first: int = 1_767_600_000_000) -> bytes:
