@@ -44,7 +44,7 @@ from cassandra.util import Date
 
 from etl.errors import EtlError, SettingsError, Unreachable
 from etl.measurements import Measurements
-from etl.readings import TIMESTAMP, WATERMARKS
+from etl.readings import DAY_MS, TIMESTAMP, WATERMARKS
 from etl.settings import CassandraSettings
 from etl.tables import Table, all_tables
 
@@ -60,7 +60,6 @@ RANGE_KEYS = 1_000
 RANGE_EXCESS = 4
 IN_KEYS = 100
 IN_FLIGHT = 32
-DAY_MS = 86_400_000
 
 # Every statement of ours is idempotent (each write carries its own timestamp), so all of these are safe to repeat.
 RETRYABLE: tuple[type[Exception], ...] = (

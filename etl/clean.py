@@ -10,7 +10,6 @@ import pyarrow as pa
 from etl.measurements import Measurement, Measurements
 from etl.timestamps import MISSING, to_milliseconds
 
-DAY_MS: Final = 86_400_000
 # One wrong clock must not move a watermark for years.
 FUTURE_MS: Final = 3_600_000
 # From here on a double has no digits left to round, and rounding could overflow.

@@ -5,6 +5,8 @@ import pyarrow as pa
 from etl.measurements import Measurements
 
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
+# With the equipment ID, the day is the partition of a row.
+DAY_MS = 86_400_000
 
 # At most this many readings, and this many bytes of raw records, are held at once.
 CHUNK_ROWS = 250_000

@@ -16,20 +16,17 @@ import numpy.typing as npt
 import orjson
 import pandas as pd
 import pyarrow as pa
-import structlog
 from cassandra.cluster import Session
 
 from etl.cassandra import check_columns, connect, lookup_rows, read_watermarks
 from etl.classify import CONFLICTING, DUPLICATE, LATE_REJECTED, LOADED, NO_WATERMARK, classify
-from etl.clean import DAY_MS, clean
-from etl.readings import CHUNK_ROWS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
+from etl.clean import clean
+from etl.readings import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.record import originals
 from etl.settings import CassandraSettings, TransformSettings, read_settings
 from etl.stage import Outcome, Work
 from etl.terminal import progress
 from etl.workspace import once
-
-log = structlog.get_logger("etl.transform")
 
 _DETAILS = {
     CONFLICTING: ("conflicting", "a later reading of the same equipment ID and timestamp has other values"),

@@ -36,6 +36,11 @@ class File:
     sha256: str
     rows: int = 0
 
+    @property
+    def kind(self) -> str:
+        """What it holds (`readings`, `rows`, ...): its name up to the number."""
+        return self.name.rsplit("-", 1)[0]
+
 
 @dataclass(frozen=True)
 class Range:
@@ -73,11 +78,11 @@ class Manifest:
 
     def names(self, kind: str) -> list[str]:
         """The files of one kind (`readings`, `rows`, ...), in order."""
-        return sorted(file.name for file in self.files if file.name.rsplit("-", 1)[0] == kind)
+        return sorted(file.name for file in self.files if file.kind == kind)
 
     def rows(self, kind: str) -> int:
         """How many rows the files of one kind hold."""
-        return sum(file.rows for file in self.files if file.name.rsplit("-", 1)[0] == kind)
+        return sum(file.rows for file in self.files if file.kind == kind)
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ class Attempt:
 
     def write(self, kind: str, table: pa.Table) -> File:
         """Write one Parquet file `<kind>-NNNNN.parquet`, at most one chunk of readings."""
-        number = sum(file.name.rsplit("-", 1)[0] == kind for file in self.files)
+        number = sum(file.kind == kind for file in self.files)
         sink = pa.BufferOutputStream()
         # Doubles and timestamps hardly repeat, so only text is worth a dictionary.
         texts = [column.name for column in table.schema if pa.types.is_string(column.type)]

@@ -9,10 +9,10 @@ import pytest
 from cassandra.cluster import Session
 from cassandra.util import Date
 
-from etl.cassandra import DAY_MS, check_columns, connect, lookup_rows, read_watermarks, retrying
+from etl.cassandra import check_columns, connect, lookup_rows, read_watermarks, retrying
 from etl.errors import SettingsError, Unreachable
 from etl.measurements import Measurement, Measurements
-from etl.readings import TIMESTAMP
+from etl.readings import DAY_MS, TIMESTAMP
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, SchemaSettings
 from images import local

@@ -18,11 +18,11 @@ import pytest
 from cassandra.cluster import Session
 
 from etl import consume, kafka, load, transform
-from etl.cassandra import DAY_MS, connect
+from etl.cassandra import connect
 from etl.deadletters import Choice, list_letters
 from etl.errors import TERMINATED, DeliveryError, SettingsError
 from etl.measurements import Measurement, Measurements
-from etl.readings import DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
+from etl.readings import DAY_MS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, KafkaSettings, RunSettings, SchemaSettings, read_settings
 from etl.stage import run_stage

@@ -12,9 +12,10 @@ from cassandra.util import Date
 
 from etl import readings as contract
 from etl import transform as stage
-from etl.cassandra import DAY_MS, connect
+from etl.cassandra import connect
 from etl.errors import SettingsError
 from etl.measurements import Measurement, Measurements
+from etl.readings import DAY_MS
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, SchemaSettings
 from etl.stage import Work
