@@ -1,0 +1,78 @@
+"""Build commands from Go modules whose versions are pinned by a `go.mod` and `go.sum` of this project."""
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from images.command import run, step
+from images.local import PrerequisiteError
+
+ENVIRONMENT = {
+    "CGO_ENABLED": "0",
+    "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
+    "GOWORK": "off",
+}
+
+
+def build(
+    module: Path, packages: Mapping[str, str], out: Path, *, variables: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Build main packages of a module into a folder, unless the same was built there before.
+
+    Args:
+        module: Folder with `go.mod` and `go.sum`.
+        packages: Name of each executable to its import path, which ends in that name where several are wanted.
+        out: Folder of the executables.
+        variables: Values of Go variables, set by the linker.
+
+    Returns:
+        The executables, in the order of the packages.
+
+    Raises:
+        PrerequisiteError: Go is missing.
+        CommandError: The build failed, for instance since Go is too old.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    linker = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in (variables or {}).items())])
+    # Several commands of this project may want the same tools at the same time.
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = {
+            name: package
+            for name, package in packages.items()
+            if not _is_built(out / name, _fingerprint(module, package, linker))
+        }
+        if missing:
+            _compile(module, missing, out, linker)
+    return [out / name for name in packages]
+
+
+def _compile(module: Path, packages: Mapping[str, str], out: Path, linker: str) -> None:
+    names = ", ".join(packages)
+    if not shutil.which("go"):
+        raise PrerequisiteError(f"Go 1.26 or newer is needed to build {names}: install it, or put go on the PATH")
+    # All at once, so that what they share is compiled once and one is linked while another is compiled.
+    target = out if len(packages) > 1 else out / names
+    with step(f"build {names}"):
+        command = ["go", "build", "-ldflags", linker, "-o", str(target), *packages.values()]
+        run(*command, cwd=module, environment=ENVIRONMENT)
+    for name, package in packages.items():
+        _stamp(out / name).write_text(_fingerprint(module, package, linker))
+
+
+def _fingerprint(module: Path, package: str, linker: str) -> str:
+    digest = hashlib.sha256(f"{package} {linker}".encode())
+    for file in sorted(module.iterdir()):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _stamp(executable: Path) -> Path:
+    return executable.with_name(f".{executable.name}.built")
+
+
+def _is_built(executable: Path, fingerprint: str) -> bool:
+    stamp = _stamp(executable)
+    return executable.exists() and stamp.exists() and stamp.read_text() == fingerprint
