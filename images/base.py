@@ -1,0 +1,86 @@
+"""The image that all others are made from: Debian 12 with the certificates of the public authorities.
+
+`python -m images.base` prints its name, and makes it first if needed. `BASE` says what it is made from: an image's name
+(Debian 12), or `packages` for Debian packages alone. By default that is Debian's own image where its registry answers,
+else packages.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from images import docker
+from images.command import CommandError, run, step
+from images.local import PrerequisiteError, ServiceError
+
+IMAGE = "sensor-etl/base:bookworm"
+DEBIAN = "docker.io/library/debian:bookworm-20250520-slim"
+PACKAGES = "packages"
+SOURCE_LABEL = "org.opencontainers.image.base.name"
+# What is in the upstream image may be older than what Debian gives out now.
+DOCKERFILE = f"""
+ARG SOURCE
+FROM ${{SOURCE}}
+ARG SOURCE
+RUN apt-get update && apt-get upgrade -y && apt-get install -y --no-install-recommends ca-certificates \\
+    && rm -rf /var/lib/apt/lists/*
+LABEL {SOURCE_LABEL}=${{SOURCE}}
+"""
+# As in Debian's own slim images; it also holds for packages that are installed on top.
+SLIM = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "groff", "info", "lintian", "locale", "man")]
+SLIM.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
+
+
+def image() -> str:
+    """Return the base image's name, and see that the daemon has it.
+
+    Raises:
+        PrerequisiteError: No registry answers, and mmdebstrap is missing.
+        CommandError: It could not be made.
+    """
+    wanted = os.environ.get("BASE")
+    made_from = _source()
+    if made_from and wanted in (None, "", made_from):
+        return IMAGE
+    source = wanted or (DEBIAN if docker.pull(DEBIAN) else PACKAGES)
+    with step(f"make {IMAGE} from {source}"):
+        if source == PACKAGES:
+            _bootstrap()
+        else:
+            run("docker", "build", "--tag", IMAGE, "--build-arg", f"SOURCE={source}", "-", stdin=DOCKERFILE)
+    return IMAGE
+
+
+def _source() -> str | None:
+    """Return what the daemon's base image was made from, None when it has none."""
+    try:
+        return run("docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{SOURCE_LABEL}"}}}}', IMAGE)
+    except CommandError:
+        return None
+
+
+def _bootstrap() -> None:
+    if not shutil.which("mmdebstrap"):
+        raise PrerequisiteError("no registry answers: install mmdebstrap, or name a base image by BASE")
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "base.tar"
+        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", *SLIM, "bookworm", archive)
+        changes = (f"LABEL {SOURCE_LABEL}={PACKAGES}", 'CMD ["bash"]')
+        run("docker", "import", *(f"--change={change}" for change in changes), archive, IMAGE)
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    try:
+        docker.up()
+        print(image())
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
