@@ -1,0 +1,162 @@
+"""Sensor readings from Kafka into Cassandra: five stages, each a pod.
+
+What a stage's pod is stands in the pod templates of the folder `SENSOR_ETL_DAG_CONFIG`, which the chart writes, beside
+`dag.yaml` with the settings of this DAG. What differs from run to run is added here.
+
+A run by hand covers the `durationSeconds` before it; a scheduled one goes on where the last successful one ended.
+"""
+
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk import DAG, Asset, Param, chain
+from kubernetes.client import V1Pod, V1VolumeMount
+
+STAGES = {
+    "generate": "Data Generation",
+    "produce": "Kafka Producer",
+    "consume": "Kafka Consumer",
+    "transform": "Data Transformation",
+    "load": "Data Loading",
+}
+NOTHING_NEW = 3  # exit code of `etl consume`
+
+CONFIG = Path(os.environ.get("SENSOR_ETL_DAG_CONFIG", "/opt/sensor-etl"))
+SETTINGS = yaml.safe_load((CONFIG / "dag.yaml").read_text())
+SHARDS = SETTINGS["shards"]
+
+
+def etl_run_id(run_id: str) -> str:
+    """Name of the run in the workspace: a mount path holds no colon."""
+    return re.sub(r"[^A-Za-z0-9._=@-]", "-", run_id)
+
+
+def time_range(dag_run: Any, last_end: datetime | None, seconds: float) -> tuple[datetime, timedelta]:
+    """Start and length of the range that `generate` covers: the same in each try, so never by the clock.
+
+    Args:
+        dag_run: The run.
+        last_end: Where the last successful run of the schedule ended, if there is one.
+        seconds: Length for a run by hand, and for the first of a schedule.
+    """
+    end = dag_run.data_interval_end or dag_run.run_after
+    start = None if dag_run.run_type == "manual" else last_end
+    start = start or end - timedelta(seconds=seconds)
+    return start, end - start
+
+
+class OwnFolder(KubernetesPodOperatorCallback):
+    """Lets a stage write into its own folder of the workspace, whose rest its template mounts read-only."""
+
+    @staticmethod
+    def on_pod_manifest_created(*, pod_request: V1Pod, context: Any, operator: Any, **_: Any) -> None:
+        """Add the mount; here, since the operator takes no template for a mount's path."""
+        folder = f"{etl_run_id(context['run_id'])}/{operator.task_id}"
+        base = next(container for container in pod_request.spec.containers if container.name == "base")
+        base.volume_mounts.append(
+            V1VolumeMount(name="workspace", mount_path=f"/workspace/{folder}", sub_path=folder, read_only=False)
+        )
+
+
+def environment(stage: str, shard: int) -> dict[str, str]:
+    """What differs from run to run, as templates."""
+    variables = {"ETL_RUN_ID": "{{ etl_run_id(run_id) }}", "ETL_SHARD": str(shard), "ETL_SHARDS": str(SHARDS)}
+    if stage != "generate":
+        return variables
+    time_range = "time_range(dag_run, prev_data_interval_end_success | default(none), params.durationSeconds)"
+    return variables | {
+        "ETL_GENERATE_SOURCE": "{{ 'none' if params.source == 'topic' else params.source }}",
+        "ETL_GENERATE_START": f"{{{{ {time_range}[0].isoformat() }}}}",
+        "ETL_GENERATE_DURATION": f"{{{{ {time_range}[1].total_seconds() }}}}",
+        # Empty is as good as not set.
+        "ETL_GENERATE_MACHINES": "{{ params.machines or '' }}",
+        "ETL_GENERATE_INTERVAL": "{{ params.intervalSeconds or '' }}",
+        "ETL_GENERATE_RECORDED_URL": "{{ params.recordedUrl or '' }}",
+    }
+
+
+def pod(stage: str) -> Any:
+    """The task of a stage: one pod, or one for each shard."""
+    arguments: dict[str, Any] = {
+        "task_id": stage,
+        "task_display_name": STAGES[stage],
+        "pod_template_file": str(CONFIG / f"{stage}.yaml"),
+        "outlets": [Asset(f"cassandra://{SETTINGS['keyspace']}/sensor_data")] if stage == "load" else [],
+        # load removes the folders of old runs, and so its template mounts all of the workspace.
+        "callbacks": [OwnFolder] if SETTINGS["workspaceVolume"] and stage != "load" else [],
+    }
+    if SHARDS == 1:
+        return KubernetesPodOperator(**arguments, env_vars=environment(stage, 0), skip_on_exit_code=NOTHING_NEW)
+    shards = [environment(stage, shard) for shard in range(SHARDS)]
+    return KubernetesPodOperator.partial(
+        **arguments, map_index_template=f"shard {{{{ ti.map_index }}}} of {SHARDS}"
+    ).expand(env_vars=shards)
+
+
+with DAG(
+    "sensor_etl",
+    description="Sensor readings from Kafka into Cassandra",
+    doc_md=__doc__,
+    tags=["sensor-etl"],
+    schedule=SETTINGS["schedule"],
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    # Two runs at once would read the same offsets.
+    max_active_runs=1,
+    params={
+        "source": Param(
+            SETTINGS["params"]["source"],
+            enum=["synthetic", "recorded", "topic"],
+            description="synthetic: made-up readings; recorded: those of a file; topic: gateways fill the topic",
+        ),
+        "machines": Param(
+            SETTINGS["params"]["machines"],
+            type=["null", "integer"],
+            minimum=1,
+            description="synthetic: number of machines; none: all of the catalogue",
+        ),
+        "intervalSeconds": Param(
+            SETTINGS["params"]["intervalSeconds"],
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            description="synthetic: seconds between two readings of a machine; none: the catalogue's",
+        ),
+        "durationSeconds": Param(
+            SETTINGS["params"]["durationSeconds"],
+            type="number",
+            exclusiveMinimum=0,
+            description="synthetic: seconds covered, up to the time of the run",
+        ),
+        "recordedUrl": Param(
+            SETTINGS["params"]["recordedUrl"],
+            type=["null", "string"],
+            description="recorded: URL of the file (CSV, Parquet, JSON lines), as fsspec takes it",
+        ),
+    },
+    user_defined_macros={"etl_run_id": etl_run_id, "time_range": time_range},
+    default_args={
+        "owner": "sensor-etl",
+        "retries": SETTINGS["retries"],
+        "retry_delay": timedelta(seconds=SETTINGS["retryDelaySeconds"]),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(seconds=SETTINGS["maxRetryDelaySeconds"]),
+        "execution_timeout": timedelta(seconds=SETTINGS["executionTimeoutSeconds"]),
+        "startup_timeout_seconds": SETTINGS["startupTimeoutSeconds"],
+        "startup_check_interval_seconds": SETTINGS["startupCheckIntervalSeconds"],
+        "base_container_status_polling_interval": SETTINGS["pollIntervalSeconds"],
+        "poll_interval": SETTINGS["pollIntervalSeconds"],
+        "on_finish_action": "delete_pod",
+        "do_xcom_push": False,
+        # The pod's environment has no place in a log; the last lines of the stage say why it failed.
+        "log_pod_spec_on_failure": False,
+        "termination_message_policy": "FallbackToLogsOnError",
+        "container_name_log_prefix_enabled": False,
+    },
+):
+    chain(*(pod(stage) for stage in STAGES))
