@@ -39,13 +39,12 @@ def build(
     # Several commands of this project may want the same tools at the same time.
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = {
-            name: package
-            for name, package in packages.items()
-            if not _is_built(out / name, _fingerprint(module, package, linker))
-        }
+        fingerprints = {name: _fingerprint(module, package, linker) for name, package in packages.items()}
+        missing = [name for name, fingerprint in fingerprints.items() if not _is_built(out / name, fingerprint)]
         if missing:
-            _compile(module, missing, out, linker)
+            _compile(module, {name: packages[name] for name in missing}, out, linker)
+        for name in missing:
+            _stamp(out / name).write_text(fingerprints[name])
     return [out / name for name in packages]
 
 
@@ -58,8 +57,6 @@ def _compile(module: Path, packages: Mapping[str, str], out: Path, linker: str) 
     with step(f"build {names}"):
         command = ["go", "build", "-ldflags", linker, "-o", str(target), *packages.values()]
         run(*command, cwd=module, environment=ENVIRONMENT)
-    for name, package in packages.items():
-        _stamp(out / name).write_text(_fingerprint(module, package, linker))
 
 
 def _fingerprint(module: Path, package: str, linker: str) -> str:

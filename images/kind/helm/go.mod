@@ -1,3 +1,4 @@
+// Helm, built by images/tools.py. Versions are changed by `go get -tool helm.sh/helm/v3/cmd/helm@VERSION`.
 module sensor-etl/helm
 
 go 1.26.0

@@ -1,0 +1,3 @@
+module sensor-etl/pause
+
+go 1.24
