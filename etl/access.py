@@ -1,4 +1,4 @@
-"""Who may touch what, as data: `access.yaml`, and the grants and ACLs that follow from it."""
+"""Who may touch what, as data: `access.yaml`, and the ACLs and permissions that follow from it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,8 @@ _KAFKA = {
         *((topic, operation) for topic in ("topic", "dead-letters") for operation in ("DESCRIBE", "DESCRIBE_CONFIGS")),
     ],
 }
-_CASSANDRA = {"read": "SELECT", "modify": "MODIFY"}
+# What Cassandra asks: everything but the right to pass rights on.
+_CASSANDRA = {"read": {"SELECT"}, "modify": {"MODIFY"}, "everything": {"ALTER", "CREATE", "DROP", "MODIFY", "SELECT"}}
 
 
 class Acl(NamedTuple):
@@ -37,6 +38,16 @@ def read_access() -> Access:
     return access
 
 
+def kafka_operations(stage: str) -> dict[str, list[str]]:
+    """Return the operations that a stage needs, no more, by resource: `topic`, `dead-letters`, `group`, `cluster`."""
+    needed: dict[str, dict[str, None]] = {}
+    for on, rights in read_access()[stage].get("kafka", {}).items():
+        for right in rights:
+            for resource, operation in _KAFKA[right]:
+                needed.setdefault(on if resource == "itself" else resource, {})[operation] = None
+    return {resource: list(operations) for resource, operations in needed.items()}
+
+
 def kafka_acls(stage: str, settings: KafkaSettings) -> list[Acl]:
     """Return the ACLs that a stage needs, no more."""
     resources = {
@@ -45,25 +56,22 @@ def kafka_acls(stage: str, settings: KafkaSettings) -> list[Acl]:
         "group": ("group", settings.group),
         "cluster": ("cluster", "kafka-cluster"),
     }
-    needed = [
-        Acl(*resources[on if resource == "itself" else resource], operation)
-        for on, rights in read_access()[stage].get("kafka", {}).items()
-        for right in rights
-        for resource, operation in _KAFKA[right]
+    return [
+        Acl(*resources[resource], operation)
+        for resource, operations in kafka_operations(stage).items()
+        for operation in operations
     ]
-    return list(dict.fromkeys(needed))
 
 
-def cassandra_grants(stage: str, role: str, keyspace: str) -> list[str]:
-    """Return the CQL statements that give a role what a stage needs, no more; keyspace and tables must be there.
+def cassandra_permissions(stage: str, keyspace: str) -> dict[str, set[str]]:
+    """Return the permissions that a stage needs, no more, by resource as Cassandra stores it: `data/KEYSPACE/TABLE`.
 
-    `schema` needs the right to create a keyspace: Cassandra gives all rights on it to the role that created it.
+    `schema` has to create the keyspace where it is not there yet, hence a right on all of them (`data`).
     """
     rights = read_access()[stage].get("cassandra", {})
     if "keyspace" in rights:
-        return [f'GRANT CREATE ON ALL KEYSPACES TO "{role}"']
-    return [
-        f'GRANT {_CASSANDRA[right]} ON TABLE "{keyspace}"."{table}" TO "{role}"'
+        return {"data": {"CREATE"}, f"data/{keyspace}": _CASSANDRA["everything"]}
+    return {
+        f"data/{keyspace}/{table}": {permission for right in granted for permission in _CASSANDRA[right]}
         for table, granted in rights.items()
-        for right in granted
-    ]
+    }

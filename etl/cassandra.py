@@ -207,6 +207,16 @@ def server_message(error: Any) -> str:
     return text.partition('message="')[2].rstrip('">') or text
 
 
+def identifier(name: str) -> str:
+    """Write the name of a role, table or column in CQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Write text in CQL, for statements that take no parameters."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _cause(error: Any) -> Any:
     """Return the reason inside NoHostAvailable; one that waiting does not mend goes first."""
     if not isinstance(error, NoHostAvailable):

@@ -24,6 +24,7 @@ from etl.settings import (
     CassandraSettings,
     ConsumeSettings,
     GenerateSettings,
+    GrantSettings,
     KafkaSettings,
     LoadSettings,
     ProduceSettings,
@@ -206,6 +207,19 @@ def schema() -> None:
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     parts = read_settings(SchemaSettings), read_settings(CassandraSettings), read_settings(KafkaSettings)
     for finding in create_schema(measurements, *parts):
+        _print_line("warn" if finding.warning else "ok", finding.text)
+
+
+@app.command(
+    help="Give the stages' users and roles their rights. Sets passwords too; takes away what a stage does not need. "
+    "For an administrator, after `etl schema`; again and again without harm.",
+    epilog=_variables(GrantSettings, KafkaSettings, CassandraSettings),
+)
+def grant() -> None:
+    """Make users and roles from mounted secrets."""
+    from etl.grant import grant_access
+
+    for finding in grant_access(read_settings(GrantSettings)):
         _print_line("warn" if finding.warning else "ok", finding.text)
 
 

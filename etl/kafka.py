@@ -159,6 +159,10 @@ class Client:
             return False
         return True
 
+    def administer(self, subject: str, ask: Callable[[Any], _T]) -> _T:
+        """Ask kafka-python's admin client something that may be repeated, until the broker answers."""
+        return self._ask(subject, lambda: ask(self._admin))
+
     def _ask(self, subject: str, ask: Callable[[], _T]) -> _T:
         """Ask until the broker answers; coordinators and leaders may still be on their way."""
         deadline = time.monotonic() + self.settings.timeout

@@ -14,6 +14,7 @@ from pydantic import (
     AwareDatetime,
     BeforeValidator,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -48,6 +49,8 @@ class RunSettings(BaseSettings):
 
     workspace_url: str = Field("workspace", description="folder or S3-like URL that holds what passes between stages")
     run_id: str = Field("", description="name of the run; the same for all of its stages")
+    shard: NonNegativeInt = Field(0, description="which part of the run's work this is, from 0")
+    shards: PositiveInt = Field(1, description="parts that the run's work is cut into; the same for all of its stages")
     keep_runs: PositiveInt = Field(5, description="finished runs kept in the workspace")
     measurements_file: Path | None = Field(
         None, description="YAML file of measurements; default: the eight of the docs"
@@ -56,6 +59,12 @@ class RunSettings(BaseSettings):
         None, description="write Prometheus metrics here, a textfile `sensor_etl_<stage>.prom` per stage"
     )
     otlp_endpoint: str | None = Field(None, description="push metrics to this OTLP/HTTP endpoint (extra `otlp`)")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RunSettings":
+        if self.shard >= self.shards:
+            raise ValueError(f"ETL_SHARD is {self.shard}, but must be below ETL_SHARDS, which is {self.shards}")
+        return self
 
 
 class KafkaSettings(BaseSettings):
@@ -209,11 +218,23 @@ class LoadSettings(BaseSettings):
     concurrency: Annotated[int, Field(gt=0, le=1024)] = Field(16, description="batches in flight")
 
 
+class GrantSettings(BaseSettings):
+    """Whom `etl grant` gives rights: mounted secrets, a sub-folder per stage with `password` and perhaps `username`."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_GRANT_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    cassandra_dir: Path | None = Field(
+        None, description="Cassandra: folder with STAGE/password and STAGE/username (default: STAGE); none: left alone"
+    )
+    kafka_dir: Path | None = Field(None, description="Kafka: the same; none: left alone")
+
+
 PARTS: tuple[type[BaseSettings], ...] = (
     RunSettings,
     KafkaSettings,
     CassandraSettings,
     SchemaSettings,
+    GrantSettings,
     GenerateSettings,
     ProduceSettings,
     ConsumeSettings,

@@ -1,20 +1,22 @@
-"""The rights of `access.yaml` on secure services: each stage can do its work with them, and nothing beyond."""
+"""The rights that `etl grant` gives on secure services: each stage can do its work with them, and nothing beyond."""
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from cassandra import Unauthorized
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, KafkaAdminClient, ResourcePattern, ResourceType
 
 from etl import consume, generate, kafka, load, produce, transform
-from etl.access import cassandra_grants, kafka_acls, read_access
+from etl.access import read_access
 from etl.cassandra import connect
 from etl.errors import SettingsError
+from etl.grant import grant_access
 from etl.measurements import read_measurements
 from etl.schema import create_schema
 from etl.settings import (
     CassandraSettings,
+    GrantSettings,
     KafkaSettings,
     RunSettings,
     SchemaSettings,
@@ -22,6 +24,7 @@ from etl.settings import (
 )
 from etl.stage import STAGES, run_stage
 from images import local
+from tests.integration.accounts import mount
 
 TABLES = ("sensor_data", "watermarks", "equipment", "runs", "touched_days")
 USERS = ("produce", "consume", "transform", "load", "schema", "stranger")
@@ -37,32 +40,9 @@ def log_in(user: str, users: dict[str, str], patch: pytest.MonkeyPatch) -> None:
         patch.setenv(f"ETL_{service}_PASSWORD", users[user])
 
 
-def allow(users: list[str]) -> None:
-    """Set the ACLs of some users, each named after its stage."""
-    settings = read_settings(KafkaSettings)
-    admin = KafkaAdminClient(**kafka._options(settings))
-    admin.create_acls(
-        [
-            ACL(
-                f"User:{user}",
-                "*",
-                ACLOperation[acl.operation],
-                ACLPermissionType.ALLOW,
-                ResourcePattern(ResourceType[acl.resource.upper()], acl.name),
-            )
-            for user in users
-            for acl in kafka_acls(user, settings)
-        ]
-    )
-    admin.close()
-
-
-def grant(users: list[str]) -> None:
-    settings = read_settings(CassandraSettings)
-    with connect(settings, keyspace=False) as session:
-        for user in users:
-            for statement in cassandra_grants(user, user, settings.keyspace):
-                session.execute(statement)
+def grant(folder: Path, users: dict[str, str], stages: list[str]) -> None:
+    mount(folder, {stage: users[stage] for stage in stages})
+    list(grant_access(GrantSettings(kafka_dir=folder, cassandra_dir=folder)))
     # The node keeps what it knows of a role for two seconds.
     time.sleep(2.1)
 
@@ -87,16 +67,13 @@ def granted(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (secure_kafka.environment | secure_cassandra.environment | own).items():
             patch.setenv(name, value)
-        allow(["schema"])
-        grant(["schema"])
+        grant(tmp_path_factory.mktemp("schema"), users, ["schema"])
         log_in("schema", users, patch)
         parts = SchemaSettings(), read_settings(CassandraSettings), read_settings(KafkaSettings)
         list(create_schema(read_measurements(), *parts))
         assert not any(finding.warning for finding in create_schema(read_measurements(), *parts))
         log_in("admin", users, patch)
-        stages = [user for user in USERS if user in STAGES]
-        allow(stages)
-        grant(stages)
+        grant(tmp_path_factory.mktemp("stages"), users, [user for user in USERS if user in STAGES])
         yield patch
 
 
@@ -134,7 +111,8 @@ def test_tables_are_open_to_a_role_when_access_says_so_and_only_then(
             key = {"sensor_data": "equipment_id, day, timestamp", "runs": key, "touched_days": key}.get(
                 table, "equipment_id"
             )
-            values = ", ".join({"day": "'2026-01-05'", "timestamp": "1"}.get(name, "'x'") for name in key.split(", "))
+            known = {"day": "'2026-01-05'", "timestamp": "1"}
+            values = ", ".join(known.get(name, "'x'") for name in key.split(", "))
             for right, statement in (
                 ("read", f"SELECT * FROM {table} LIMIT 1"),
                 ("modify", f"INSERT INTO {table} ({key}) VALUES ({values})"),
