@@ -1,16 +1,18 @@
 """Write the generated parts of the docs: settings by part, and who may touch what. `make docs` runs it.
 
-A generated part stands between `<!-- NAME -->` and `<!-- end -->`; NAME is `access` or a class of `etl.settings`.
+A generated part stands between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls` or a class of
+`etl.settings`. The ACLs are written for the chart too.
 """
 
 import re
 from pathlib import Path
 
 from etl import settings
-from etl.access import read_access
+from etl.access import kafka_operations, read_access
 
 DOCS = Path(__file__).parent
-_PART = re.compile(r"<!-- (access|\w+Settings) -->\n.*?<!-- end -->", re.DOTALL)
+ACLS = DOCS.parent / "charts" / "sensor-etl" / "files" / "acls.yaml"
+_PART = re.compile(r"<!-- (access|acls|\w+Settings) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def updated(text: str) -> str:
@@ -18,8 +20,27 @@ def updated(text: str) -> str:
     return _PART.sub(lambda part: f"<!-- {part[1]} -->\n{_generated(part[1])}<!-- end -->", text)
 
 
+def acls() -> str:
+    """Return the ACLs of each stage as YAML, in the words of Strimzi's KafkaUser; the chart puts in the names."""
+    lines = ["# Made from etl/access.yaml by `make docs`: what each stage may do, in the words of a KafkaUser."]
+    for stage in read_access():
+        operations = kafka_operations(stage)
+        lines += [f"{stage}:"] if operations else []
+        lines += [
+            f"  - {{resource: {resource}, operations: [{', '.join(map(_camel_case, named))}]}}"
+            for resource, named in operations.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _camel_case(operation: str) -> str:
+    return "".join(word.capitalize() for word in operation.split("_"))
+
+
 def _generated(name: str) -> str:
-    return _access() if name == "access" else _settings(name)
+    if name == "access":
+        return _access()
+    return _acls() if name == "acls" else _settings(name)
 
 
 def _settings(name: str) -> str:
@@ -41,6 +62,18 @@ def _access() -> str:
     return "\n".join(["| stage | Kafka | Cassandra |", "|---|---|---|", *rows]) + "\n"
 
 
+def _acls() -> str:
+    resources = ("topic", "dead-letters", "group", "cluster")
+    rows = []
+    for stage in read_access():
+        operations = kafka_operations(stage)
+        cells = [", ".join(map(_camel_case, operations.get(resource, []))) or "-" for resource in resources]
+        if operations:
+            rows.append(f"| {stage} | {' | '.join(cells)} |")
+    return "\n".join([f"| stage | {' | '.join(resources)} |", "|---|---|---|---|---|", *rows]) + "\n"
+
+
 if __name__ == "__main__":
+    ACLS.write_text(acls(), encoding="utf-8")
     for page in DOCS.glob("*.md"):
         page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")

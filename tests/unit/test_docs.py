@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.update import updated
+from docs.update import ACLS, acls, updated
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")], key=str)
@@ -20,6 +20,10 @@ TESTS = {
 def test_docs_have_generated_parts_up_to_date_when_the_code_changes(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text == updated(text), "run `make docs`"
+
+
+def test_acls_of_the_chart_are_up_to_date_when_the_code_changes() -> None:
+    assert ACLS.read_text(encoding="utf-8") == acls(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
