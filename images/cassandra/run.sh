@@ -6,6 +6,7 @@
 #   CASSANDRA_LIB             folder of the jars that pom.xml names
 #   CASSANDRA_HOST            address that clients are told; for itself it uses the loopback address
 #   CASSANDRA_BIND            address that it binds the clients' port to, by default CASSANDRA_HOST
+#   CASSANDRA_DATACENTER      name of its data centre, datacenter1 by default; fixed when it first starts
 #   CASSANDRA_PORT            port of the clients (CQL)
 #   CASSANDRA_STORAGE_PORT    port of other nodes; there are none, but it is opened
 #   CASSANDRA_JMX_PORT        port of nodetool, on the loopback address; none when empty
@@ -43,8 +44,7 @@ storage_compatibility_mode: NONE
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 num_tokens: 1
 initial_token: '0'
-# Its data centre is called datacenter1, so NetworkTopologyStrategy and LOCAL_QUORUM work as on a real cluster.
-endpoint_snitch: SimpleSnitch
+endpoint_snitch: GossipingPropertyFileSnitch
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters:
@@ -79,6 +79,8 @@ concurrent_compactors: 1
 compaction_throughput: 32MiB/s
 EOF
 
+printf 'dc=%s\nrack=rack1\n' "${CASSANDRA_DATACENTER:-datacenter1}" >"$data/rackdc.properties"
+
 if [ -n "${CASSANDRA_KEYSTORE:-}" ]; then
     cat >>"$settings" <<EOF
 client_encryption_options:
@@ -97,7 +99,8 @@ exec "$java" "@$here/jvm.options" "-Xms$heap" "-Xmx$heap" -Xss512k -XX:+UseSeria
     -XX:MetaspaceSize=96m -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
     "-Djava.io.tmpdir=$data/tmp" "-Djna.tmpdir=$data/tmp" -Djava.awt.headless=true \
     "-Dlogback.configurationFile=$here/logback.xml" \
-    "-Dcassandra.config=file://$settings" "-Dcassandra.storagedir=$data" -Dcassandra-foreground=yes \
+    "-Dcassandra.config=file://$settings" "-Dcassandra-rackdc.properties=file://$data/rackdc.properties" \
+    "-Dcassandra.storagedir=$data" -Dcassandra-foreground=yes \
     ${CASSANDRA_JMX_PORT:+"-Dcassandra.jmx.local.port=$CASSANDRA_JMX_PORT"} \
     -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=1 -Dcassandra.superuser_setup_delay_ms=0 \
     -Dcassandra.load_ring_state=false -Dcassandra.shutdown_announce_in_ms=0 \

@@ -1,0 +1,180 @@
+"""Build the images: `python -m images.build [NAME ...]`; all by default.
+
+Each is built from a folder that holds what it needs and no more, so the Dockerfiles do not work without this. Settings:
+
+  BASE                             what the base image is made from, see images/base.py
+  EXTRAS                           extras of the package in the images of the stages, `s3 otlp` by default
+  CA_BUNDLE                        certificates for a network that inspects TLS; by default what SSL_CERT_FILE names
+  PIP_INDEX_URL, UV_DEFAULT_INDEX  another package index
+
+The last three reach the builders only, never an image.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from images import base, docker, sbom
+from images.command import run
+from images.local import PrerequisiteError, ServiceError, resolve_jars
+
+ROOT = Path(__file__).parent.parent
+REPOSITORY = "sensor-etl"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+UV_VERSION = "0.13.9"
+EXTRAS = "s3 otlp"
+STAGES = ("generate", "produce", "consume", "transform", "load")
+JAVA = ("kafka", "cassandra")
+PYTHON = (*STAGES, "airflow")
+# Two are built at once: what others share comes first, what takes longest early.
+NAMES = ("generate", "kafka", "airflow", "cassandra", "produce", "consume", "transform", "load", "postgres")
+AT_ONCE = 2
+TITLES = {
+    "generate": "sensor-etl stage 1: generate readings",
+    "produce": "sensor-etl stage 2: write readings to Kafka",
+    "consume": "sensor-etl stage 3: read what is new from Kafka",
+    "transform": "sensor-etl stage 4: check readings, tell new ones",
+    "load": "sensor-etl stage 5: write rows to Cassandra; etl schema and etl grant",
+    "airflow": "Airflow with the DAG sensor_etl",
+    "kafka": "One Kafka broker",
+    "cassandra": "One Cassandra node",
+    "postgres": "Airflow's database",
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image that was built: its size in bytes, the seconds that took, whether it is what was there before."""
+
+    name: str
+    size: int
+    seconds: float
+    cached: bool
+
+
+def tag(name: str) -> str:
+    """Name and version of an image, as the chart's defaults have them."""
+    return f"{REPOSITORY}/{name}:{VERSION}"
+
+
+def build(name: str, base_image: str) -> Built:
+    """Build one image, and write its SBOM to `.cache/images/<name>.cdx.json`.
+
+    Raises:
+        PrerequisiteError: A file that a setting names is missing.
+        CommandError: It could not be built.
+    """
+    begin, before = time.monotonic(), docker.image_id(tag(name))
+    arguments = {"BASE": base_image}
+    if name in PYTHON:
+        arguments |= {"UV_VERSION": UV_VERSION}
+        arguments |= {key: os.environ[key] for key in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX") if os.environ.get(key)}
+    if name in STAGES:
+        arguments |= {"STAGE": name, "EXTRAS": extras()}
+    labels = {"title": TITLES[name], "version": VERSION, "licenses": "Apache-2.0", "base.name": base_image}
+    options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+    options += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
+    options += [f"--target={name}"] if name in STAGES else []
+    with tempfile.TemporaryDirectory() as folder:
+        _fill(Path(folder), name)
+        run("docker", "build", "--quiet", "--tag", tag(name), *options, folder)
+    image = docker.image_id(tag(name)) or ""
+    if not sbom.is_current(name, image):
+        sbom.write(name, tag(name), image, _components(name))
+    size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", tag(name)))
+    return Built(name, size, time.monotonic() - begin, image == before)
+
+
+def extras() -> str:
+    """Extras of the package that the images of the stages have besides their own."""
+    return os.environ.get("EXTRAS", EXTRAS)
+
+
+def _components(name: str) -> Iterator[dict[str, Any]]:
+    yield from sbom.debian(tag(name))
+    if name in PYTHON:
+        uv = ROOT / ".tools" / f"uv-{UV_VERSION}" / "bin" / "uv"
+        project, wanted = (ROOT, (name, *extras().split())) if name in STAGES else (ROOT / "images" / name, ())
+        yield from sbom.python(uv if uv.exists() else "uv", project, wanted)
+    if name in JAVA:
+        yield from sbom.java(ROOT / "images" / name / "pom.xml")
+
+
+def _fill(context: Path, name: str) -> None:
+    own = Path("images") if name in STAGES else Path("images", name)
+    shutil.copy2(ROOT / own / "Dockerfile", context)
+    if name in STAGES:
+        for file in ("pyproject.toml", "uv.lock", "README.md", "LICENSE"):
+            shutil.copy2(ROOT / file, context)
+        _copy(Path("etl"), context)
+    else:
+        _copy(own, context)
+    if name == "airflow":
+        _copy(Path("dags"), context)
+    if name in JAVA:
+        shutil.copytree(resolve_jars(name), context / own / "lib")
+    if name in PYTHON:
+        _add_certificates(context / "certificates")
+
+
+def _copy(folder: Path, context: Path) -> None:
+    shutil.copytree(ROOT / folder, context / folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _add_certificates(folder: Path) -> None:
+    folder.mkdir()
+    bundle = os.environ.get("CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+    if bundle and not Path(bundle).is_file():
+        raise PrerequisiteError(f"CA_BUNDLE: {bundle} is no file")
+    if bundle:
+        shutil.copy2(bundle, folder / "ca-certificates.crt")
+
+
+def build_all(names: Sequence[str]) -> list[Built]:
+    """Build images, two at a time, and tell of each on standard error as soon as it is there."""
+    base_image = base.image()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        tasks = [pool.submit(build, name, base_image) for name in names]
+        try:
+            return [task.result() for task in tasks]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _print(images: list[Built], seconds: float) -> None:
+    print(f"{'image':<32} {'MB':>6} {'s':>7}")
+    for image in images:
+        note = "  as before" if image.cached else ""
+        print(f"{tag(image.name):<32} {image.size / 1e6:>6.0f} {image.seconds:>7.1f}{note}")
+    print(f"{'all':<32} {'':>6} {seconds:>7.1f}")
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m images.build", description="Build the images.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"no such image: {', '.join(sorted(unknown))}")
+    begin = time.monotonic()
+    try:
+        docker.up()
+        images = build_all([name for name in NAMES if not names or name in names])
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    _print(images, time.monotonic() - begin)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
