@@ -238,11 +238,18 @@ def status(
     marks = found.watermarks
     print_table("watermarks", ["equipment", "oldest", "newest"], [[marks.equipment, marks.oldest, marks.newest]])
     lines = [
-        [run.run, stage.stage, stage.started, stage.seconds, written(stage.counts)]
+        [
+            run.run,
+            stage.stage,
+            f"{stage.shard} of {stage.shards}" if stage.shards > 1 else None,
+            stage.started,
+            stage.seconds,
+            written(stage.counts),
+        ]
         for run in found.runs
         for stage in run.stages
     ]
-    print_table("last runs", ["run", "stage", "started", "seconds", "readings"], lines)
+    print_table("last runs", ["run", "stage", "shard", "started", "seconds", "readings"], lines)
 
 
 @app.command(

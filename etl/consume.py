@@ -1,4 +1,7 @@
-"""Stage 3: read what is new on the topic, from the committed offsets to the end; commit nothing."""
+"""Stage 3: read what is new on the topic, from the committed offsets to the end; commit nothing.
+
+A shard reads its own partitions.
+"""
 
 import json
 from collections.abc import Iterator
@@ -15,21 +18,22 @@ from etl.record import Decoded, Records, decode
 from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings, read_settings
 from etl.stage import Outcome, Work
 from etl.terminal import progress
-from etl.workspace import Attempt, Range, once
+from etl.workspace import WHOLE, Attempt, Range, Shard, once
 
 
 def consume(work: Work) -> Outcome:
     """Read the run's range of offsets, which its first attempt fixes before anything is read.
 
     Raises:
-        NothingNew: the range is empty.
+        NothingNew: the range is empty, and the run's only one.
         DeliveryError: records of the range are gone.
         SettingsError: the topic is missing or may not be read, or an offset cannot be used.
         Unreachable: Kafka does not answer.
     """
     how, settings = read_settings(ConsumeSettings), read_settings(KafkaSettings)
+    shard = work.workspace.shard
     with connect(settings) as client:
-        stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, how)))
+        stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, how, shard)))
         ranges = [Range(**item) for item in json.loads(stored)]
         _check(ranges, client)
     output = _Output(work.output)
@@ -57,13 +61,13 @@ def _dump(ranges: list[Range]) -> bytes:
     return json.dumps([asdict(r) for r in ranges]).encode()
 
 
-def _choose(client: Client, how: ConsumeSettings) -> list[Range]:
+def _choose(client: Client, how: ConsumeSettings, shard: Shard) -> list[Range]:
     topic = client.settings.topic
     spans, committed = client.log_spans(topic), client.committed(topic)
     begins = {p: spans[p].begin if offset is None else offset for p, offset in committed.items()}
     given = _given(client, how, spans)
     begins |= {p: min(max(offset, spans[p].begin), spans[p].end) for p, offset in given.items()}
-    ranges = [Range(topic, p, committed[p], begins[p], spans[p].end) for p in sorted(spans)]
+    ranges = [Range(topic, p, committed[p], begins[p], spans[p].end) for p in sorted(spans) if shard.has(p)]
     for r in ranges:
         if r.begin > r.end:
             raise DeliveryError(
@@ -72,7 +76,8 @@ def _choose(client: Client, how: ConsumeSettings) -> list[Range]:
                 f" {r.partition}:{spans[r.partition].begin}"
             )
     _check(ranges, client)
-    if all(r.begin == r.end for r in ranges):
+    # Of several shards some may well be empty: the run goes on through all of them.
+    if shard == WHOLE and all(r.begin == r.end for r in ranges):
         raise NothingNew(f"topic {topic} holds nothing new for group {client.settings.group}")
     return ranges
 
@@ -109,7 +114,8 @@ def _check(ranges: list[Range], client: Client) -> None:
 def _decoded(
     settings: KafkaSettings, ranges: list[Range], measurements: Measurements
 ) -> Iterator[tuple[Records, Decoded]]:
-    for block in read(settings, settings.topic, {r.partition: Span(r.begin, r.end) for r in ranges}):
+    spans = {r.partition: Span(r.begin, r.end) for r in ranges if r.begin < r.end}
+    for block in read(settings, settings.topic, spans) if spans else ():
         yield from _halved(block, settings.topic, measurements)
 
 

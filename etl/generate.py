@@ -1,4 +1,7 @@
-"""Stage 1: make up readings, or read recorded ones; or nothing, where gateways fill the topic."""
+"""Stage 1: make up readings, or read recorded ones; or nothing, where gateways fill the topic.
+
+A shard makes up the readings of its own machines; a recorded file is read by the first one alone.
+"""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -28,7 +31,7 @@ def generate(work: Work) -> Outcome:
     counts: Counter[str] = Counter(generated=0, rejected=0)
     if settings.source == "synthetic":
         _synthetic(work, settings, counts)
-    elif settings.source == "recorded":
+    elif settings.source == "recorded" and work.workspace.shard.index == 0:
         _recorded(work, settings, counts)
     return Outcome(dict(counts))
 
@@ -44,9 +47,13 @@ def _synthetic(work: Work, settings: GenerateSettings, counts: Counter[str]) -> 
         late_by=settings.late_by // _MS,
         out_of_order=settings.out_of_order_rate,
     )
+    shard = work.workspace.shard
+    machines = [machine for place, machine in enumerate(_machines(settings)) if shard.has(place)]
+    if not machines:
+        return
     interval = None if settings.interval is None else max(1, round(settings.interval * 1000))
     tables = synthetic_readings(
-        _machines(settings),
+        machines,
         settings.seed,
         work.measurements,
         start,

@@ -191,7 +191,7 @@ def write_watermarks(loading: Loading) -> None:
 
 
 def write_ledger(loading: Loading) -> None:
-    """Write a row of `runs` for each stage of the run, this one as far as it is."""
+    """Write a row of `runs` for each stage of the run, or of this shard of it; this one as far as it is."""
     manifest, output = loading.manifest, loading.work.output
     own = Summary(
         stage=output.stage,
@@ -201,6 +201,8 @@ def write_ledger(loading: Loading) -> None:
         counts=loading.counts,
         offsets=manifest.summary.offsets,
         versions=versions(),
+        shard=loading.work.workspace.shard.index,
+        shards=loading.work.workspace.shard.count,
     )
     summaries = [*manifest.history, manifest.summary, own]
     # One month for all rows of a run, whenever its last stage ends.
@@ -221,6 +223,8 @@ def _ledger_row(summary: Summary) -> list[object]:
     """The columns of `runs` after month and run."""
     return [
         summary.stage,
+        summary.shard,
+        summary.shards,
         summary.attempt,
         datetime.fromisoformat(summary.started),
         summary.seconds,

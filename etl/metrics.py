@@ -33,14 +33,14 @@ class Sample:
 
 
 def measure(manifest: Manifest) -> Iterator[Sample]:
-    """Derive the samples of a stage from its manifest.
+    """Derive the samples of a stage, or of a shard of it, from its manifest.
 
     Yields:
         Time of the last success (Unix seconds), seconds, counts by class, readings per second and, where the stage
         covers offsets, the lag it began with, per partition.
     """
     summary = manifest.summary
-    stage = {"stage": summary.stage}
+    stage = {"stage": summary.stage} | ({"shard": str(summary.shard)} if summary.shards > 1 else {})
     ended = datetime.fromisoformat(summary.started).timestamp() + summary.seconds
     yield Sample("sensor_etl_last_success_timestamp_seconds", "When the stage last came to its end.", ended, stage)
     yield Sample("sensor_etl_seconds", "How long the stage took.", summary.seconds, stage)
@@ -59,7 +59,8 @@ def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
     """Publish what a stage did where the settings say so; a failure is a warning, since the stage itself is done."""
     samples = list(measure(manifest))
     if settings.metrics_folder:
-        path = settings.metrics_folder / f"sensor_etl_{manifest.summary.stage}.prom"
+        shard = f"_{manifest.summary.shard}" if manifest.summary.shards > 1 else ""
+        path = settings.metrics_folder / f"sensor_etl_{manifest.summary.stage}{shard}.prom"
         with _warning(f"ETL_METRICS_FOLDER: {path} is not written"):
             write_textfile(samples, path)
     if settings.otlp_endpoint:

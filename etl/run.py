@@ -15,7 +15,7 @@ from types import FrameType
 import structlog
 
 from etl.doctor import check_all, worst
-from etl.errors import DONE, TERMINATED, NothingNew
+from etl.errors import DONE, TERMINATED, NothingNew, SettingsError
 from etl.settings import RunSettings, read_settings
 from etl.stage import STAGES
 from etl.terminal import print_table, written
@@ -49,6 +49,8 @@ def run_stages(run_id: str | None = None) -> int:
         SettingsError: a setting is wrong; nothing was started.
     """
     settings = read_settings(RunSettings, run_id=run_id or os.environ.get("ETL_RUN_ID") or new_run_id())
+    if settings.shards > 1:
+        raise SettingsError("`etl run` does a run in one shard: unset ETL_SHARDS, or start the stages of each shard")
     workspace = open_workspace(settings.workspace_url, settings.run_id)
     problems = [check for check in check_all() if check.state != "ok"]
     for check in problems:

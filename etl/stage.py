@@ -8,20 +8,23 @@ from types import FrameType
 
 import structlog
 
-from etl.errors import TERMINATED, SettingsError
+from etl.errors import TERMINATED, SettingsError, Unreachable
 from etl.measurements import Measurements, read_measurements
 from etl.metrics import publish_metrics
 from etl.settings import RunSettings
 from etl.workspace import (
+    WHOLE,
     Attempt,
     Manifest,
     Range,
+    Shard,
     Source,
     Workspace,
     begin,
     commit,
     discard,
     find_manifest,
+    find_shards,
     open_workspace,
     prune,
 )
@@ -78,7 +81,8 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
 
 def _run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     measurements = read_measurements(settings.measurements_file)
-    workspace = open_workspace(settings.workspace_url, settings.run_id)
+    workspace = open_workspace(settings.workspace_url, settings.run_id, Shard(settings.shard, settings.shards))
+    _check_shards(workspace, name)
     if finished := find_manifest(workspace, name):
         log.info("already done", stage=name, run=workspace.run, attempt=finished.summary.attempt)
         return finished
@@ -86,7 +90,8 @@ def _run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     if source and source.manifest.measurements != measurements.sha256:
         raise SettingsError(f"run {workspace.run} began with another measurement file: start a new run")
     output = begin(workspace, name)
-    log.info("started", stage=name, run=workspace.run, attempt=output.name)
+    part = {} if workspace.shard == WHOLE else {"shard": f"{settings.shard} of {settings.shards}"}
+    log.info("started", stage=name, run=workspace.run, **part, attempt=output.name)
     try:
         outcome = stage(Work(workspace, measurements, source, output))
     except BaseException:
@@ -106,7 +111,7 @@ def _prune(workspace: Workspace, keep: int) -> None:
     try:
         for run in prune(workspace, STAGES[-1], keep):
             log.info("pruned", run=run)
-    except OSError as error:
+    except (OSError, Unreachable) as error:
         log.warning("older runs not pruned", error=str(error))
 
 
@@ -114,6 +119,17 @@ def _source(workspace: Workspace, name: str) -> Source | None:
     position = STAGES.index(name)
     before = find_manifest(workspace, STAGES[position - 1]) if position else None
     return Source(workspace, before) if before else None
+
+
+def _check_shards(workspace: Workspace, name: str) -> None:
+    """Refuse another number of shards than that of this stage or the one before, as far as they have finished."""
+    position = STAGES.index(name)
+    for stage in STAGES[max(0, position - 1) : position + 1]:
+        for count in {shard.count for shard in find_shards(workspace, stage)} - {workspace.shard.count}:
+            raise SettingsError(
+                f"run {workspace.run} began with {count} shard(s), not {workspace.shard.count}: set ETL_SHARDS={count},"
+                " or start a new run"
+            )
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -39,7 +39,7 @@ class Watermarks:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run in the ledger, its stages in order."""
+    """A run in the ledger, its stages in order, and the shards of each."""
 
     run: str
     stages: list[Summary]
@@ -87,8 +87,8 @@ def read_last_runs(session: Session, count: int, now: datetime | None = None) ->
     begun = _prepared(session, 'SELECT "month", "run", "started" FROM "runs" WHERE "month" = ?')
     whole = _prepared(
         session,
-        'SELECT "stage", "attempt", "started", "seconds", "counts", "offsets", "versions" FROM "runs"'
-        ' WHERE "month" = ? AND "run" = ?',
+        'SELECT "stage", "attempt", "started", "seconds", "counts", "offsets", "versions", "shard", "shards"'
+        ' FROM "runs" WHERE "month" = ? AND "run" = ?',
     )
     # Names of runs need not sort by time, so ask when they began before reading the few wanted.
     started: dict[tuple[str, str], datetime] = {}
@@ -119,7 +119,9 @@ def _summaries(rows: Iterable[tuple[Any, ...]]) -> list[Summary]:
             counts=dict(counts or {}),
             offsets=[Range(**part) for part in json.loads(offsets)],
             versions=dict(versions or {}),
+            shard=shard,
+            shards=shards,
         )
-        for stage, attempt, started, seconds, counts, offsets, versions in rows
+        for stage, attempt, started, seconds, counts, offsets, versions, shard, shards in rows
     ]
-    return sorted(summaries, key=lambda summary: STAGES.index(summary.stage))
+    return sorted(summaries, key=lambda summary: (STAGES.index(summary.stage), summary.shard))

@@ -52,6 +52,8 @@ RUNS = Table(
         "month": "text",
         "run": "text",
         "stage": "text",
+        "shard": "int",
+        "shards": "int",
         "attempt": "text",
         "started": "timestamp",
         "seconds": "double",
@@ -60,8 +62,8 @@ RUNS = Table(
         "versions": "map<text, text>",
     },
     ["month"],
-    {"run": "DESC", "stage": "ASC"},
-    "one row per run and stage; month is that of the run, as in 2026-01",
+    {"run": "DESC", "stage": "ASC", "shard": "ASC"},
+    "one row per run, stage and shard, which is one of so many shards; month is that of the run, as in 2026-01",
 )
 TOUCHED_DAYS = Table(
     "touched_days",

@@ -1,5 +1,6 @@
 """The workspace of a run: `<url>/<run>/<stage>/<attempt>/` with Parquet files and a manifest written last.
 
+Of a run in several shards it is `<url>/<run>/<stage>/<shard>-of-<shards>/<attempt>/`, a chain of manifests for each.
 Object stores have no rename, so the manifest is the commit point: files without one do not exist for anyone.
 """
 
@@ -24,6 +25,7 @@ from etl.errors import DeliveryError, SettingsError, Unreachable
 
 MANIFEST = "manifest.json"
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+@=-]{0,199}")
+_SHARD = re.compile(r"(\d+)-of-(\d+)")
 _VERSIONED = ("sensor-etl", "pyarrow", "pandas", "kafka-python", "confluent-kafka", "cassandra-driver")
 
 
@@ -55,7 +57,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished stage says of itself; it goes into the `runs` table."""
+    """What a finished stage, or a shard of it, says of itself; it goes into the `runs` table."""
 
     stage: str
     attempt: str
@@ -64,6 +66,8 @@ class Summary:
     counts: dict[str, int]
     offsets: list[Range]
     versions: dict[str, str]
+    shard: int = 0
+    shards: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,31 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """A part of a run's work: that of number `index`, from 0, of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    def has(self, number: int) -> bool:
+        """Whether the partition of this number, or the machine at this place, belongs to it."""
+        return number % self.count == self.index
+
+
+WHOLE = Shard()
+
+
+@dataclass(frozen=True)
 class Workspace:
-    """One run's folder; `files` is the fsspec filesystem that holds it."""
+    """One run's folder, as a shard of the run sees it; `files` is the fsspec filesystem that holds it."""
 
     files: Any
     root: str
     run: str
+    shard: Shard = WHOLE
 
 
-def open_workspace(url: str, run: str) -> Workspace:
+def open_workspace(url: str, run: str, shard: Shard = WHOLE) -> Workspace:
     """Open the workspace of a run, creating nothing yet.
 
     Raises:
@@ -106,11 +126,13 @@ def open_workspace(url: str, run: str) -> Workspace:
         files, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
         raise SettingsError(f"workspace {url!r} cannot be opened: {error} (ETL_WORKSPACE_URL)") from error
-    return Workspace(files, root.rstrip("/"), run)
+    return Workspace(files, root.rstrip("/"), run, shard)
 
 
-def _path(workspace: Workspace, *parts: str) -> str:
-    return "/".join((workspace.root, workspace.run, *parts))
+def _path(workspace: Workspace, stage: str, *parts: str) -> str:
+    shard = workspace.shard
+    folder = [] if shard == WHOLE else [f"{shard.index}-of-{shard.count}"]
+    return "/".join((workspace.root, workspace.run, stage, *folder, *parts))
 
 
 def _write(workspace: Workspace, path: str, data: bytes) -> None:
@@ -151,15 +173,31 @@ def find(workspace: Workspace, stage: str, name: str) -> bytes | None:
 
 
 def find_manifest(workspace: Workspace, stage: str) -> Manifest | None:
-    """Return the manifest of the first finished attempt of a stage, None if there is none."""
-    try:
-        paths = workspace.files.glob(_path(workspace, stage, "*", MANIFEST))
-    except OSError as error:
-        raise Unreachable(f"workspace cannot be read: {error}") from error
-    for path in sorted(paths):
-        if data := _read(workspace, path):
+    """Return the manifest of the first finished attempt of a stage in this shard, None if there is none."""
+    found = _finished(workspace, workspace.run, stage)
+    for attempt in sorted(attempt for _, shard, attempt in found if shard == workspace.shard):
+        if data := _read(workspace, _path(workspace, stage, attempt, MANIFEST)):
             return _manifest(json.loads(data))
     return None
+
+
+def find_shards(workspace: Workspace, stage: str) -> set[Shard]:
+    """Return the shards in which a stage of the run has finished."""
+    return {shard for _, shard, _ in _finished(workspace, workspace.run, stage)}
+
+
+def _finished(workspace: Workspace, run: str, stage: str) -> Iterator[tuple[str, Shard, str]]:
+    """Yield run, shard and name of each finished attempt of a stage; `run` may be a pattern."""
+    try:
+        paths = workspace.files.glob(f"{workspace.root}/{run}/{stage}/**/{MANIFEST}")
+    except OSError as error:
+        raise Unreachable(f"workspace cannot be read: {error}") from error
+    for path in paths:
+        *before, attempt, _ = path.split("/")
+        if named := _SHARD.fullmatch(before[-1]):
+            yield before[-3], Shard(int(named[1]), int(named[2])), attempt
+        else:
+            yield before[-2], WHOLE, attempt
 
 
 def _summary(raw: dict[str, Any]) -> Summary:
@@ -247,6 +285,8 @@ def commit(
         counts=counts,
         offsets=list(offsets),
         versions=versions(),
+        shard=attempt.workspace.shard.index,
+        shards=attempt.workspace.shard.count,
     )
     history = [] if before is None else [*before.history, before.summary]
     manifest = Manifest(attempt.workspace.run, summary, measurements, list(attempt.files), history)
@@ -273,12 +313,19 @@ def discard(attempt: Attempt) -> None:
 
 
 def prune(workspace: Workspace, last_stage: str, keep: int) -> list[str]:
-    """Remove all finished runs (those whose last stage has a manifest) but the newest ones; return their names."""
-    finished: dict[str, str] = {}
-    for path in workspace.files.glob(f"{workspace.root}/*/{last_stage}/*/{MANIFEST}"):
-        run, _, attempt, _ = path.split("/")[-4:]
-        finished[run] = max(attempt, finished.get(run, ""))
-    old = sorted(finished, key=finished.__getitem__, reverse=True)[keep:]
+    """Remove all finished runs (the last stage has a manifest in each shard) but the newest; return their names."""
+    finished: dict[str, dict[Shard, str]] = {}
+    for run, shard, attempt in _finished(workspace, "*", last_stage):
+        attempts = finished.setdefault(run, {})
+        attempts[shard] = max(attempt, attempts.get(shard, ""))
+    newest = {run: max(attempts.values()) for run, attempts in finished.items() if _complete(set(attempts))}
+    old = sorted(newest, key=newest.__getitem__, reverse=True)[keep:]
     for run in old:
-        workspace.files.rm(f"{workspace.root}/{run}", recursive=True)
+        # Another shard may be about to remove the same.
+        with suppress(FileNotFoundError):
+            workspace.files.rm(f"{workspace.root}/{run}", recursive=True)
     return old
+
+
+def _complete(shards: set[Shard]) -> bool:
+    return any(all(Shard(index, one.count) in shards for index in range(one.count)) for one in shards)

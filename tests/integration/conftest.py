@@ -37,6 +37,12 @@ def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Servic
 
 
 @pytest.fixture(scope="session")
+def services(kafka: local.Service, cassandra: local.Service) -> list[local.Service]:
+    """Both services without passwords."""
+    return [kafka, cassandra]
+
+
+@pytest.fixture(scope="session")
 def users() -> dict[str, str]:
     """Accounts of both secure services, name to password; the first is the super user."""
     return {user: secrets.token_urlsafe(16) for user in USERS}

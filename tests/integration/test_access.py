@@ -107,11 +107,11 @@ def test_tables_are_open_to_a_role_when_access_says_so_and_only_then(
     can: dict[str, list[str]] = {table: [] for table in TABLES}
     with connect(read_settings(CassandraSettings)) as session:
         for table in TABLES:
-            key = "month, run, stage" if table == "runs" else "run, equipment_id, day"
+            key = "month, run, stage, shard" if table == "runs" else "run, equipment_id, day"
             key = {"sensor_data": "equipment_id, day, timestamp", "runs": key, "touched_days": key}.get(
                 table, "equipment_id"
             )
-            known = {"day": "'2026-01-05'", "timestamp": "1"}
+            known = {"day": "'2026-01-05'", "timestamp": "1", "shard": "0"}
             values = ", ".join(known.get(name, "'x'") for name in key.split(", "))
             for right, statement in (
                 ("read", f"SELECT * FROM {table} LIMIT 1"),

@@ -7,78 +7,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from cassandra.cluster import Session
 
 from etl import consume, kafka, load, transform
-from etl.cassandra import connect
-from etl.deadletters import Choice, list_letters
 from etl.errors import TERMINATED, DeliveryError, SettingsError
-from etl.measurements import Measurement, Measurements
 from etl.readings import DAY_MS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
-from etl.schema import create_tables
-from etl.settings import CassandraSettings, KafkaSettings, RunSettings, SchemaSettings, read_settings
+from etl.settings import KafkaSettings, RunSettings, read_settings
 from etl.stage import run_stage
 from etl.workspace import Manifest, Range, begin, commit, find_manifest, open_workspace
 from images import local
+from tests.integration.plant import (
+    DAY,
+    MEASUREMENTS,
+    MIDNIGHT,
+    Plant,
+    end_state,
+    ledger,
+    letters,
+    losers,
+    made_plant,
+    table,
+    touched,
+    watermarks,
+)
 
-MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("mode", "text")))
-MEASUREMENTS_YAML = "measurements:\n  voltage: {type: double}\n  mode: {type: text}\n"
-DAY = date(2026, 1, 5)
-MIDNIGHT = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp() * 1000)
 # A row that the run replaces: what is missing in the winner must go.
 REPLACED = MIDNIGHT + 7000
-
-
-@dataclass(frozen=True)
-class Plant:
-    """Where a test works; the settings in the environment name the same."""
-
-    session: Session
-    client: kafka.Client
-    topic: str
-    workspace: Path
-
-
-@contextmanager
-def made_plant(services: list[local.Service], topic: str, keyspace: str, folder: Path) -> Iterator[Plant]:
-    """Make tables, topics and a group; all but the topic of the readings are named after the keyspace."""
-    (folder / "measurements.yaml").write_text(MEASUREMENTS_YAML)
-    changes = {
-        "ETL_CASSANDRA_KEYSPACE": keyspace,
-        "ETL_KAFKA_TOPIC": topic,
-        "ETL_KAFKA_DEAD_LETTER_TOPIC": f"{keyspace}-dead",
-        "ETL_KAFKA_GROUP": keyspace,
-        "ETL_MEASUREMENTS_FILE": str(folder / "measurements.yaml"),
-        "ETL_WORKSPACE_URL": str(folder / "workspace"),
-        "ETL_RUN_ID": "run-1",
-    }
-    for service in services:
-        changes |= service.environment
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in changes.items():
-            patch.setenv(name, value)
-        settings = read_settings(CassandraSettings)
-        with (
-            kafka.connect(read_settings(KafkaSettings)) as client,
-            connect(settings, keyspace=False) as session,
-        ):
-            kafka.create_topics(client, SchemaSettings(partitions=2))
-            list(create_tables(session, MEASUREMENTS, SchemaSettings(), settings))
-            session.set_keyspace(keyspace)
-            yield Plant(session, client, topic, folder / "workspace")
-
-
-@pytest.fixture(scope="module")
-def services(request: pytest.FixtureRequest) -> list[local.Service]:
-    return [request.getfixturevalue("kafka"), request.getfixturevalue("cassandra")]
 
 
 @pytest.fixture
@@ -137,48 +96,6 @@ def store_replaced(plant: Plant) -> None:
         'INSERT INTO sensor_data (equipment_id, day, "timestamp", voltage, mode, quality)'
         f" VALUES ('press-1', '2026-01-05', {REPLACED}, 1.0, 'gone', '') USING TIMESTAMP {REPLACED * 1000}"
     )
-
-
-def table(plant: Plant) -> list[Any]:
-    return sorted(
-        plant.session.execute(
-            'SELECT equipment_id, day, "timestamp", voltage, mode, quality, WRITETIME(quality) FROM sensor_data'
-        )
-    )
-
-
-def watermarks(plant: Plant) -> dict[str, datetime]:
-    return dict(plant.session.execute('SELECT equipment_id, "timestamp" FROM watermarks').all())
-
-
-def letters(plant: Plant) -> list[tuple[Any, ...]]:
-    return sorted(
-        (
-            (*map(str, letter.identity), letter.reason, letter.value, letter.key, letter.run)
-            for letter in list_letters(plant.client, Choice())
-        ),
-        key=str,
-    )
-
-
-def touched(plant: Plant) -> list[Any]:
-    return sorted(plant.session.execute("SELECT run, equipment_id, day FROM touched_days"))
-
-
-def ledger(plant: Plant) -> dict[str, dict[str, int]]:
-    query = "SELECT stage, counts FROM runs WHERE run = 'run-1' ALLOW FILTERING"
-    return {stage: dict(counts) for stage, counts in plant.session.execute(query)}
-
-
-def end_state(plant: Plant) -> dict[str, Any]:
-    return {
-        "table": table(plant),
-        "letters": letters(plant),
-        "watermarks": watermarks(plant),
-        "touched": touched(plant),
-        "ledger": sorted(ledger(plant)),
-        "offsets": plant.client.committed(plant.topic),
-    }
 
 
 def run_load(run: str = "run-1") -> Manifest:
@@ -302,12 +219,6 @@ def send(topic: str, *readings: tuple[int, object]) -> None:
 def run_before_load(run: str) -> None:
     for name, stage in (("consume", consume.consume), ("transform", transform.transform)):
         run_stage(name, stage, read_settings(RunSettings, run_id=run))
-
-
-def losers(plant: Plant) -> list[float]:
-    """Return the voltages that lost, as readings or as stored rows: which of both depends on how runs are split."""
-    found = (json.loads(entry[-3]) for entry in letters(plant) if entry[-4] in ("conflicting", "superseded"))
-    return sorted(value["voltage"] for value in found)
 
 
 @pytest.mark.parametrize(("where", "further"), [("1", False), ("halfway", False), ("6", False), ("3", True)])

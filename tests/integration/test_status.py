@@ -35,12 +35,15 @@ def parts(
     return parts
 
 
-def record_run(parts: Parts, run: str, stage: str, started: str, offsets: list[Range] | None = None) -> Summary:
-    summary = Summary(stage, "attempt", started, 1.5, {"consumed": 3, "loaded": 3}, offsets or [], {"pyarrow": "26"})
+def record_run(
+    parts: Parts, run: str, stage: str, started: str, offsets: list[Range] | None = None, **shard: int
+) -> Summary:
+    counts = {"consumed": 3, "loaded": 3}
+    summary = Summary(stage, "attempt", started, 1.5, counts, offsets or [], {"pyarrow": "26"}, **shard)
     with connect(parts[0]) as session:
         session.execute(
-            "INSERT INTO runs (month, run, stage, attempt, started, seconds, counts, offsets, versions)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO runs (month, run, stage, attempt, started, seconds, counts, offsets, versions, shard, shards)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 started[:7],
                 run,
@@ -51,6 +54,8 @@ def record_run(parts: Parts, run: str, stage: str, started: str, offsets: list[R
                 summary.counts,
                 json.dumps([asdict(part) for part in summary.offsets]),
                 summary.versions,
+                summary.shard,
+                summary.shards,
             ),
         )
     return summary
@@ -108,6 +113,17 @@ def test_status_lists_the_last_runs_newest_first_when_months_change(parts: Parts
         assert read_last_runs(session, 2, now) == runs[:2]
 
     assert runs == [LoadedRun("a", [consume, load]), LoadedRun("m", [middle]), LoadedRun("z", [before])]
+
+
+def test_status_lists_each_shard_when_a_run_has_several(parts: Parts) -> None:
+    started = "2026-01-02T10:00:00.000+00:00"
+    shards = [record_run(parts, "a", "load", started, shard=shard, shards=3) for shard in (2, 0, 1)]
+    consume = record_run(parts, "a", "consume", started, shard=1, shards=3)
+
+    with connect(parts[0]) as session:
+        (run,) = read_last_runs(session, 5, datetime(2026, 1, 31, tzinfo=UTC))
+
+    assert run.stages == [consume, *sorted(shards, key=lambda summary: summary.shard)]
 
 
 def test_status_names_what_to_do_when_a_table_is_missing(parts: Parts) -> None:

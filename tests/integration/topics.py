@@ -16,7 +16,7 @@ from etl.readings import DEAD_LETTERS, TIMESTAMP, generated
 from etl.record import ARROW
 from etl.settings import KafkaSettings, RunSettings, SchemaSettings, read_settings
 from etl.stage import run_stage
-from etl.workspace import Manifest, Source, begin, commit, find_manifest, open_workspace
+from etl.workspace import Manifest, Shard, Source, begin, commit, find_manifest, open_workspace
 from images import local
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("state", "text")))
@@ -96,9 +96,11 @@ def in_json(value: bytes, key: bytes | None = b"m1", partition: int = 0) -> dict
     return {"key": key, "value": value, "partition": partition}
 
 
-def generate(run: str, rows: Sequence[dict[str, Any]], letters: Sequence[dict[str, Any]] = ()) -> None:
+def generate(
+    run: str, rows: Sequence[dict[str, Any]], letters: Sequence[dict[str, Any]] = (), shard: int = 0, shards: int = 1
+) -> None:
     """Leave what generate would."""
-    workspace = open_workspace(RunSettings().workspace_url, run)
+    workspace = open_workspace(RunSettings().workspace_url, run, Shard(shard, shards))
     output = begin(workspace, "generate")
     if rows:
         output.write("readings", pa.Table.from_pylist(list(rows), schema=generated(MEASUREMENTS)))

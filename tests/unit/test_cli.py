@@ -12,7 +12,7 @@ from etl.errors import DeliveryError, EtlError, NothingNew, SettingsError, Unrea
 from etl.settings import PARTS, describe
 from etl.stage import STAGES
 
-COMMANDS = [*STAGES, "run", "schema", "status", "doctor", "dead-letters"]
+COMMANDS = [*STAGES, "run", "schema", "grant", "status", "doctor", "dead-letters"]
 
 
 def etl(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -72,6 +72,12 @@ def test_option_goes_first_when_the_variable_is_set_too(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "ETL_CONSUME_FROM_OFFSET" in done.stderr
+
+
+def test_whole_run_is_refused_when_it_is_cut_into_shards(tmp_path: Path) -> None:
+    done = etl("run", ETL_SHARDS="2", ETL_WORKSPACE_URL=str(tmp_path))
+    assert done.returncode == 2
+    assert "ETL_SHARDS" in done.stderr
 
 
 def test_a_line_warns_when_a_variable_means_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from etl.measurements import read_measurements
 from etl.readings import DEAD_LETTERS, generated
 from etl.settings import GenerateSettings, RunSettings
 from etl.stage import run_stage
-from etl.workspace import Source, open_workspace
+from etl.workspace import Shard, Source, open_workspace
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -27,15 +27,19 @@ def run(tmp_path, monkeypatch):
             return str(value.total_seconds())
         return value.isoformat() if isinstance(value, datetime) else str(value)
 
-    def do(run_id="one", measurements_file=None, **options):
+    def do(run_id="one", measurements_file=None, shard=0, shards=1, **options):
         settings = RunSettings(
-            workspace_url=str(tmp_path / "workspace"), run_id=run_id, measurements_file=measurements_file
+            workspace_url=str(tmp_path / "workspace"),
+            run_id=run_id,
+            measurements_file=measurements_file,
+            shard=shard,
+            shards=shards,
         )
         with monkeypatch.context() as patch:
             for name, value in options.items():
                 patch.setenv(f"ETL_GENERATE_{name.upper()}", written(value))
             manifest = run_stage("generate", generate, settings)
-        source = Source(open_workspace(settings.workspace_url, run_id), manifest)
+        source = Source(open_workspace(settings.workspace_url, run_id, Shard(shard, shards)), manifest)
         schemas = {"readings": generated(read_measurements(measurements_file)), "dead-letters": DEAD_LETTERS}
         tables = {
             kind: pa.concat_tables([schema.empty_table(), *source.tables(kind)]) for kind, schema in schemas.items()
@@ -78,6 +82,26 @@ def test_a_catalogue_gives_the_machines_when_set(run, tmp_path):
     assert set(first["readings"]["equipment_id"].to_pylist()) == {"a"}
     with pytest.raises(SettingsError, match=r"ETL_GENERATE_MACHINES: 3 machines, but .*machines.yaml has 2"):
         run("none", catalogue_file=path, machines=3)
+
+
+@pytest.mark.parametrize("shards", [2, 3, 9])
+def test_shards_make_the_readings_of_a_whole_run_when_put_together(run, shards):
+    options = {"machines": 7, "duplicate_rate": 0.1, "late_rate": 0.1, "late_by": timedelta(minutes=2)}
+    counts, whole = run("whole", **options)
+    parts = [run("cut", shard=shard, shards=shards, **options) for shard in range(shards)]
+    order = [("equipment_id", "ascending"), ("timestamp", "ascending")]
+    together = pa.concat_tables(tables["readings"] for _, tables in parts)
+    assert together.sort_by(order).equals(whole["readings"].sort_by(order))
+    assert {name: sum(part.get(name, 0) for part, _ in parts) for name in counts} == counts
+    machines = [set(tables["readings"]["equipment_id"].to_pylist()) for _, tables in parts]
+    assert sum(map(len, machines)) == 7
+    assert [len(names) for names in machines] == [len(range(shard, 7, shards)) for shard in range(shards)]
+
+
+def test_first_shard_reads_the_recorded_file_when_there_are_several(run):
+    options = {"source": "recorded", "recorded_url": str(DATA / "plant.csv"), "mapping_file": DATA / "plant.yaml"}
+    counts = [run(shard=shard, shards=2, **options)[0] for shard in range(2)]
+    assert counts == [{"generated": 300, "rejected": 7}, {"generated": 0, "rejected": 0}]
 
 
 def test_nothing_is_written_when_gateways_fill_the_topic(run):

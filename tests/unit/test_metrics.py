@@ -1,6 +1,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -112,6 +113,15 @@ def test_textfile_is_replaced_when_written_again(tmp_path: Path) -> None:
     (tmp_path / "sensor_etl_consume.prom").write_text("stale 1\n")
     publish_metrics(MANIFEST, settings(metrics_folder=tmp_path))
     assert textfile_values(tmp_path / "sensor_etl_consume.prom") == VALUES
+
+
+def test_shards_keep_apart_when_a_run_has_several(tmp_path: Path) -> None:
+    for shard in range(2):
+        summary = replace(MANIFEST.summary, shard=shard, shards=2)
+        publish_metrics(replace(MANIFEST, summary=summary), settings(metrics_folder=tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"sensor_etl_consume_0.prom", "sensor_etl_consume_1.prom"}
+    values = textfile_values(tmp_path / "sensor_etl_consume_1.prom")
+    assert values["sensor_etl_seconds", ("1", "consume")] == 2.0
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1/metrics"])

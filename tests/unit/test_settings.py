@@ -80,6 +80,9 @@ def test_message_names_the_folder_when_secrets_are_not_mounted(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("part", "name", "value"),
     [
+        (RunSettings, "ETL_SHARD", "1"),
+        (RunSettings, "ETL_SHARD", "-1"),
+        (RunSettings, "ETL_SHARDS", "0"),
         (KafkaSettings, "ETL_KAFKA_CLIENT", "sarama"),
         (KafkaSettings, "ETL_KAFKA_TIMEOUT", "-1"),
         (CassandraSettings, "ETL_CASSANDRA_KEYSPACE", 'x"; DROP'),

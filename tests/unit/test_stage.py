@@ -121,6 +121,27 @@ def test_stages_come_in_the_order_of_the_docs_when_listed() -> None:
     assert STAGES == ("generate", "produce", "consume", "transform", "load")
 
 
+def test_shard_reads_the_output_of_its_own_when_there_are_several(settings: RunSettings) -> None:
+    shards = [settings.model_copy(update={"shard": shard, "shards": 2}) for shard in range(2)]
+    run_stage("generate", write_two, shards[0])
+    run_stage("generate", lambda _: Outcome({"generated": 0}), shards[1])
+
+    def count(work: Work) -> Outcome:
+        return Outcome({"read": work.input.manifest.rows("readings")})
+
+    assert [run_stage("produce", count, shard).summary.counts["read"] for shard in shards] == [2, 0]
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize("stage", ["generate", "produce"])
+def test_stage_stops_when_the_run_began_with_another_number_of_shards(
+    settings: RunSettings, first: int, then: int, stage: str
+) -> None:
+    run_stage("generate", write_two, settings.model_copy(update={"shards": first}))
+    with pytest.raises(SettingsError, match=rf"began with {first} shard.*ETL_SHARDS={first}"):
+        run_stage(stage, write_two, settings.model_copy(update={"shards": then}))
+
+
 def test_older_runs_go_when_the_last_stage_is_done(settings: RunSettings) -> None:
     for run in ("run-1", "run-2", "run-3"):
         run_stage("load", write_two, settings.model_copy(update={"run_id": run, "keep_runs": 2}))

@@ -12,12 +12,14 @@ from etl.workspace import (
     Attempt,
     Manifest,
     Range,
+    Shard,
     Source,
     Workspace,
     begin,
     commit,
     discard,
     find_manifest,
+    find_shards,
     once,
     open_workspace,
     prune,
@@ -141,6 +143,42 @@ def test_newest_finished_runs_stay_when_pruned(workspace: Workspace) -> None:
     assert find_manifest(runs[2], "load")
     assert find_manifest(runs[3], "consume")
     assert prune(workspace, "load", 1) == []
+
+
+def in_shard(workspace: Workspace, run: str, shard: int, shards: int = 3) -> Workspace:
+    return Workspace(workspace.files, workspace.root, run, Shard(shard, shards))
+
+
+def test_shards_share_nothing_when_they_write_the_same_stage(workspace: Workspace) -> None:
+    first, second = in_shard(workspace, "run-1", 0), in_shard(workspace, "run-1", 1)
+    _, manifest = finish(first)
+    assert once(first, "consume", "range.json", lambda: b"first") == b"first"
+    assert find_manifest(first, "consume") == manifest
+    assert (manifest.summary.shard, manifest.summary.shards) == (0, 3)
+    assert list(Source(first, manifest).tables("readings")) == [TABLE, TABLE.slice(0, 1)]
+    assert once(second, "consume", "range.json", lambda: b"second") == b"second"
+    for other in (second, workspace, in_shard(workspace, "run-1", 0, 2)):
+        assert find_manifest(other, "consume") is None
+
+
+def test_shards_are_found_when_they_have_finished(workspace: Workspace) -> None:
+    assert find_shards(workspace, "consume") == set()
+    finish(in_shard(workspace, "run-1", 2))
+    finish(in_shard(workspace, "run-2", 1))
+    begin(in_shard(workspace, "run-1", 0), "consume").write("readings", TABLE)
+    assert find_shards(workspace, "consume") == {Shard(2, 3)}
+    finish(workspace)
+    assert find_shards(workspace, "consume") == {Shard(2, 3), Shard(0, 1)}
+
+
+def test_run_is_pruned_when_all_of_its_shards_have_finished(workspace: Workspace) -> None:
+    for run, shards in (("old", (0, 1, 2)), ("part", (0, 2)), ("new", (2, 1, 0))):
+        for shard in shards:
+            finish(in_shard(workspace, run, shard), "load")
+    assert prune(workspace, "load", 1) == ["old"]
+    assert find_shards(in_shard(workspace, "old", 0), "load") == set()
+    assert len(find_shards(in_shard(workspace, "part", 0), "load")) == 2
+    assert len(find_shards(in_shard(workspace, "new", 0), "load")) == 3
 
 
 def test_nothing_is_pruned_when_the_workspace_is_new(workspace: Workspace) -> None:
