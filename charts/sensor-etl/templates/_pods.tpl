@@ -1,0 +1,85 @@
+{{/* What all pods share: security, images, placement. */}}
+
+{{- define "sensor-etl.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Takes (list $ part uid gid); part is the values of a component, with nodeSelector and so on of its own. */}}
+{{- define "sensor-etl.podSpec" -}}
+{{- $root := index . 0 -}}
+{{- $part := index . 1 -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ index . 2 }}
+  runAsGroup: {{ index . 3 }}
+  fsGroup: {{ index . 3 }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with default $root.Values.nodeSelector $part.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with default $root.Values.tolerations $part.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with default $root.Values.affinity $part.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $part.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* metadata of a pod template: takes (list $ component part), and optionally a dict of annotations. */}}
+{{- define "sensor-etl.podMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $part := index . 2 -}}
+{{- $annotations := dict }}
+{{- if gt (len .) 3 }}{{ $annotations = index . 3 }}{{ end }}
+{{- $annotations = merge (dict) $annotations (default (dict) $part.podAnnotations) (default (dict) $root.Values.commonAnnotations) -}}
+labels:
+  {{- include "sensor-etl.labels" (list $root (index . 1)) | nindent 2 }}
+  {{- with $part.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* image and security of a container: takes (list $ image). */}}
+{{- define "sensor-etl.container" -}}
+image: {{ include "sensor-etl.image" . }}
+imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
+securityContext:
+  {{- include "sensor-etl.containerSecurityContext" . | nindent 2 }}
+{{- end }}
+
+{{/* A volumeClaimTemplate: takes (list $ name persistence). */}}
+{{- define "sensor-etl.claimTemplate" -}}
+{{- $root := index . 0 -}}
+{{- $persistence := index . 2 -}}
+- metadata:
+    name: {{ index . 1 }}
+  spec:
+    accessModes: [ReadWriteOnce]
+    {{- with default $root.Values.storageClass $persistence.storageClass }}
+    storageClassName: {{ . | quote }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ $persistence.size }}
+{{- end }}

@@ -1,0 +1,79 @@
+{{/* How Kafka, Cassandra and the database are reached: the same names whatever the mode. */}}
+
+{{- define "sensor-etl.kafka.bootstrapServers" -}}
+{{- if eq .Values.kafka.mode "external" -}}
+{{ required "kafka.external.bootstrapServers: where is Kafka?" .Values.kafka.external.bootstrapServers }}
+{{- else -}}
+{{ include "sensor-etl.fullname" . }}-kafka-bootstrap.{{ .Release.Namespace }}.svc:9093
+{{- end -}}
+{{- end }}
+
+{{- define "sensor-etl.kafka.caSecret" -}}
+{{- $made := ternary "kafka-tls" "cluster-ca-cert" (and .Values.certificates.certManager.enabled (eq .Values.kafka.mode "standalone")) -}}
+{{- include "sensor-etl.secretName" (list . .Values.kafka.caSecretName $made) -}}
+{{- end }}
+
+{{/* Secret of a SCRAM user, which is also its name unless Kafka is external: takes (list $ stage). */}}
+{{- define "sensor-etl.kafka.userSecret" -}}
+{{- include "sensor-etl.secretName" (list (index . 0) (get (index . 0).Values.kafka.users (index . 1)) (printf "kafka-%s" (index . 1))) -}}
+{{- end }}
+
+{{- define "sensor-etl.kafka.username" -}}
+{{- $root := index . 0 -}}
+{{- if and (eq $root.Values.kafka.mode "external") (get $root.Values.kafka.usernames (index . 1)) -}}
+{{ get $root.Values.kafka.usernames (index . 1) }}
+{{- else -}}
+{{ include "sensor-etl.fullname" $root }}-kafka-{{ index . 1 }}
+{{- end -}}
+{{- end }}
+
+{{- define "sensor-etl.cassandra.namespace" -}}
+{{- if eq .Values.cassandra.mode "k8ssandra" -}}
+{{ default .Release.Namespace .Values.cassandra.k8ssandra.namespace }}
+{{- else -}}
+{{ .Release.Namespace }}
+{{- end -}}
+{{- end }}
+
+{{- define "sensor-etl.cassandra.service" -}}
+{{ include "sensor-etl.fullname" . }}-{{ .Values.cassandra.datacenter }}-service
+{{- end }}
+
+{{- define "sensor-etl.cassandra.contactPoints" -}}
+{{- if eq .Values.cassandra.mode "external" -}}
+{{ required "cassandra.external.contactPoints: where is Cassandra?" .Values.cassandra.external.contactPoints }}
+{{- else -}}
+{{ include "sensor-etl.cassandra.service" . }}.{{ include "sensor-etl.cassandra.namespace" . }}.svc
+{{- end -}}
+{{- end }}
+
+{{- define "sensor-etl.cassandra.port" -}}
+{{- if eq .Values.cassandra.mode "external" }}{{ .Values.cassandra.external.port }}{{ else }}9042{{ end -}}
+{{- end }}
+
+{{- define "sensor-etl.cassandra.caSecret" -}}
+{{- $made := ternary "cassandra-tls" "cassandra-ca-cert" (and .Values.certificates.certManager.enabled (ne .Values.cassandra.mode "external")) -}}
+{{- include "sensor-etl.secretName" (list . .Values.cassandra.caSecretName $made) -}}
+{{- end }}
+
+{{- define "sensor-etl.cassandra.superuserSecret" -}}
+{{- include "sensor-etl.secretName" (list . .Values.cassandra.superuserSecretName "superuser") -}}
+{{- end }}
+
+{{/* Takes (list $ stage). */}}
+{{- define "sensor-etl.cassandra.roleSecret" -}}
+{{- include "sensor-etl.secretName" (list (index . 0) (get (index . 0).Values.cassandra.roles (index . 1)) (printf "cassandra-%s" (index . 1))) -}}
+{{- end }}
+
+{{/* Key and certificate in one file, as this chart's Job or cert-manager names it. */}}
+{{- define "sensor-etl.keystorePem" -}}
+{{ ternary "tls-combined.pem" "keystore.pem" .Values.certificates.certManager.enabled }}
+{{- end }}
+
+{{- define "sensor-etl.postgresql.caSecret" -}}
+{{ include "sensor-etl.fullname" . }}-postgresql-{{ ternary "tls" "ca-cert" .Values.certificates.certManager.enabled }}
+{{- end }}
+
+{{/* Stages that use each service, as a space-separated list; kept equal to the access table by a test. */}}
+{{- define "sensor-etl.kafka.stages" -}}produce consume load{{- end }}
+{{- define "sensor-etl.cassandra.stages" -}}transform load{{- end }}

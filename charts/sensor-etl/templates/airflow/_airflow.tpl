@@ -1,0 +1,115 @@
+{{/* What Airflow's components share. Variables are those of the official chart. */}}
+
+{{- define "sensor-etl.airflow.env" -}}
+{{- $name := include "sensor-etl.fullname" . -}}
+- name: AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.data.metadataSecretName "airflow-metadata") }}
+      key: connection
+- name: AIRFLOW__CORE__FERNET_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.fernetKeySecretName "fernet-key") }}
+      key: fernet-key
+- name: AIRFLOW__API__SECRET_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.apiSecretKeySecretName "api-secret-key") }}
+      key: api-secret-key
+- {name: AIRFLOW__CORE__EXECUTOR, value: LocalExecutor}
+- {name: AIRFLOW__CORE__PARALLELISM, value: {{ .Values.airflow.scheduler.parallelism | quote }}}
+- {name: AIRFLOW__CORE__LOAD_EXAMPLES, value: "False"}
+- {name: AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION, value: "False"}
+- {name: AIRFLOW__CORE__EXECUTION_API_SERVER_URL, value: http://{{ $name }}-airflow-api-server:{{ .Values.airflow.apiServer.service.port }}/execution/}
+# Logs are fetched from the scheduler by its address.
+- {name: AIRFLOW__CORE__HOSTNAME_CALLABLE, value: airflow.utils.net.get_host_ip_address}
+- {name: AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, value: admin:admin}
+- {name: AIRFLOW__LOGGING__BASE_LOG_FOLDER, value: /opt/airflow/logs}
+- {name: AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK, value: "True"}
+# A task whose process died is found after seconds, not minutes, and tried again: it finds its pod.
+- {name: AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL, value: "20"}
+- {name: AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT, value: "60"}
+- {name: SENSOR_ETL_DAG_CONFIG, value: /opt/sensor-etl}
+{{- range $section, $entries := .Values.airflow.config }}
+{{- range $key, $value := $entries }}
+- {name: {{ printf "AIRFLOW__%s__%s" (upper $section) (upper $key) }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+{{- with .Values.airflow.env }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Signs the tokens of tasks: for those who sign and check only. */}}
+{{- define "sensor-etl.airflow.jwtEnv" -}}
+- name: AIRFLOW__API_AUTH__JWT_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.jwtSecretName "jwt-secret") }}
+      key: jwt-secret
+{{- end }}
+
+{{- define "sensor-etl.airflow.volumeMounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: logs, mountPath: /opt/airflow/logs}
+{{- if .Values.airflow.postgresql.enabled }}
+- {name: database-ca, mountPath: /etc/airflow/database-ca, readOnly: true}
+{{- end }}
+{{- with .Values.airflow.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Takes (list $ keeps-logs). */}}
+{{- define "sensor-etl.airflow.volumes" -}}
+{{- $root := index . 0 -}}
+{{- $logs := $root.Values.airflow.logs.persistence -}}
+- name: tmp
+  emptyDir: {}
+- name: logs
+  {{- if and (index . 1) $logs.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ default (printf "%s-airflow-logs" (include "sensor-etl.fullname" $root)) $logs.existingClaim }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+{{- if $root.Values.airflow.postgresql.enabled }}
+- name: database-ca
+  secret:
+    secretName: {{ include "sensor-etl.postgresql.caSecret" $root }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+{{- end }}
+{{- with $root.Values.airflow.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* A container of Airflow: takes (list $ arguments), arguments of the command airflow. */}}
+{{- define "sensor-etl.airflow.container" -}}
+{{- $root := index . 0 -}}
+{{ include "sensor-etl.container" (list $root "airflow") }}
+args: {{ toJson (index . 1) }}
+{{- with $root.Values.airflow.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Waits until the migration Job of this revision has brought the database up to date. */}}
+{{- define "sensor-etl.airflow.waitForMigration" -}}
+- name: wait-for-migration
+  {{- include "sensor-etl.airflow.container" (list . (list "db" "check-migrations" "--migration-wait-timeout" "600")) | nindent 2 }}
+  env:
+    {{- include "sensor-etl.airflow.env" . | nindent 4 }}
+  volumeMounts:
+    {{- include "sensor-etl.airflow.volumeMounts" . | nindent 4 }}
+  resources:
+    {{- include "sensor-etl.airflow.waitResources" . | nindent 4 }}
+{{- end }}
+
+{{- define "sensor-etl.airflow.waitResources" -}}
+requests: {cpu: 10m, memory: 64Mi}
+limits: {memory: 512Mi}
+{{- end }}

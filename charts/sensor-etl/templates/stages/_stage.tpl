@@ -1,0 +1,191 @@
+{{/* The pod of a stage: one definition for the DAG, the schema Job and `helm test`. */}}
+
+{{/* Values of a stage: its own over those of all. Takes (list $ stage). */}}
+{{- define "sensor-etl.stage.values" -}}
+{{- $own := default (dict) (get (index . 0).Values.stages (index . 1)) -}}
+{{- mergeOverwrite (deepCopy (omit (index . 0).Values.stages "generate" "produce" "consume" "transform" "load")) (deepCopy $own) | toYaml -}}
+{{- end }}
+
+{{- define "sensor-etl.stage.serviceAccount" -}}
+{{- $root := index . 0 -}}
+{{- default (printf "%s-%s" (include "sensor-etl.fullname" $root) (index . 1)) $root.Values.stages.serviceAccount.name -}}
+{{- end }}
+
+{{/* Environment of a stage: takes (list $ stage suffix); the suffix sets `helm test` apart. */}}
+{{- define "sensor-etl.stage.env" -}}
+{{- $root := index . 0 -}}
+{{- $stage := index . 1 -}}
+{{- $suffix := index . 2 -}}
+{{- $pipeline := $root.Values.pipeline -}}
+{{- if ne $stage "generate" }}
+- {name: ETL_SECRETS_DIR, value: /etc/sensor-etl/secrets}
+{{- end }}
+- {name: ETL_WORKSPACE_URL, value: {{ default "/workspace" $root.Values.workspace.url | quote }}}
+- {name: ETL_KEEP_RUNS, value: {{ $root.Values.workspace.keepRuns | quote }}}
+{{- if $pipeline.measurements }}
+- {name: ETL_MEASUREMENTS_FILE, value: /etc/sensor-etl/config/measurements.yaml}
+{{- end }}
+{{- with $root.Values.metrics.otlpEndpoint }}
+- {name: ETL_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
+{{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
+- {name: ETL_KAFKA_BOOTSTRAP_SERVERS, value: {{ include "sensor-etl.kafka.bootstrapServers" $root | quote }}}
+- {name: ETL_KAFKA_SECURITY_PROTOCOL, value: SASL_SSL}
+- {name: ETL_KAFKA_CA_FILE, value: /etc/sensor-etl/kafka-ca/ca.crt}
+- {name: ETL_KAFKA_USERNAME, value: {{ include "sensor-etl.kafka.username" (list $root $stage) | quote }}}
+- {name: ETL_KAFKA_TOPIC, value: {{ printf "%s%s" $pipeline.topic $suffix | quote }}}
+- {name: ETL_KAFKA_DEAD_LETTER_TOPIC, value: {{ printf "%s%s" $pipeline.deadLetterTopic $suffix | quote }}}
+- {name: ETL_KAFKA_GROUP, value: {{ printf "%s%s" $pipeline.group $suffix | quote }}}
+{{- end }}
+{{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
+{{ include "sensor-etl.cassandra.env" (list $root $suffix) }}
+{{- end }}
+{{- if eq $stage "generate" }}
+{{- if $pipeline.catalogue }}
+- {name: ETL_GENERATE_CATALOGUE_FILE, value: /etc/sensor-etl/config/catalogue.yaml}
+{{- end }}
+{{- if $pipeline.mapping }}
+- {name: ETL_GENERATE_MAPPING_FILE, value: /etc/sensor-etl/config/mapping.yaml}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "sensor-etl.cassandra.env" -}}
+{{- $root := index . 0 -}}
+- {name: ETL_CASSANDRA_CONTACT_POINTS, value: {{ include "sensor-etl.cassandra.contactPoints" $root | quote }}}
+- {name: ETL_CASSANDRA_PORT, value: {{ include "sensor-etl.cassandra.port" $root | quote }}}
+- {name: ETL_CASSANDRA_LOCAL_DATACENTER, value: {{ $root.Values.cassandra.datacenter | quote }}}
+- {name: ETL_CASSANDRA_KEYSPACE, value: {{ printf "%s%s" $root.Values.pipeline.keyspace (index . 1 | replace "-" "_") | quote }}}
+- {name: ETL_CASSANDRA_CA_FILE, value: /etc/sensor-etl/cassandra-ca/ca.crt}
+{{- end }}
+
+{{- define "sensor-etl.stage.volumeMounts" -}}
+{{- $root := index . 0 -}}
+{{- $stage := index . 1 -}}
+- {name: tmp, mountPath: /tmp}
+{{- if ne $stage "generate" }}
+- {name: secrets, mountPath: /etc/sensor-etl/secrets, readOnly: true}
+{{- end }}
+- {name: config, mountPath: /etc/sensor-etl/config, readOnly: true}
+{{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
+- {name: kafka-ca, mountPath: /etc/sensor-etl/kafka-ca, readOnly: true}
+{{- end }}
+{{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
+- {name: cassandra-ca, mountPath: /etc/sensor-etl/cassandra-ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{/* Volumes of a stage but the workspace. Takes (list $ stage). */}}
+{{- define "sensor-etl.stage.volumes" -}}
+{{- $root := index . 0 -}}
+{{- $stage := index . 1 -}}
+{{- $kafka := has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) -}}
+{{- $cassandra := has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) -}}
+- name: tmp
+  emptyDir: {}
+- name: config
+  configMap:
+    name: {{ include "sensor-etl.fullname" $root }}-config
+{{- if or $kafka $cassandra }}
+- name: secrets
+  {{- include "sensor-etl.stage.secrets" . | nindent 2 }}
+{{- end }}
+{{- if $kafka }}
+{{ include "sensor-etl.kafka.caVolume" $root }}
+{{- end }}
+{{- if $cassandra }}
+{{ include "sensor-etl.cassandra.caVolume" $root }}
+{{- end }}
+{{- end }}
+
+{{/* The passwords of a stage as a volume, in files that are named as their settings. Takes (list $ stage). */}}
+{{- define "sensor-etl.stage.secrets" -}}
+{{- $root := index . 0 -}}
+{{- $stage := index . 1 -}}
+projected:
+  defaultMode: 0440
+  sources:
+    {{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
+    - secret:
+        name: {{ include "sensor-etl.kafka.userSecret" . }}
+        items:
+          - {key: password, path: etl_kafka_password}
+    {{- end }}
+    {{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
+    - secret:
+        name: {{ include "sensor-etl.cassandra.roleSecret" . }}
+        items:
+          - {key: username, path: etl_cassandra_username}
+          - {key: password, path: etl_cassandra_password}
+    {{- end }}
+{{- end }}
+
+{{- define "sensor-etl.kafka.caVolume" -}}
+- name: kafka-ca
+  secret:
+    secretName: {{ include "sensor-etl.kafka.caSecret" . }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+{{- end }}
+
+{{- define "sensor-etl.cassandra.caVolume" -}}
+- name: cassandra-ca
+  secret:
+    secretName: {{ include "sensor-etl.cassandra.caSecret" . }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+{{- end }}
+
+{{/* The whole pod, as the DAG starts it. Takes (list $ stage). */}}
+{{- define "sensor-etl.stage.pod" -}}
+{{- $root := index . 0 -}}
+{{- $stage := index . 1 -}}
+{{- $values := include "sensor-etl.stage.values" . | fromYaml -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  namespace: {{ $root.Release.Namespace }}
+  {{- include "sensor-etl.podMetadata" (list $root $stage $values) | nindent 2 }}
+spec:
+  {{- include "sensor-etl.podSpec" (list $root $values 10001 10001) | nindent 2 }}
+  serviceAccountName: {{ include "sensor-etl.stage.serviceAccount" . }}
+  restartPolicy: Never
+  containers:
+    - name: base
+      {{- include "sensor-etl.container" . | nindent 6 }}
+      args: [{{ $stage }}]
+      env:
+        {{- include "sensor-etl.stage.env" (list $root $stage "") | nindent 8 }}
+        {{- with $values.env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with $values.extraEnvFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      volumeMounts:
+        {{- include "sensor-etl.stage.volumeMounts" . | nindent 8 }}
+        {{- if not $root.Values.workspace.url }}
+        # The folder of its own stage is mounted for writing by the DAG, which knows the run; load removes old runs.
+        - {name: workspace, mountPath: /workspace, readOnly: {{ ne $stage "load" }}}
+        {{- end }}
+        {{- with $values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      resources:
+        {{- toYaml $values.resources | nindent 8 }}
+  volumes:
+    {{- include "sensor-etl.stage.volumes" . | nindent 4 }}
+    {{- if not $root.Values.workspace.url }}
+    - name: workspace
+      persistentVolumeClaim:
+        claimName: {{ include "sensor-etl.workspace.claim" $root }}
+    {{- end }}
+    {{- with $values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- define "sensor-etl.workspace.claim" -}}
+{{- default (printf "%s-workspace" (include "sensor-etl.fullname" .)) .Values.workspace.existingClaim -}}
+{{- end }}

@@ -1,0 +1,172 @@
+"""Each way to install the chart: what is there, and how pods reach it."""
+
+import re
+
+import pytest
+import yaml
+
+from etl.access import read_access
+from tests.charts.conftest import SMALL, Object, Render, Template, containers, find, pods
+
+EXTERNAL: dict[str, object] = {
+    "kafka.mode": "external",
+    "kafka.external.bootstrapServers": "kafka.plant:9093",
+    "cassandra.mode": "external",
+    "cassandra.external.contactPoints": "cassandra.plant",
+}
+STAGES = ["generate", "produce", "consume", "transform", "load"]
+
+
+def kinds(objects: list[Object]) -> set[str]:
+    return {item["kind"] for item in objects}
+
+
+def stage_pod(objects: list[Object], stage: str) -> Object:
+    return dict(pods(objects))[f"template {stage}.yaml"]
+
+
+def environment(container: Object) -> dict[str, str]:
+    return {item["name"]: item.get("value", "") for item in container["env"]}
+
+
+def test_operators_get_their_resources_when_nothing_is_set(render: Render) -> None:
+    objects = render()
+    assert {"Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser", "K8ssandraCluster"} <= kinds(objects)
+    assert {item["apiVersion"] for item in objects if item["kind"].startswith("Kafka")} == {"kafka.strimzi.io/v1"}
+    listener = find(objects, "Kafka", "plant-sensor-etl")["spec"]["kafka"]["listeners"][0]
+    assert listener["tls"]
+    assert listener["authentication"] == {"type": "scram-sha-512"}
+    cassandra = find(objects, "K8ssandraCluster", "plant-sensor-etl")["spec"]
+    assert cassandra["auth"]
+    assert cassandra["cassandra"]["config"]["cassandraYaml"]["client_encryption_options"] == {
+        "enabled": True,
+        "optional": False,
+    }
+
+
+def test_nothing_of_the_operators_is_made_when_standalone(render: Render) -> None:
+    assert not {"Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser", "K8ssandraCluster"} & kinds(render(file=SMALL))
+
+
+def test_no_server_is_made_when_external(render: Render) -> None:
+    objects = render({**EXTERNAL, "airflow.enabled": False})
+    assert not {"StatefulSet", "Kafka", "K8ssandraCluster", "Deployment"} & kinds(objects)
+    load = environment(stage_pod(objects, "load")["spec"]["containers"][0])
+    assert load["ETL_KAFKA_BOOTSTRAP_SERVERS"] == "kafka.plant:9093"
+    assert load["ETL_CASSANDRA_CONTACT_POINTS"] == "cassandra.plant"
+
+
+@pytest.mark.parametrize("service", ["kafka.external.bootstrapServers", "cassandra.external.contactPoints"])
+def test_installation_is_refused_when_external_has_no_address(template: Template, service: str) -> None:
+    done = template({name: value for name, value in EXTERNAL.items() if name != service})
+    assert done.returncode != 0
+    assert service in done.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_pods_are_configured_in_one_way_whatever_the_mode(render: Render, stage: str) -> None:
+    by_operators, standalone = stage_pod(render(), stage), stage_pod(render(file=SMALL), stage)
+    for pod in (by_operators, standalone):
+        del pod["spec"]["containers"][0]["resources"]
+    assert by_operators == standalone
+
+
+def test_every_secret_is_made_by_someone_when_standalone(render: Render) -> None:
+    objects = render(file=SMALL)
+    made = {item["metadata"]["name"] for item in objects if item["kind"] == "Secret"}
+    wanted = yaml.safe_load(
+        environment(containers(find(objects, "Job", "plant-sensor-etl-certificates-1")["spec"]["template"])[0])[
+            "CERTIFICATES"
+        ]
+    )
+    made |= {item[key] for item in wanted for key in ("secret", "caSecret")}
+    used = set(
+        re.findall(r"secret(?:KeyRef|Name)?['\"]?: \{?['\"]?(?:name['\"]?: ['\"]?)?(plant-[\w-]+)", str(objects))
+    )
+    for _, pod in pods(objects):
+        for volume in pod["spec"].get("volumes", []):
+            sources = [volume, *volume.get("projected", {}).get("sources", [])]
+            used |= {s["secret"].get("secretName", s["secret"].get("name")) for s in sources if "secret" in s}
+    assert used - made == set()
+
+
+def test_operators_secrets_are_used_by_their_names(render: Render) -> None:
+    objects = render()
+    volumes = str(stage_pod(objects, "load")["spec"]["volumes"])
+    assert "plant-sensor-etl-cluster-ca-cert" in volumes
+    users = {item["metadata"]["name"] for item in objects if item["kind"] == "KafkaUser"}
+    assert users == {f"plant-sensor-etl-kafka-{stage}" for stage in ("produce", "consume", "load", "schema")}
+    assert "plant-sensor-etl-kafka-load" in volumes
+
+
+def test_kafka_users_have_what_the_access_table_says(render: Render) -> None:
+    acls = {
+        item["metadata"]["name"]: {
+            (acl["resource"]["type"], acl["resource"].get("name"), operation)
+            for acl in item["spec"]["authorization"]["acls"]
+            for operation in acl["operations"]
+        }
+        for item in render({"tests.enabled": False})
+        if item["kind"] == "KafkaUser"
+    }
+    assert acls["plant-sensor-etl-kafka-produce"] == {
+        ("topic", "sensor-readings", "Write"),
+        ("topic", "sensor-readings-dead-letters", "Write"),
+    }
+    assert acls["plant-sensor-etl-kafka-consume"] == {
+        ("topic", "sensor-readings", "Read"),
+        ("topic", "sensor-readings", "Describe"),
+        ("group", "sensor-etl", "Describe"),
+    }
+
+
+def test_stages_that_use_a_service_are_those_of_the_access_table(render: Render) -> None:
+    objects = render()
+    for stage in STAGES:
+        used = " ".join(environment(stage_pod(objects, stage)["spec"]["containers"][0]))
+        rights = read_access()[stage]
+        assert ("ETL_KAFKA_" in used, "ETL_CASSANDRA_" in used) == ("kafka" in rights, "cassandra" in rights), stage
+
+
+def test_airflow_is_the_users_when_disabled(render: Render) -> None:
+    scheduler = {"kind": "ServiceAccount", "name": "airflow-scheduler", "namespace": "airflow"}
+    objects = render(
+        {"airflow.enabled": False, "userAirflow.namespace": "airflow", "userAirflow.subjects": [scheduler]}, file=SMALL
+    )
+    assert not [item for item in objects if "airflow" in item["metadata"]["name"]]
+    assert find(objects, "ConfigMap", "plant-sensor-etl-dag")["metadata"]["namespace"] == "airflow"
+    assert find(objects, "RoleBinding", "plant-sensor-etl-launcher")["subjects"] == [scheduler]
+
+
+def test_certificates_come_from_cert_manager_when_enabled(render: Render) -> None:
+    values: dict[str, object] = {
+        "certificates.certManager.enabled": True,
+        "certificates.certManager.issuerRef": {"name": "plant-ca", "kind": "Issuer"},
+    }
+    objects = render(values, file=SMALL)
+    assert {item["spec"]["secretName"] for item in objects if item["kind"] == "Certificate"} == {
+        "plant-sensor-etl-kafka-tls",
+        "plant-sensor-etl-cassandra-tls",
+        "plant-sensor-etl-postgresql-tls",
+    }
+    assert not [item for item in objects if item["metadata"]["name"].startswith("plant-sensor-etl-certificates")]
+
+
+def test_workspace_has_no_volume_when_it_is_an_object_store(render: Render) -> None:
+    objects = render({"workspace.url": "s3://plant/workspace"}, file=SMALL)
+    assert not [i for i in objects if i["kind"] == "PersistentVolumeClaim" and "workspace" in i["metadata"]["name"]]
+    assert (
+        yaml.safe_load(find(objects, "ConfigMap", "plant-sensor-etl-dag")["data"]["dag.yaml"])["workspaceVolume"]
+        is False
+    )
+    assert "workspace" not in {volume["name"] for volume in stage_pod(objects, "load")["spec"]["volumes"]}
+
+
+def test_cassandra_lives_elsewhere_when_it_has_a_namespace_of_its_own(render: Render) -> None:
+    objects = render({"cassandra.k8ssandra.namespace": "databases"})
+    assert find(objects, "K8ssandraCluster", "plant-sensor-etl")["metadata"]["namespace"] == "databases"
+    superusers = [i["data"] for i in objects if i["kind"] == "Secret" and i["metadata"]["name"].endswith("-superuser")]
+    assert len(superusers) == 2
+    assert superusers[0] == superusers[1]
+    load = environment(stage_pod(objects, "load")["spec"]["containers"][0])
+    assert load["ETL_CASSANDRA_CONTACT_POINTS"] == "plant-sensor-etl-dc1-service.databases.svc"

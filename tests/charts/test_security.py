@@ -1,0 +1,113 @@
+"""What every pod of the chart has to keep to."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.charts.conftest import SMALL, Render, containers, find, pods
+from tests.charts.test_modes import EXTERNAL
+
+Values = dict[str, object]
+# Only these talk to the Kubernetes API.
+WITH_TOKEN = {"Deployment plant-sensor-etl-airflow-scheduler", "Job plant-sensor-etl-certificates-1"}
+MODES = [
+    pytest.param({}, None, id="operators"),
+    pytest.param({}, SMALL, id="standalone"),
+    pytest.param(EXTERNAL, None, id="external"),
+]
+
+
+@pytest.mark.parametrize(("values", "file"), MODES)
+def test_pods_meet_the_restricted_standard_in_every_mode(render: Render, values: Values, file: Path | None) -> None:
+    found = list(pods(render(values, file=file)))
+    assert len(found) > 10
+    for name, pod in found:
+        security = pod["spec"]["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod["spec"]), name
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+
+
+@pytest.mark.parametrize(("values", "file"), MODES)
+def test_only_those_who_ask_kubernetes_get_a_token(render: Render, values: Values, file: Path | None) -> None:
+    tokens = {name for name, pod in pods(render(values, file=file)) if pod["spec"]["automountServiceAccountToken"]}
+    assert tokens == WITH_TOKEN
+
+
+@pytest.mark.parametrize(("values", "file"), MODES)
+def test_containers_have_requests_and_limits_of_memory(render: Render, values: Values, file: Path | None) -> None:
+    for name, pod in pods(render(values, file=file)):
+        for container in containers(pod):
+            resources = container["resources"]
+            assert {"cpu", "memory"} <= set(resources["requests"]), (name, container["name"])
+            assert "memory" in resources["limits"], (name, container["name"])
+
+
+def test_secrets_reach_stages_as_files_only(render: Render) -> None:
+    for name, pod in pods(render(file=SMALL)):
+        if name.startswith("template"):
+            for variable in pod["spec"]["containers"][0]["env"]:
+                assert "valueFrom" not in variable, name
+                assert not re.search("PASSWORD", variable["name"]), name
+
+
+def test_stages_mount_what_they_only_read_read_only(render: Render) -> None:
+    for name, pod in pods(render(file=SMALL)):
+        if not name.startswith("template"):
+            continue
+        writable = {m["mountPath"] for m in pod["spec"]["containers"][0]["volumeMounts"] if not m.get("readOnly")}
+        assert writable == ({"/tmp", "/workspace"} if name == "template load.yaml" else {"/tmp"}), name
+
+
+def test_scheduler_may_start_pods_and_no_more(render: Render) -> None:
+    rules = find(render(file=SMALL), "Role", "plant-sensor-etl-launcher")["rules"]
+    assert {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]} == {
+        *(("pods", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")),
+        ("pods/log", "get"),
+        ("events", "list"),
+        ("jobs", "get"),
+    }
+
+
+def test_certificates_job_reads_only_its_own_secrets(render: Render) -> None:
+    create, own = find(render(file=SMALL), "Role", "plant-sensor-etl-certificates")["rules"]
+    assert create["verbs"] == ["create"]
+    assert own["verbs"] == ["get", "patch"]
+    assert own["resourceNames"]
+    assert not [name for name in own["resourceNames"] if "superuser" in name or name.endswith("-postgresql")]
+
+
+def test_each_stage_has_an_account_of_its_own(render: Render) -> None:
+    found = {pod["spec"]["serviceAccountName"] for name, pod in pods(render()) if name.startswith("template")}
+    assert found == {f"plant-sensor-etl-{stage}" for stage in ("generate", "produce", "consume", "transform", "load")}
+
+
+def test_everything_is_denied_then_what_each_needs_allowed(render: Render) -> None:
+    objects = render(file=SMALL)
+    policies = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "NetworkPolicy"}
+    deny = policies["plant-sensor-etl-default-deny"]
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in deny
+    assert {port["port"] for rule in deny["egress"] for port in rule["ports"]} == {53}
+    ports = {
+        stage: {
+            p["port"] for rule in policies.get(f"plant-sensor-etl-{stage}", {}).get("egress", []) for p in rule["ports"]
+        }
+        for stage in ("generate", "produce", "consume", "transform", "load")
+    }
+    assert ports == {"generate": set(), "produce": {9093}, "consume": {9093}, "transform": {9042}, "load": {9093, 9042}}
+    selected = policies["plant-sensor-etl-default-deny"]["podSelector"]["matchLabels"]
+    for name, pod in pods(objects):
+        assert selected.items() <= pod["metadata"]["labels"].items(), name
+
+
+def test_there_are_no_network_policies_when_disabled(render: Render) -> None:
+    assert not [item for item in render({"networkPolicies.enabled": False}) if item["kind"] == "NetworkPolicy"]

@@ -1,0 +1,209 @@
+"""What users of charts expect to be able to set."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.charts.conftest import CHART, SMALL, Render, Template, containers, find, pods
+
+PLACEMENT = {
+    "nodeSelector": {"line": "three"},
+    "tolerations": [{"key": "edge", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+}
+
+
+@pytest.mark.parametrize("file", [None, SMALL], ids=["operators", "standalone"])
+def test_chart_has_nothing_to_complain_of_when_linted(helm: Path, file: Path | None) -> None:
+    values = ["--values", str(file)] if file else []
+    done = subprocess.run([helm, "lint", "--strict", str(CHART), *values], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_images_come_from_elsewhere_when_a_registry_is_set(render: Render) -> None:
+    objects = render({"image.registry": "registry.plant:5000", "image.tag": "2"}, file=SMALL)
+    images = {container["image"] for _, pod in pods(objects) for container in containers(pod)}
+    assert len(images) == 9
+    assert all(image.startswith("registry.plant:5000/sensor-etl/") and image.endswith(":2") for image in images)
+
+
+def test_digest_goes_before_tag(render: Render) -> None:
+    digest = "sha256:" + "0" * 64
+    objects = render({"images.load.digest": digest, "images.load.tag": "7"}, file=SMALL)
+    assert dict(pods(objects))["template load.yaml"]["spec"]["containers"][0]["image"] == f"sensor-etl/load@{digest}"
+
+
+def test_pull_secrets_reach_every_pod(render: Render) -> None:
+    for name, pod in pods(render({"imagePullSecrets": [{"name": "plant"}]}, file=SMALL)):
+        assert pod["spec"]["imagePullSecrets"] == [{"name": "plant"}], name
+
+
+@pytest.mark.parametrize("what", PLACEMENT)
+def test_placement_reaches_every_pod(render: Render, what: str) -> None:
+    for name, pod in pods(render({what: PLACEMENT[what]}, file=SMALL)):
+        assert pod["spec"][what] == PLACEMENT[what], name
+
+
+def test_placement_of_a_component_goes_before_that_of_all(render: Render) -> None:
+    objects = render({"nodeSelector": {"line": "three"}, "stages.load.nodeSelector": {"line": "four"}}, file=SMALL)
+    found = {name: pod["spec"]["nodeSelector"]["line"] for name, pod in pods(objects)}
+    assert [name for name, line in found.items() if line == "four"] == ["template load.yaml"]
+
+
+def test_common_labels_and_annotations_reach_everything(render: Render) -> None:
+    objects = render({"commonLabels": {"plant": "north"}, "commonAnnotations": {"owner": "energy"}}, file=SMALL)
+    everything = [item["metadata"] for item in objects] + [pod["metadata"] for _, pod in pods(objects)]
+    for metadata in everything:
+        assert metadata["labels"]["plant"] == "north"
+        assert metadata["annotations"]["owner"] == "energy"
+
+
+def test_common_labels_are_no_part_of_selectors(render: Render) -> None:
+    for item in render({"commonLabels": {"plant": "north"}}, file=SMALL):
+        if item["kind"] in ("Deployment", "StatefulSet"):
+            assert "plant" not in item["spec"]["selector"]["matchLabels"]
+
+
+def test_every_object_has_the_labels_that_kubernetes_recommends(render: Render) -> None:
+    wanted = {
+        f"app.kubernetes.io/{key}" for key in ("name", "instance", "component", "part-of", "version", "managed-by")
+    }
+    for item in [*render(), *render(file=SMALL)]:
+        assert wanted <= set(item["metadata"]["labels"]), item["metadata"]["name"]
+
+
+def test_extras_reach_the_stages(render: Render) -> None:
+    objects = render(
+        {
+            "stages.env": [{"name": "ETL_LOAD_CONCURRENCY", "value": "8"}],
+            "stages.extraEnvFrom": [{"secretRef": {"name": "s3"}}],
+            "stages.extraVolumes": [{"name": "recorded", "persistentVolumeClaim": {"claimName": "recorded"}}],
+            "stages.extraVolumeMounts": [{"name": "recorded", "mountPath": "/recorded", "readOnly": True}],
+            "stages.generate.podLabels": {"team": "lab"},
+        }
+    )
+    spec = dict(pods(objects))["template generate.yaml"]["spec"]
+    assert {"name": "ETL_LOAD_CONCURRENCY", "value": "8"} in spec["containers"][0]["env"]
+    assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": "s3"}}]
+    assert "recorded" in {volume["name"] for volume in spec["volumes"]}
+    assert "/recorded" in {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert dict(pods(objects))["template generate.yaml"]["metadata"]["labels"]["team"] == "lab"
+
+
+def test_storage_class_reaches_every_volume(render: Render) -> None:
+    objects = render({"storageClass": "fast", "workspace.storageClass": "shared"}, file=SMALL)
+    claims = {i["metadata"]["name"]: i["spec"] for i in objects if i["kind"] == "PersistentVolumeClaim"}
+    claims |= {
+        item["metadata"]["name"]: claim["spec"]
+        for item in objects
+        if item["kind"] == "StatefulSet"
+        for claim in item["spec"]["volumeClaimTemplates"]
+    }
+    assert {name: claim["storageClassName"] for name, claim in claims.items()} == {
+        "plant-sensor-etl-workspace": "shared",
+        "plant-sensor-etl-airflow-logs": "fast",
+        "plant-sensor-etl-kafka": "fast",
+        "plant-sensor-etl-cassandra": "fast",
+        "plant-sensor-etl-postgresql": "fast",
+    }
+
+
+def test_data_is_kept_unless_told_otherwise(render: Render) -> None:
+    def kept(values: dict[str, object]) -> int:
+        return sum(
+            item["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+            for item in [*render(values), *render(values, file=SMALL)]
+        )
+
+    assert kept({}) > 20
+    assert kept({"keepData": False}) == 0
+
+
+def test_logs_are_lost_with_their_pod_when_not_persistent(render: Render) -> None:
+    objects = render({"airflow.logs.persistence.enabled": False}, file=SMALL)
+    scheduler = find(objects, "Deployment", "plant-sensor-etl-airflow-scheduler")["spec"]["template"]["spec"]
+    assert {"name": "logs", "emptyDir": {}} in scheduler["volumes"]
+
+
+def test_own_secrets_are_used_and_none_made_when_given(render: Render) -> None:
+    given: dict[str, object] = {
+        "airflow.adminSecretName": "admin-of-ours",
+        "airflow.fernetKeySecretName": "fernet-of-ours",
+        "airflow.apiSecretKeySecretName": "api-of-ours",
+        "airflow.jwtSecretName": "jwt-of-ours",
+        "airflow.data.metadataSecretName": "database-of-ours",
+        "airflow.postgresql.enabled": False,
+        "cassandra.superuserSecretName": "superuser-of-ours",
+        "cassandra.roles": {"transform": "transform-of-ours", "load": "load-of-ours"},
+        "kafka.users": {stage: f"{stage}-user-of-ours" for stage in ("produce", "consume", "load", "schema")},
+    }
+    objects = render(given)
+    assert not [item for item in objects if item["kind"] == "Secret"]
+    used = yaml.safe_dump_all(objects)
+    names = [name for value in given.values() for name in (value.values() if isinstance(value, dict) else [value])]
+    assert [name for name in names if isinstance(name, str) and name not in used] == []
+
+
+def test_alerts_are_there_when_enabled(render: Render) -> None:
+    rule = find(render({"metrics.prometheusRule.enabled": True}), "PrometheusRule", "plant-sensor-etl")
+    assert {item["alert"] for item in rule["spec"]["groups"][0]["rules"]} == {
+        "SensorEtlNoSuccessfulLoad",
+        "SensorEtlLag",
+        "SensorEtlDeadLetters",
+    }
+
+
+def test_ingress_leads_to_the_api_server(render: Render) -> None:
+    hosts = [{"name": "airflow.plant", "tls": {"enabled": True, "secretName": "airflow-tls"}}]
+    ingress = find(
+        render({"ingress.apiServer.enabled": True, "ingress.apiServer.hosts": hosts}),
+        "Ingress",
+        "plant-sensor-etl-airflow-api-server",
+    )
+    assert ingress["spec"]["tls"] == [{"hosts": ["airflow.plant"], "secretName": "airflow-tls"}]
+    assert ingress["spec"]["rules"][0]["host"] == "airflow.plant"
+
+
+def test_own_measurements_reach_stages_and_schema(render: Render) -> None:
+    objects = render({"pipeline.measurements": "measurements: []\n"}, file=SMALL)
+    assert find(objects, "ConfigMap", "plant-sensor-etl-config")["data"]["measurements.yaml"] == "measurements: []\n"
+    for name, pod in pods(objects):
+        if name.startswith(("template", "Job plant-sensor-etl-schema")):
+            for container in containers(pod):
+                named = {"name": "ETL_MEASUREMENTS_FILE", "value": "/etc/sensor-etl/config/measurements.yaml"}
+                assert (named in container["env"]) == (container["name"] not in ("superuser", "grant", "grant-test")), (
+                    name
+                )
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("kafka.mode", "zookeeper"),
+        ("cassandra.mode", "astra"),
+        ("pipeline.shards", 0),
+        ("pipeline.keyspace", "Sensors; DROP"),
+        ("pipeline.params.machines", -1),
+        ("pipeline.schedule", ""),
+        ("image.pullPolicy", "Sometimes"),
+        ("images.load.digest", "sha256:short"),
+        ("workspace.size", "large"),
+        ("workspace.accessModes", []),
+        ("workspace.url", "/a/folder"),
+        ("airflow.apiServer.replicas", 0),
+        ("airfow.enabled", False),
+        ("stages.lod.env", []),
+        ("certificates.days", 0),
+    ],
+)
+def test_nonsense_is_refused(template: Template, path: str, value: object) -> None:
+    done = template({path: value})
+    assert done.returncode != 0
+    assert "schema" in done.stderr
+
+
+def test_names_are_the_users_when_overridden(render: Render) -> None:
+    objects = render({"fullnameOverride": "north"}, file=SMALL)
+    assert all(item["metadata"]["name"].startswith("north") for item in objects)
