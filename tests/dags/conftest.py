@@ -1,15 +1,68 @@
 """These tests need Airflow, which has an environment of its own (docs/dag.md); elsewhere they are not collected."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PODS = Path(__file__).parent / "pods"
+DAGS = Path(__file__).parents[2] / "dags"
 
 collect_ignore_glob = [] if find_spec("airflow") else ["test_*.py"]
 
 # Airflow reads its settings when it is first imported.
 os.environ |= {
     "AIRFLOW_HOME": (home := tempfile.mkdtemp(prefix="airflow-")),
-    "AIRFLOW__CORE__DAGS_FOLDER": os.path.join(os.path.dirname(__file__), "..", "..", "dags"),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
 }
+
+SETTINGS = {
+    "schedule": None,
+    "shards": 1,
+    "retries": 2,
+    "retryDelaySeconds": 10,
+    "maxRetryDelaySeconds": 300,
+    "executionTimeoutSeconds": 3600,
+    "startupTimeoutSeconds": 180,
+    "startupCheckIntervalSeconds": 1,
+    "pollIntervalSeconds": 1,
+    "workspaceVolume": True,
+    "keyspace": "sensors",
+    "params": {
+        "source": "synthetic",
+        "machines": 10,
+        "intervalSeconds": None,
+        "durationSeconds": 600,
+        "recordedUrl": None,
+    },
+}
+Load = Callable[..., Any]
+
+
+@pytest.fixture
+def load_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Reads the DAG with settings that differ from the usual ones as given."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    def load(**settings: object) -> Any:
+        shutil.copytree(PODS, tmp_path, dirs_exist_ok=True)
+        (tmp_path / "dag.yaml").write_text(yaml.safe_dump(SETTINGS | settings))
+        monkeypatch.setenv("SENSOR_ETL_DAG_CONFIG", str(tmp_path))
+        bag = DagBag(dag_folder=str(DAGS))
+        assert bag.import_errors == {}
+        return bag.dags["sensor_etl"]
+
+    return load
+
+
+def variables(manifest: Any) -> dict[str, str]:
+    """The variables of its container; of two of one name the last counts."""
+    return {item.name: item.value for item in manifest.spec.containers[0].env}

@@ -1,58 +1,17 @@
 """The DAG, its tasks and the pods that they would start; no cluster and no database."""
 
-import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.definitions.param import process_params
 
-HERE = Path(__file__).parent
-DAGS = HERE.parents[1] / "dags"
+from tests.dags.conftest import PODS, Load, variables
+
 STAGES = ["generate", "produce", "consume", "transform", "load"]
-SETTINGS = {
-    "schedule": None,
-    "shards": 1,
-    "retries": 2,
-    "retryDelaySeconds": 10,
-    "maxRetryDelaySeconds": 300,
-    "executionTimeoutSeconds": 3600,
-    "startupTimeoutSeconds": 180,
-    "startupCheckIntervalSeconds": 1,
-    "pollIntervalSeconds": 1,
-    "workspaceVolume": True,
-    "keyspace": "sensors",
-    "params": {
-        "source": "synthetic",
-        "machines": 10,
-        "intervalSeconds": None,
-        "durationSeconds": 600,
-        "recordedUrl": None,
-    },
-}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-Load = Callable[..., Any]
-
-
-@pytest.fixture
-def load_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Reads the DAG with settings that differ from the usual ones as given."""
-
-    def load(**settings: object) -> Any:
-        shutil.copytree(HERE / "pods", tmp_path, dirs_exist_ok=True)
-        (tmp_path / "dag.yaml").write_text(yaml.safe_dump(SETTINGS | settings))
-        monkeypatch.setenv("SENSOR_ETL_DAG_CONFIG", str(tmp_path))
-        bag = DagBag(dag_folder=str(DAGS))
-        assert bag.import_errors == {}
-        return bag.dags["sensor_etl"]
-
-    return load
 
 
 def run_by_hand(run_id: str = "manual__2026-03-01T12:00:00.5+00:00") -> SimpleNamespace:
@@ -88,11 +47,6 @@ def pod(dag: Any, stage: str, dag_run: Any, *, conf: dict[str, Any] | None = Non
             pod_request=manifest, client=None, mode="sync", context=context, operator=operator
         )
     return manifest
-
-
-def variables(manifest: Any) -> dict[str, str]:
-    """The variables of its container; of two of one name the last counts."""
-    return {item.name: item.value for item in manifest.spec.containers[0].env}
 
 
 def mounts(manifest: Any) -> dict[str, tuple[str | None, bool]]:
@@ -156,7 +110,7 @@ def test_table_is_an_asset_of_load_alone(load_dag: Load) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_pod_is_that_of_its_template(load_dag: Load, stage: str) -> None:
     manifest = pod(load_dag(), stage, run_by_hand())
-    template = yaml.safe_load((HERE / "pods" / f"{stage}.yaml").read_text())
+    template = yaml.safe_load((PODS / f"{stage}.yaml").read_text())
     container = manifest.spec.containers[0]
     assert manifest.metadata.namespace == "plant"
     assert manifest.metadata.labels["app.kubernetes.io/component"] == stage
