@@ -7,17 +7,19 @@ dependencies are installed.
 import os
 import platform
 import sys
+import time
+from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
 from importlib.metadata import version
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import structlog
 import typer
 from pydantic_settings import BaseSettings
 
-from etl.errors import EtlError, NothingNew, SettingsError
+from etl.errors import EtlError, NothingNew, SettingsError, Unreachable
 from etl.log import configure_logs
 from etl.settings import (
     PARTS,
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("etl")
 
+Result = TypeVar("Result")
+RETRY_SECONDS = 2.0
+
 app = typer.Typer(
     name="etl",
     help="Machine sensor data from Kafka into Cassandra.",
@@ -57,6 +62,9 @@ app.add_typer(dead_letters, name="dead-letters")
 
 _EVERYWHERE = ["ETL_LOG_FORMAT\n    `json` for machines, else readable lines"]
 
+Wait = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="Try again for so long while a service cannot be reached.")
+]
 Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Name of the run (ETL_RUN_ID).")]
 
 
@@ -73,6 +81,19 @@ def main() -> None:
     except EtlError as error:
         log.error(str(error))
         sys.exit(error.exit_code)
+
+
+def _patiently(seconds: float, do: Callable[[], Result]) -> Result:
+    """Do something that is safe to repeat, again and again while a service cannot be reached."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return do()
+        except Unreachable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.info(f"{error}: trying again")
+        time.sleep(RETRY_SECONDS)
 
 
 def _variables(*parts: type[BaseSettings]) -> str:
@@ -199,14 +220,14 @@ def run_all(run: Run = None) -> None:
     help="Create topics and tables. Again and again without harm; nothing is dropped.",
     epilog=_variables(SchemaSettings, KafkaSettings, CassandraSettings),
 )
-def schema() -> None:
+def schema(wait: Wait = 0) -> None:
     """Create topics, keyspace and tables."""
     from etl.measurements import read_measurements
     from etl.schema import create_schema
 
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     parts = read_settings(SchemaSettings), read_settings(CassandraSettings), read_settings(KafkaSettings)
-    for finding in create_schema(measurements, *parts):
+    for finding in _patiently(wait, lambda: list(create_schema(measurements, *parts))):
         _print_line("warn" if finding.warning else "ok", finding.text)
 
 
@@ -215,12 +236,25 @@ def schema() -> None:
     "For an administrator, after `etl schema`; again and again without harm.",
     epilog=_variables(GrantSettings, KafkaSettings, CassandraSettings),
 )
-def grant() -> None:
+def grant(wait: Wait = 0) -> None:
     """Make users and roles from mounted secrets."""
     from etl.grant import grant_access
 
-    for finding in grant_access(read_settings(GrantSettings)):
+    settings = read_settings(GrantSettings)
+    for finding in _patiently(wait, lambda: list(grant_access(settings))):
         _print_line("warn" if finding.warning else "ok", finding.text)
+
+
+@app.command(
+    help="Put the administrator of the settings in the place of the one that every new Cassandra node has.",
+    epilog=_variables(CassandraSettings),
+)
+def superuser(wait: Wait = 0) -> None:
+    """Replace the default superuser."""
+    from etl.superuser import replace_default_superuser
+
+    settings = read_settings(CassandraSettings)
+    _print_line("ok", _patiently(wait, lambda: replace_default_superuser(settings)))
 
 
 @app.command(help="Show lag, watermarks and the last runs.", epilog=_variables(KafkaSettings, CassandraSettings))
