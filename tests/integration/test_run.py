@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.kafka import open_producer
 from etl.stage import STAGES
 from tests.integration.machine import Machine
 
@@ -39,6 +40,17 @@ def test_only_new_readings_are_loaded_when_two_runs_overlap_by_half(machine: Mac
     assert again.returncode == 0
     assert again.stderr.count("already done") == len(STAGES)
     assert machine.rows() == 450
+
+
+def test_readings_of_gateways_are_loaded_when_nothing_is_generated(machine: Machine) -> None:
+    with open_producer(machine.kafka) as producer:
+        producer.send(machine.kafka.topic, b"press-1", b'{"timestamp": "2026-01-05T06:00:00Z", "voltage": 231}', [])
+        producer.flush()
+    done = machine.etl("run", "--run", "gateways", ETL_GENERATE_SOURCE="none")
+    assert done.returncode == 0, done.stderr
+    assert machine.finished("gateways") == list(STAGES)
+    assert machine.counts("gateways", "produce") == {"produced": 0, "records": 0, "dead_letters": 0}
+    assert machine.rows() == 1
 
 
 def test_exit_code_is_3_when_the_topic_holds_nothing_new(machine: Machine) -> None:
