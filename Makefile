@@ -1,5 +1,6 @@
 # Everything that these commands install stays in .tools, .venv and .cache of this folder
-# (and in the usual caches of uv and Maven). Needed: Python 3.11, make; for the services JDK 17 and Maven.
+# (and in the usual caches of uv, Maven, Go and Docker). Needed: Python 3.11, make; for the services JDK 17 and Maven;
+# for the chart and the cluster also Docker, and Go where helm, kubectl and kind are not on the PATH.
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,21 +11,27 @@ UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
 PYTHON := .venv/bin/python
 READY := .venv/.ready
+AIRFLOW := .cache/airflow/.ready
 SERVICES := .cache/services
+NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test lint docs format bench bench-peers services services-stop clean
+.PHONY: help setup demo test test-charts lint docs format bench bench-peers images up down e2e services services-stop clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the environment .venv from uv.lock (the other commands do it by themselves)
 
 demo: $(READY) ## Bring up Kafka and Cassandra, run synthetic readings through all stages twice, show the table
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" docs/examples/demo.sh
 
-test: $(READY) ## Run all tests on real services (ARGS="tests/unit -k name" for some)
+test: $(READY) $(AIRFLOW) ## Run the tests of the package, on real services, and of the DAG (ARGS="tests/unit -k name" for some)
 	$(PYTHON) -m pytest $(ARGS)
+	$(if $(ARGS),,.cache/airflow/venv/bin/python -m pytest tests/dags)
+
+test-charts: $(READY) ## Run the tests of the chart
+	$(PYTHON) -m pytest tests/charts $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(PYTHON) -m ruff check .
@@ -44,6 +51,18 @@ bench: $(READY) ## Measure every stage on local services, peers beside it (ONLY=
 bench-peers: $(READY) ## Measure Spark and others on the same topic and table (downloads much)
 	$(PYTHON) -m tests.bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
 
+images: $(READY) ## Build all container images, print their sizes
+	@$(PYTHON) -m images.build $(ARGS)
+
+up: $(READY) ## Bring up a kind cluster with everything in it (NAME=... for one beside it)
+	@$(PYTHON) -m images.install --name $(NAME)
+
+down: $(READY) ## Remove the cluster
+	@$(PYTHON) -m images.cluster down --name $(NAME)
+
+e2e: $(READY) ## Test images and pipeline in a kind cluster of its own, print the figures
+	$(PYTHON) -m pytest -s tests/images tests/e2e $(ARGS)
+
 services: $(READY) ## Start a Kafka broker and a Cassandra node for trials, print the settings that reach them
 	@$(PYTHON) -m images.local up --dir $(SERVICES)
 
@@ -56,6 +75,11 @@ clean: ## Remove the environment and everything in the caches of this folder
 
 $(READY): pyproject.toml uv.lock | $(UV)
 	@UV_PYTHON=python3.11 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --frozen --compile-bytecode
+	@touch $@
+
+$(AIRFLOW): images/airflow/pyproject.toml images/airflow/uv.lock | $(UV)
+	@UV_PYTHON=python3.11 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(CURDIR)/.cache/airflow/venv \
+	    $(UV) sync --quiet --frozen --compile-bytecode --project images/airflow
 	@touch $@
 
 $(UV):

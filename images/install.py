@@ -1,0 +1,116 @@
+"""The whole pipeline in a kind cluster: `python -m images.install [--name NAME] [--values FILE ...]`.
+
+Images are built, the cluster is brought up, and the chart is installed in a namespace that enforces the Pod Security
+Standard `restricted`. Doing it again upgrades what has changed.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from images import build, cluster, docker
+from images.command import run, step
+from images.local import ServiceError
+from images.tools import tool
+
+CHART = Path(__file__).parent.parent / "charts" / "sensor-etl"
+SMALL = CHART / "values-small.yaml"
+RELEASE = NAMESPACE = "sensor-etl"
+TIMEOUT = "15m"
+
+
+def prepare(name: str) -> None:
+    """Build the images, bring the cluster up and load them, so that the chart can be installed.
+
+    Raises:
+        ServiceError: Something could not be built or did not come up.
+    """
+    docker.up()
+    build.build_all(build.NAMES)
+    cluster.up(name)
+    cluster.load([build.tag(image) for image in build.NAMES], name)
+    make_namespace(name)
+
+
+def install(name: str, values: Sequence[Path] = (SMALL,), settings: Sequence[str] = ()) -> None:
+    """Install the chart into the cluster, or upgrade it, and wait until everything is ready.
+
+    Args:
+        name: The cluster's name.
+        values: Files of values, the later ones first.
+        settings: Values as `path=value`.
+
+    Raises:
+        ServiceError: Something did not come up; what the cluster said of it is part of the message.
+    """
+    options = [f"--values={file}" for file in values] + [f"--set={setting}" for setting in settings]
+    with step(f"install release {RELEASE}"):
+        try:
+            helm(
+                name,
+                "upgrade",
+                "--install",
+                RELEASE,
+                str(CHART),
+                "--wait",
+                "--wait-for-jobs",
+                "--timeout",
+                TIMEOUT,
+                *options,
+            )
+        except ServiceError as error:
+            raise ServiceError(f"{error}\n{pods(name)}") from None
+
+
+def make_namespace(name: str) -> None:
+    """Create the release's namespace, labelled so that no pod gets in which is not restricted."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+    cluster.kubectl(name, "apply", "--filename=-", stdin=json.dumps(namespace))
+
+
+def helm(name: str, *arguments: str) -> str:
+    """Run Helm against the cluster, in the release's namespace, and return what it printed."""
+    return run(tool("helm"), "--kubeconfig", cluster.kubeconfig(name), "--namespace", NAMESPACE, *arguments)
+
+
+def pods(name: str) -> str:
+    """Return what Kubernetes says of the pods that are not well, and the last events."""
+    listed = cluster.kubectl(name, "-n", NAMESPACE, "get", "pods", "--output=wide")
+    events = cluster.kubectl(name, "-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp").splitlines()
+    return "\n".join([listed, *events[-15:]])
+
+
+def address(name: str) -> str:
+    """Return the address of the web interface, on the node's own network."""
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    host = run("docker", "container", "inspect", "--format", template, cluster.container(name))
+    service = f"service/{RELEASE}-airflow-api-server"
+    port = cluster.kubectl(name, "-n", NAMESPACE, "get", service, "--output=jsonpath={.spec.ports[0].nodePort}")
+    return f"http://{host}:{port}"
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m images.install", description="The pipeline in a kind cluster.")
+    parser.add_argument("--name", default=cluster.NAME, help=f"of the cluster, {cluster.NAME} by default")
+    parser.add_argument("--values", type=Path, action="append", help="file of values; default: those for a small node")
+    arguments = parser.parse_args()
+    name: str = arguments.name
+    try:
+        prepare(name)
+        install(name, arguments.values or [SMALL], ["airflow.apiServer.service.type=NodePort"])
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    secret = f"secret/{RELEASE}-airflow-admin"
+    print(f"Airflow: {address(name)}, user admin, password:")
+    print(f"  kubectl -n {NAMESPACE} get {secret} -o jsonpath='{{.data.password}}' | base64 -d")
+    print(f"export KUBECONFIG={cluster.kubeconfig(name)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""A kind cluster with everything in it: brought up once, left running for the next time (`make down` removes it)."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from etl.settings import CassandraSettings
+from images import cluster as kind
+from images import install
+from images.tools import tool
+from tests.e2e.airflow import Airflow, log_in
+
+NAME = os.environ.get("ETL_CLUSTER", "sensor-etl-e2e")
+HERE = Path(__file__).parent
+VALUES = [install.SMALL, HERE / "values.yaml"]
+Kubectl = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> str:
+    install.prepare(NAME)
+    files = [f"--from-file={HERE / 'e2e_sleep.py'}", "--dry-run=client", "--output=json"]
+    dag = kind.kubectl(NAME, "--namespace", install.NAMESPACE, "create", "configmap", "e2e-sleep", *files)
+    kind.kubectl(NAME, "apply", "--filename=-", stdin=dag)
+    install.install(NAME, VALUES)
+    return NAME
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: str) -> Kubectl:
+    """Run kubectl in the release's namespace."""
+
+    def run(*arguments: str, stdin: str | None = None) -> str:
+        return kind.kubectl(cluster, "--namespace", install.NAMESPACE, *arguments, stdin=stdin)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def secret(kubectl: Kubectl) -> Callable[[str, str], str]:
+    """The value of a key of a Secret."""
+
+    def read(name: str, key: str) -> str:
+        data = json.loads(kubectl("get", "secret", name, "--output=json"))["data"]
+        return base64.b64decode(data[key]).decode()
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def airflow(cluster: str, secret: Callable[[str, str], str]) -> Airflow:
+    password = secret("sensor-etl-airflow-admin", "password")
+    return log_in(install.address(cluster), "admin", password)
+
+
+@pytest.fixture(scope="session")
+def cassandra(
+    cluster: str, secret: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CassandraSettings]:
+    """Cassandra as its superuser, from this machine."""
+    ca = tmp_path_factory.mktemp("cassandra") / "ca.crt"
+    ca.write_text(secret("sensor-etl-cassandra-ca-cert", "ca.crt"))
+    with forwarded(cluster, "service/sensor-etl-dc1-service", 9042) as port:
+        yield CassandraSettings(
+            contact_points="127.0.0.1",
+            port=port,
+            local_datacenter="dc1",
+            username=secret("sensor-etl-superuser", "username"),
+            password=secret("sensor-etl-superuser", "password"),  # type: ignore[arg-type]
+            ca_file=ca,
+        )
+
+
+@contextmanager
+def forwarded(cluster: str, target: str, port: int) -> Iterator[int]:
+    """A port of this machine that leads to one in the cluster."""
+    command = [tool("kubectl"), "--kubeconfig", kind.kubeconfig(cluster), "--namespace", install.NAMESPACE]
+    with subprocess.Popen(
+        [*command, "port-forward", target, f":{port}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            said = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:(\d+)", said)
+            assert found, f"port-forward to {target} said {said!r}"
+            yield int(found[1])
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def artefacts() -> Path:
+    """A folder of what is kept of a run of the tests."""
+    folder = Path(__file__).parents[2] / ".cache" / "e2e"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

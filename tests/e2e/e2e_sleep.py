@@ -1,0 +1,25 @@
+"""Five pods that only sleep a second: what Airflow and Kubernetes take by themselves."""
+
+from datetime import timedelta
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk import DAG, chain
+
+with DAG("e2e_sleep", schedule=None, max_active_runs=1):
+    chain(
+        *(
+            KubernetesPodOperator(
+                task_id=f"sleep_{number}",
+                pod_template_file="/opt/sensor-etl/generate.yaml",
+                cmds=["sleep", "1"],
+                arguments=[],
+                startup_check_interval_seconds=1,
+                base_container_status_polling_interval=1,
+                poll_interval=1,
+                do_xcom_push=False,
+                retries=1,
+                retry_delay=timedelta(seconds=5),
+            )
+            for number in range(5)
+        )
+    )

@@ -1,0 +1,151 @@
+"""What nobody may do: each stage, in its own pod and with its own secrets, beyond its rights."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from images.local import ServiceError
+from tests.e2e.conftest import Kubectl
+
+Run = Callable[..., tuple[int, str]]
+
+READ_TOPIC = """
+from etl.kafka import connect
+from etl.settings import KafkaSettings, read_settings
+with connect(read_settings(KafkaSettings)) as client:
+    print(client.log_spans(client.settings.topic))
+    print(client.committed(client.settings.topic))
+"""
+WRITE_TOPIC = """
+from etl.kafka import connect, open_producer
+from etl.settings import KafkaSettings, read_settings
+with connect(read_settings(KafkaSettings)) as client, open_producer(client.settings) as producer:
+    producer.send(client.settings.topic, b"key", b"value", [])
+    producer.flush()
+"""
+CQL = """
+import sys
+from etl.cassandra import connect
+from etl.settings import CassandraSettings, read_settings
+with connect(read_settings(CassandraSettings)) as session:
+    session.execute(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def run(kubectl: Kubectl) -> Run:
+    """Run Python in the pod of a stage, as the DAG would start it; returns exit code and log."""
+
+    def python(
+        stage: str, code: str, *arguments: str, change: Callable[[Any], None] = lambda pod: None
+    ) -> tuple[int, str]:
+        config = json.loads(kubectl("get", "configmap", "sensor-etl-dag", "--output=json"))["data"]
+        pod = yaml.safe_load(config[f"{stage}.yaml"])
+        name = f"denied-{uuid.uuid4().hex[:8]}"
+        pod["metadata"]["name"] = name
+        (base,) = pod["spec"]["containers"]
+        base["command"] = ["python", "-c", code, *arguments]
+        del base["args"]
+        base["env"] = [
+            *base["env"],
+            {"name": "ETL_KAFKA_TIMEOUT", "value": "15"},
+            {"name": "ETL_CASSANDRA_TIMEOUT", "value": "15"},
+        ]
+        change(pod)
+        kubectl("create", "--filename=-", stdin=json.dumps(pod))
+        try:
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline:
+                status = json.loads(kubectl("get", "pod", name, "--output=json"))["status"]
+                if status["phase"] in ("Succeeded", "Failed"):
+                    code_ = status["containerStatuses"][0]["state"]["terminated"]["exitCode"]
+                    return code_, kubectl("logs", name)
+                time.sleep(0.5)
+            raise TimeoutError(kubectl("describe", "pod", name))
+        finally:
+            kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+
+    return python
+
+
+def test_consumer_reads_what_the_producer_may_not(run: Run) -> None:
+    allowed, log = run("consume", READ_TOPIC)
+    assert allowed == 0, log
+    denied, log = run("produce", READ_TOPIC)
+    assert denied != 0, log
+    assert "may not" in log or "Authorization" in log
+
+
+def test_producer_writes_what_the_consumer_may_not(run: Run) -> None:
+    denied, log = run("consume", WRITE_TOPIC)
+    assert denied != 0, log
+    assert "may not" in log or "Authorization" in log
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE sensors.own (id int PRIMARY KEY)",
+        "ALTER TABLE sensors.sensor_data ADD own int",
+        "DROP TABLE sensors.sensor_data",
+        "CREATE ROLE own",
+        "SELECT * FROM sensors.sensor_data LIMIT 1",
+    ],
+)
+def test_load_may_only_modify(run: Run, statement: str) -> None:
+    denied, log = run("load", CQL, statement)
+    assert denied != 0, log
+    assert "no " in log.lower() or "not" in log.lower() or "unauthorized" in log.lower(), log
+
+
+def test_transform_may_only_read(run: Run) -> None:
+    allowed, log = run("transform", CQL, "SELECT * FROM sensors.sensor_data LIMIT 1")
+    assert allowed == 0, log
+    denied, log = run(
+        "transform", CQL, "DELETE FROM sensors.sensor_data WHERE equipment_id = 'none' AND day = '2026-01-01'"
+    )
+    assert denied != 0, log
+
+
+@pytest.mark.parametrize(("stage", "code"), [("consume", READ_TOPIC), ("transform", CQL)])
+def test_wrong_password_is_refused(run: Run, stage: str, code: str) -> None:
+    def forget(pod: Any) -> None:
+        base = pod["spec"]["containers"][0]
+        base["volumeMounts"] = [mount for mount in base["volumeMounts"] if mount["name"] != "secrets"]
+        base["env"] = [variable for variable in base["env"] if variable["name"] != "ETL_SECRETS_DIR"]
+        base["env"] += [
+            {"name": f"ETL_{service}_{key}", "value": "wrong"}
+            for service in ("KAFKA", "CASSANDRA")
+            for key in ("USERNAME", "PASSWORD")
+        ]
+
+    denied, log = run(stage, code, "SELECT * FROM sensors.sensor_data LIMIT 1", change=forget)
+    assert denied != 0, log
+
+
+@pytest.mark.parametrize(("stage", "code"), [("consume", READ_TOPIC), ("transform", CQL)])
+def test_connection_without_tls_is_refused(run: Run, stage: str, code: str) -> None:
+    def undress(pod: Any) -> None:
+        base = pod["spec"]["containers"][0]
+        base["env"] = [
+            v for v in base["env"] if v["name"] not in ("ETL_CASSANDRA_CA_FILE", "ETL_KAFKA_SECURITY_PROTOCOL")
+        ]
+
+    denied, log = run(stage, code, "SELECT * FROM sensors.sensor_data LIMIT 1", change=undress)
+    assert denied != 0, log
+
+
+def test_privileged_pod_is_refused(kubectl: Kubectl) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "privileged"},
+        "spec": {"containers": [{"name": "base", "image": "any", "securityContext": {"privileged": True}}]},
+    }
+    with pytest.raises(ServiceError, match="PodSecurity"):
+        kubectl("create", "--filename=-", stdin=json.dumps(pod))
