@@ -54,7 +54,9 @@ def consume(work: Work) -> Outcome:
                 break
     output.flush()
     counts = {"consumed": output.consumed, "rejected": output.rejected, "records": output.records}
-    return Outcome(counts, [replace(r, end=ends[r.partition]) if capped else r for r in ranges])
+    if capped:
+        ranges = [replace(r, end=ends[r.partition], left=r.end - ends[r.partition]) for r in ranges]
+    return Outcome(counts, ranges)
 
 
 def _dump(ranges: list[Range]) -> bytes:

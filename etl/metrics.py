@@ -36,8 +36,8 @@ def measure(manifest: Manifest) -> Iterator[Sample]:
     """Derive the samples of a stage, or of a shard of it, from its manifest.
 
     Yields:
-        Time of the last success (Unix seconds), seconds, counts by class, readings per second and, where the stage
-        covers offsets, the lag it began with, per partition.
+        Time of the last success (Unix seconds), seconds, counts by class, readings per second and, of consume, the lag
+        that it found, per partition.
     """
     summary = manifest.summary
     stage = {"stage": summary.stage} | ({"shard": str(summary.shard)} if summary.shards > 1 else {})
@@ -49,10 +49,11 @@ def measure(manifest: Manifest) -> Iterator[Sample]:
     if summary.seconds and summary.counts:
         rate = max(summary.counts.values()) / summary.seconds
         yield Sample("sensor_etl_readings_per_second", "Readings of the run, by the second.", rate, stage)
-    for part in summary.offsets:
+    # The later stages cover the same offsets; told again they would count twice in a sum.
+    for part in summary.offsets if summary.stage == "consume" else ():
         labels = {**stage, "topic": part.topic, "partition": str(part.partition)}
-        lag = part.end - (part.begin if part.committed is None else part.committed)
-        yield Sample("sensor_etl_lag_records", "Records from the committed offset to the run's end.", lag, labels)
+        lag = part.end + part.left - (part.begin if part.committed is None else part.committed)
+        yield Sample("sensor_etl_lag_records", "Records that waited when the run began.", lag, labels)
 
 
 def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:

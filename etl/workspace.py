@@ -25,6 +25,7 @@ from etl.errors import DeliveryError, SettingsError, Unreachable
 
 MANIFEST = "manifest.json"
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+@=-]{0,199}")
+_ATTEMPT = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}")
 _SHARD = re.compile(r"(\d+)-of-(\d+)")
 _VERSIONED = ("sensor-etl", "pyarrow", "pandas", "kafka-python", "confluent-kafka", "cassandra-driver")
 
@@ -46,13 +47,17 @@ class File:
 
 @dataclass(frozen=True)
 class Range:
-    """The offsets [begin, end) of one partition; `committed` is what the group had at the start, None if nothing."""
+    """The offsets [begin, end) of one partition; `committed` is what the group had at the start, None if nothing.
+
+    `left` counts the offsets behind it that a cap leaves to the next run.
+    """
 
     topic: str
     partition: int
     committed: int | None
     begin: int
     end: int
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -269,8 +274,11 @@ class Attempt:
 def begin(workspace: Workspace, stage: str) -> Attempt:
     """Begin an attempt under a name of its own, so that two at once never share a file."""
     now = time.time()
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return Attempt(workspace, stage, f"{stamp}-{secrets.token_hex(3)}", now, [])
+    return Attempt(workspace, stage, f"{_stamp(now)}-{secrets.token_hex(3)}", now, [])
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def commit(
@@ -313,18 +321,35 @@ def discard(attempt: Attempt) -> None:
 
 
 def prune(workspace: Workspace, last_stage: str, keep: int) -> list[str]:
-    """Remove all finished runs (the last stage has a manifest in each shard) but the newest; return their names."""
+    """Remove all finished runs (the last stage has a manifest in each shard) but the newest; return their names.
+
+    Unfinished ones go too once as many newer runs have finished as are kept, and nothing has begun in them for a day.
+    """
     finished: dict[str, dict[Shard, str]] = {}
     for run, shard, attempt in _finished(workspace, "*", last_stage):
         attempts = finished.setdefault(run, {})
         attempts[shard] = max(attempt, attempts.get(shard, ""))
     newest = {run: max(attempts.values()) for run, attempts in finished.items() if _complete(set(attempts))}
     old = sorted(newest, key=newest.__getitem__, reverse=True)[keep:]
+    if kept := sorted(newest.values(), reverse=True)[keep - 1 : keep]:
+        yesterday = _stamp(time.time() - 86_400)
+        last = _last_attempts(workspace)
+        old += sorted(run for run in set(last) - set(newest) if last[run] < min(kept[0], yesterday))
     for run in old:
         # Another shard may be about to remove the same.
         with suppress(FileNotFoundError):
             workspace.files.rm(f"{workspace.root}/{run}", recursive=True)
     return old
+
+
+def _last_attempts(workspace: Workspace) -> dict[str, str]:
+    """Return the newest attempt of each run, whatever came of it."""
+    last: dict[str, str] = {}
+    for path in workspace.files.find(workspace.root):
+        run, *parts = path.removeprefix(f"{workspace.root}/").split("/")
+        for attempt in filter(_ATTEMPT.fullmatch, parts):
+            last[run] = max(attempt, last.get(run, ""))
+    return last
 
 
 def _complete(shards: set[Shard]) -> bool:

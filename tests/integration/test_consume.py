@@ -200,6 +200,7 @@ def test_consume_when_capped_ends_on_a_record(
             assert voltages("r1") == taken
         got += voltages(f"r{runs}")
         assert manifest.summary.counts["consumed"] <= max(most, 3)
+        assert sum(item.end + item.left for item in manifest.summary.offsets) == 4
         client.commit(topic, {item.partition: item.end for item in manifest.summary.offsets})
     # No reading twice, none left out, whatever the cap.
     assert got == [1, 2, 3, 4, 5, 6, 7]

@@ -22,7 +22,7 @@ MANIFEST = Manifest(
         started="2026-01-05T06:00:00.000+00:00",
         seconds=2.0,
         counts={"consumed": 1000, "rejected": 10},
-        offsets=[Range("readings", 0, 5, 5, 25), Range("readings", 1, None, 3, 10), Range("readings", 2, 9, 0, 9)],
+        offsets=[Range("readings", 0, 5, 5, 25), Range("readings", 1, None, 3, 7, 3), Range("readings", 2, 9, 0, 9)],
         versions={},
     ),
     measurements="hash",
@@ -113,6 +113,12 @@ def test_textfile_is_replaced_when_written_again(tmp_path: Path) -> None:
     (tmp_path / "sensor_etl_consume.prom").write_text("stale 1\n")
     publish_metrics(MANIFEST, settings(metrics_folder=tmp_path))
     assert textfile_values(tmp_path / "sensor_etl_consume.prom") == VALUES
+
+
+def test_lag_is_told_by_consume_alone_when_later_stages_cover_the_same_offsets() -> None:
+    load = replace(MANIFEST, summary=replace(MANIFEST.summary, stage="load"))
+    assert [sample.value for sample in measure(MANIFEST) if sample.name == "sensor_etl_lag_records"] == [20, 7, 0]
+    assert not [sample for sample in measure(load) if sample.name == "sensor_etl_lag_records"]
 
 
 def test_shards_keep_apart_when_a_run_has_several(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -145,6 +146,27 @@ def test_newest_finished_runs_stay_when_pruned(workspace: Workspace) -> None:
     assert prune(workspace, "load", 1) == []
 
 
+def test_unfinished_run_goes_when_newer_ones_have_finished_and_it_is_a_day_old(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    for run, hours, stage in (
+        ("failed-long-ago", 80, "consume"),
+        ("finished-long-ago", 70, "load"),
+        ("kept", 60, "load"),
+        ("failed", 50, "consume"),
+        ("failed-of-late", 2, "consume"),
+        ("kept-too", 1, "load"),
+    ):
+        monkeypatch.setattr("etl.workspace.time.time", lambda hours=hours: now - hours * 3600)
+        finish(Workspace(workspace.files, workspace.root, run), stage)
+    monkeypatch.setattr("etl.workspace.time.time", lambda: now)
+    assert prune(workspace, "load", 4) == []
+    assert prune(workspace, "load", 2) == ["finished-long-ago", "failed-long-ago"]
+    assert prune(workspace, "load", 1) == ["kept", "failed"]
+    assert find_manifest(Workspace(workspace.files, workspace.root, "failed-of-late"), "consume")
+
+
 def in_shard(workspace: Workspace, run: str, shard: int, shards: int = 3) -> Workspace:
     return Workspace(workspace.files, workspace.root, run, Shard(shard, shards))
 
@@ -214,7 +236,14 @@ def test_manifest_is_plain_json_when_committed(tmp_path: Path) -> None:
     raw = json.loads((tmp_path / "run-1" / "consume" / attempt.name / "manifest.json").read_text())
     assert raw["run"] == "run-1"
     assert raw["files"][0].keys() == {"name", "size", "sha256", "rows"}
-    assert raw["summary"]["offsets"][0] == {"topic": "topic", "partition": 0, "committed": None, "begin": 3, "end": 9}
+    assert raw["summary"]["offsets"][0] == {
+        "topic": "topic",
+        "partition": 0,
+        "committed": None,
+        "begin": 3,
+        "end": 9,
+        "left": 0,
+    }
     assert manifest.measurements == raw["measurements"] == "hash"
 
 
