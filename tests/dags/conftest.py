@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-PODS = Path(__file__).parent / "pods"
+from tests.dags.config import PODS, SETTINGS
+
 DAGS = Path(__file__).parents[2] / "dags"
 
 collect_ignore_glob = [] if find_spec("airflow") else ["test_*.py"]
@@ -24,26 +25,6 @@ os.environ |= {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
 }
 
-SETTINGS = {
-    "schedule": None,
-    "shards": 1,
-    "retries": 2,
-    "retryDelaySeconds": 10,
-    "maxRetryDelaySeconds": 300,
-    "executionTimeoutSeconds": 3600,
-    "startupTimeoutSeconds": 180,
-    "startupCheckIntervalSeconds": 1,
-    "pollIntervalSeconds": 1,
-    "workspaceVolume": True,
-    "keyspace": "sensors",
-    "params": {
-        "source": "synthetic",
-        "machines": 10,
-        "intervalSeconds": None,
-        "durationSeconds": 600,
-        "recordedUrl": None,
-    },
-}
 Load = Callable[..., Any]
 
 

@@ -11,7 +11,8 @@ import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from tests.dags.conftest import SETTINGS, Load, variables
+from tests.dags.config import SETTINGS
+from tests.dags.conftest import Load, variables
 
 STAGES = ["generate", "produce", "consume", "transform", "load"]
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from airflow.sdk.definitions.param import process_params
 
-from tests.dags.conftest import PODS, Load, variables
+from tests.dags.config import PODS
+from tests.dags.conftest import Load, variables
 
 STAGES = ["generate", "produce", "consume", "transform", "load"]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

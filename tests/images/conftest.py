@@ -1,14 +1,18 @@
 """The images as `make images` left them; without Docker, or before that, these tests are skipped."""
 
+import json
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from images import docker
 from images.build import tag
+from images.command import run as run_command
+from tests.images.servers import Postgres
 
 # What a pod of the chart has: nothing can be written but volumes, nothing is allowed.
 RESTRICTED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
@@ -62,6 +66,10 @@ def start(images: Callable[[str], str]) -> Iterator[Callable[..., str]]:
 @pytest.fixture(scope="session")
 def inspect(images: Callable[[str], str]) -> Callable[[str], Any]:
     """Gives the configuration of an image."""
-    import json
+    return lambda name: json.loads(run_command("docker", "image", "inspect", images(name)))[0]["Config"]
 
-    return lambda name: json.loads(docker.run("docker", "image", "inspect", images(name)))[0]["Config"]
+
+@pytest.fixture
+def postgres(start: Callable[..., str], tmp_path: Path) -> Postgres:
+    """A running server of Airflow's database."""
+    return Postgres(start, tmp_path)

@@ -11,7 +11,7 @@ FOREIGN = {
     "produce": ["cassandra", "pandas"],
     "consume": ["cassandra", "pandas"],
     "transform": ["kafka", "crc32c"],
-    "load": ["pandas", "orjson"],
+    "load": ["pandas"],
 }
 PYTHON = ["--entrypoint=python"]
 

@@ -1,0 +1,25 @@
+"""What the chart writes for the DAG: its settings, and in `pods` the templates."""
+
+from pathlib import Path
+
+PODS = Path(__file__).parent / "pods"
+SETTINGS = {
+    "schedule": None,
+    "shards": 1,
+    "retries": 2,
+    "retryDelaySeconds": 10,
+    "maxRetryDelaySeconds": 300,
+    "executionTimeoutSeconds": 3600,
+    "startupTimeoutSeconds": 180,
+    "startupCheckIntervalSeconds": 1,
+    "pollIntervalSeconds": 1,
+    "workspaceVolume": True,
+    "keyspace": "sensors",
+    "params": {
+        "source": "synthetic",
+        "machines": 10,
+        "intervalSeconds": None,
+        "durationSeconds": 600,
+        "recordedUrl": None,
+    },
+}
