@@ -1,6 +1,9 @@
 """A run in several shards on the real services: together they do what a run in one does."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -108,6 +111,22 @@ def test_shards_end_like_one_when_records_are_keyed_by_equipment(
 def plant(services: list[local.Service], topic: str, keyspace: str, tmp_path: Path) -> Any:
     with made_plant(services, topic, keyspace, tmp_path, PARTITIONS) as plant:
         yield plant
+
+
+def test_shards_end_well_when_they_load_at_once(plant: Plant) -> None:
+    for run, values in (("run-0", FIRST), ("run-1", SECOND)):
+        send(values)
+        run_before_load(run, 3)
+        variables = {**os.environ, "ETL_RUN_ID": run, "ETL_SHARDS": "3", "ETL_KEEP_RUNS": "1"}
+        loads = [
+            subprocess.Popen([sys.executable, "-m", "etl", "load"], env={**variables, "ETL_SHARD": str(shard)})
+            for shard in range(3)
+        ]
+        assert [process.wait(timeout=120) for process in loads] == [0, 0, 0]
+    assert len(table(plant)) == 8 * 12
+    spans = plant.client.log_spans(plant.topic)
+    assert plant.client.committed(plant.topic) == {partition: span.end for partition, span in spans.items()}
+    assert [path.name for path in plant.workspace.iterdir()] == ["run-1"]
 
 
 def test_shard_commits_its_own_partitions_when_the_others_have_not_loaded(plant: Plant) -> None:
