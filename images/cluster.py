@@ -1,0 +1,221 @@
+"""A kind cluster on this machine, with the resource definitions of the operators.
+
+`python -m images.cluster up|down|status|load|crds [--name NAME]`. Clusters of several names live side by side, each
+with a kubeconfig of its own, `.cache/clusters/NAME/kubeconfig`; that of the user is never touched.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from images import crds, docker, node
+from images.command import CommandError, run, step
+from images.local import ServiceError
+from images.tools import tool
+
+CLUSTERS = Path(__file__).parent.parent / ".cache" / "clusters"
+NAME = "sensor-etl"
+READY_SECONDS = 180
+# An address of documentation, where nobody answers.
+NO_NAMESERVER = "192.0.2.1"
+# What this module has put into the cluster, kept in its node, so that it is gone when the node is.
+NOTES = "/kind/notes.json"
+
+
+def up(name: str = NAME) -> Path:
+    """Bring the cluster up, unless it is, and return its kubeconfig.
+
+    Raises:
+        ServiceError: Something that it takes is missing, or it did not come up.
+    """
+    docker.up()
+    if state(name) == "absent":
+        create(name)
+    elif state(name) == "stopped":
+        with step(f"start cluster {name}"):
+            run("docker", "start", container(name))
+            _wait_until_ready(name)
+    run(tool("kind"), "export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig(name))
+    recycle_volumes(name)
+    return kubeconfig(name)
+
+
+def create(name: str) -> None:
+    """Create a cluster that is not there yet; its log stays in its folder when that fails."""
+    kind, image = tool("kind"), node.image()
+    kubeconfig(name).parent.mkdir(parents=True, exist_ok=True)
+    with step(f"create cluster {name} from {image}"):
+        try:
+            run(
+                *(kind, "create", "cluster", "--name", name, "--image", image, "--config", "-"),
+                *("--kubeconfig", kubeconfig(name), "--wait", f"{READY_SECONDS}s", "--retain"),
+                stdin=json.dumps(_config(name, image)),
+            )
+        except CommandError as error:
+            logs = kubeconfig(name).parent / "logs"
+            shutil.rmtree(logs, ignore_errors=True)
+            subprocess.run([kind, "export", "logs", logs, "--name", name], capture_output=True, check=False)
+            run(kind, "delete", "cluster", "--name", name)
+            raise ServiceError(f"{error}\nmore in {logs}") from None
+        # A second one takes processor time from the only node, and makes nothing safer.
+        kubectl(name, "scale", "deployment/coredns", "--namespace=kube-system", "--replicas=1")
+
+
+def down(name: str = NAME) -> None:
+    """Delete the cluster with all that is in it. Deleting twice does no harm."""
+    if docker.is_up() and state(name) != "absent":
+        with step(f"delete cluster {name}"):
+            run(tool("kind"), "delete", "cluster", "--name", name, "--kubeconfig", kubeconfig(name))
+    shutil.rmtree(kubeconfig(name).parent, ignore_errors=True)
+
+
+def state(name: str = NAME) -> str:
+    """Return `running`, `stopped` or `absent`."""
+    try:
+        running = run("docker", "container", "inspect", "--format", "{{.State.Running}}", container(name))
+    except CommandError:
+        return "absent"
+    return "running" if running == "true" else "stopped"
+
+
+def load(images: Iterable[str], name: str = NAME) -> None:
+    """Bring images of the daemon into the cluster, those that it has not got or that have changed.
+
+    Raises:
+        ServiceError: The daemon has no such image, or the node did not take it.
+    """
+    wanted = {image: docker.image_id(image) for image in images}
+    if unknown := [image for image, known in wanted.items() if known is None]:
+        raise ServiceError(f"no such image: {', '.join(unknown)}")
+    notes = _notes(name)
+    changed = [image for image, known in wanted.items() if notes.get(image) != known]
+    if not changed:
+        return
+    with step(f"load {', '.join(changed)}"):
+        _import(changed, name)
+    _write_notes(name, {**notes, **wanted})
+
+
+def apply_crds(name: str = NAME) -> None:
+    """Install the operators' resource definitions unless they are there, and wait until the API server knows them."""
+    files = [*crds.strimzi(), *crds.k8ssandra()]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    notes = _notes(name)
+    if notes.get("crds") == digest:
+        return
+    arguments = [f"--filename={file}" for file in files]
+    with step("install resource definitions"):
+        # Server-side, since a definition is larger than the annotation that the other way leaves behind.
+        kubectl(name, "apply", "--server-side", "--force-conflicts", *arguments)
+        kubectl(name, "wait", "--for=condition=Established", "--timeout=60s", *arguments)
+    _write_notes(name, {**notes, "crds": digest})
+
+
+def recycle_volumes(name: str = NAME) -> None:
+    """Empty the volumes whose claims have been deleted, and offer them again; a node of our own has no provisioner."""
+    volumes = json.loads(kubectl(name, "get", "persistentvolumes", "--output=json"))["items"]
+    for volume in volumes:
+        if volume["status"]["phase"] == "Released" and "local" in volume["spec"]:
+            path = volume["spec"]["local"]["path"]
+            run("docker", "exec", container(name), "find", path, "-mindepth", "1", "-delete")
+            patch = json.dumps({"spec": {"claimRef": None}})
+            kubectl(name, "patch", "persistentvolume", volume["metadata"]["name"], "--patch", patch)
+
+
+def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl against a cluster and return what it printed."""
+    return run(tool("kubectl"), "--kubeconfig", kubeconfig(name), *arguments, stdin=stdin)
+
+
+def kubeconfig(name: str = NAME) -> Path:
+    """Return the path of the cluster's own kubeconfig."""
+    return CLUSTERS / name / "kubeconfig"
+
+
+def container(name: str = NAME) -> str:
+    """Return the name of the container that is the cluster's only node."""
+    return f"{name}-control-plane"
+
+
+def _config(name: str, image: str) -> dict[str, Any]:
+    """Return kind's configuration of the cluster; a node of our own brings its network and its name servers."""
+    control_plane: dict[str, Any] = {"role": "control-plane"}
+    config: dict[str, Any] = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [control_plane]}
+    if node.is_own(image):
+        config["networking"] = {"disableDefaultCNI": True}
+        mount = {"hostPath": str(_write_nameservers(name)), "containerPath": "/kind/resolv.conf", "readOnly": True}
+        control_plane["extraMounts"] = [mount]
+    return config
+
+
+def _write_nameservers(name: str) -> Path:
+    """Write a `resolv.conf` that also holds in pods, where this machine's loopback and Docker's are out of reach."""
+    lines = Path("/etc/resolv.conf").read_text().splitlines()
+    servers = [line for line in lines if line.startswith("nameserver") and not line.split()[1].startswith("127.")]
+    file = kubeconfig(name).parent / "resolv.conf"
+    file.write_text("\n".join(servers or [f"nameserver {NO_NAMESERVER}"]) + "\n")
+    return file
+
+
+def _wait_until_ready(name: str) -> None:
+    """Wait for a node that was started again."""
+    run(tool("kind"), "export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig(name))
+    kubectl(name, "wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY_SECONDS}s")
+
+
+def _notes(name: str) -> dict[str, str | None]:
+    try:
+        notes: dict[str, str | None] = json.loads(run("docker", "exec", container(name), "cat", NOTES))
+    except CommandError:
+        return {}
+    return notes
+
+
+def _write_notes(name: str, notes: dict[str, str | None]) -> None:
+    run("docker", "exec", "-i", container(name), "tee", NOTES, stdin=json.dumps(notes))
+
+
+def _import(images: list[str], name: str) -> None:
+    """Pass images from the daemon to the node's containerd; layers that they share go once."""
+    take = ["docker", "exec", "-i", container(name), "ctr", "--namespace=k8s.io", "images", "import", "-"]
+    with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
+        done = subprocess.run(take, stdin=save.stdout, capture_output=True, text=True, check=False)
+    if save.returncode or done.returncode:
+        raise ServiceError(f"could not load {', '.join(images)}:\n{done.stderr.strip()}")
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m images.cluster", description="A kind cluster.")
+    parser.add_argument("action", choices=["up", "down", "status", "load", "crds"])
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="what to load, by name and tag")
+    parser.add_argument("--name", default=NAME, help=f"of the cluster, {NAME} by default")
+    arguments = parser.parse_args()
+    name: str = arguments.name
+    try:
+        if arguments.action == "up":
+            up(name)
+            apply_crds(name)
+        elif arguments.action == "down":
+            down(name)
+        elif arguments.action == "load":
+            load(arguments.images, name)
+        elif arguments.action == "crds":
+            apply_crds(name)
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{name}: {state(name)}")
+    if state(name) == "running":
+        print(f"export KUBECONFIG={kubeconfig(name)}")
+    return 0 if arguments.action == "down" or state(name) == "running" else ServiceError.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The image of a kind node: the stock one where its registry answers, else one from Debian packages and Go modules.
+
+`python -m images.node` prints its name, and makes it first if needed. `NODE_IMAGE` names another, such as a mirror's.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from images import base, docker, golang
+from images.command import run, step
+from images.local import ServiceError
+from images.tools import KIND, KUBERNETES, KUBERNETES_VARIABLES
+
+# The default of kind 0.30.0.
+STOCK = "docker.io/kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
+OWN = "sensor-etl/node"
+BIN = Path(__file__).parent.parent / ".cache" / "node" / "bin"
+REGISTRY = "registry.k8s.io"
+# What `kubeadm config images list` of this version names.
+COMPONENTS = {
+    "kube-apiserver": f"kube-apiserver:{KUBERNETES}",
+    "kube-controller-manager": f"kube-controller-manager:{KUBERNETES}",
+    "kube-scheduler": f"kube-scheduler:{KUBERNETES}",
+    "kube-proxy": f"kube-proxy:{KUBERNETES}",
+    "etcd": "etcd:3.6.5-0",
+    "coredns": "coredns/coredns:v1.12.1",
+    "pause": "pause:3.10.1",
+}
+# kubeadm gives most of them a command; pause and CoreDNS run as they are.
+COMPONENT = """
+FROM scratch
+COPY {program} /bin/{program}
+ENV PATH=/bin
+ENTRYPOINT ["{program}"]
+"""
+NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
+
+
+def image() -> str:
+    """Return the node image's name, and see that the daemon has it; the first time this takes up to some minutes.
+
+    Raises:
+        PrerequisiteError: Neither a registry answers nor is there what it takes to make one.
+        CommandError: It could not be made.
+    """
+    if chosen := os.environ.get("NODE_IMAGE"):
+        return chosen
+    own = f"{OWN}:{KUBERNETES}-{_fingerprint()}"
+    for name in (own, STOCK):
+        if docker.has(name):
+            return name
+    if docker.pull(STOCK):
+        return STOCK
+    programs = compile_programs()
+    with step(f"make {own}"), tempfile.TemporaryDirectory() as context:
+        _make(own, programs, Path(context))
+    return own
+
+
+def is_own(name: str) -> bool:
+    """Tell whether an image is made by this project, in whatever registry."""
+    return OWN in name
+
+
+def compile_programs() -> dict[str, Path]:
+    """Build all that runs in a node of our own, name to executable; what is built already is left as it is."""
+    kubernetes = [name for name in (*NODE_PROGRAMS, *COMPONENTS) if name.startswith("kube")]
+    packages = {name: f"k8s.io/kubernetes/cmd/{name}" for name in kubernetes}
+    executables = [
+        *golang.build(KIND / "pause", {"pause": "."}, BIN),
+        *golang.build(KIND / "coredns", {"coredns": "."}, BIN),
+        *golang.build(KIND / "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, BIN),
+        *golang.build(KIND / "kubernetes", packages, BIN, variables=KUBERNETES_VARIABLES),
+    ]
+    return {executable.name: executable for executable in executables}
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256(f"{COMPONENT} {COMPONENTS}".encode())
+    for folder in ("coredns", "etcd", "kubernetes", "node", "pause"):
+        for file in sorted(path for path in (KIND / folder).rglob("*") if path.is_file()):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _make(name: str, programs: dict[str, Path], context: Path) -> None:
+    from_base = f"BASE={base.image()}"
+    for part in ("bin", "images", "components"):
+        (context / part).mkdir()
+    for program in NODE_PROGRAMS:
+        _place(programs[program], context / "bin")
+    for program, component in COMPONENTS.items():
+        folder = context / "components" / program
+        folder.mkdir()
+        _place(programs[program], folder)
+        _make_component(program, f"{REGISTRY}/{component}", from_base, folder)
+    archive = context / "images" / "control-plane.tar"
+    run("docker", "save", "--output", archive, *(f"{REGISTRY}/{component}" for component in COMPONENTS.values()))
+    shutil.copytree(KIND / "node", context / "node")
+    run(
+        *("docker", "build", "--tag", name, "--build-arg", from_base, "--build-arg", f"VERSION={KUBERNETES}"),
+        *("--file", context / "node" / "Dockerfile", context),
+    )
+
+
+def _make_component(program: str, name: str, from_base: str, folder: Path) -> None:
+    special = KIND / "node" / f"{program}.Dockerfile"
+    dockerfile = special.read_text() if special.exists() else COMPONENT.format(program=program)
+    command = ("docker", "build", "--tag", name, "--build-arg", from_base, "--file", "-", folder)
+    run(*command, stdin=dockerfile)
+
+
+def _place(program: Path, folder: Path) -> None:
+    try:
+        (folder / program.name).hardlink_to(program)
+    except OSError:
+        shutil.copy2(program, folder)
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    try:
+        docker.up()
+        print(image())
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""What the cluster is made with: tools, the runtime for bounded capabilities, resource definitions."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from images import crds, docker, golang, tools
+from images.local import PrerequisiteError
+
+
+def program(folder: Path, name: str, prints: str) -> Path:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{prints}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def path_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "path"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(tools, "BIN", tmp_path / "bin")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("kubectl", "Client Version: v1.33.4"),
+        ("kubectl", "Client Version: v1.35.0"),
+        ("helm", "v3.14.0+gabcdef"),
+        ("helm", "v4.1.0"),
+        ("kind", "kind v0.30.0 go1.24.6 linux/amd64"),
+    ],
+)
+def test_tool_is_taken_from_the_path_when_its_version_fits(path_folder: Path, name: str, version: str) -> None:
+    found = program(path_folder, name, f"echo '{version}'")
+    assert tools.tool(name).resolve() == found
+
+
+@pytest.mark.parametrize(
+    ("name", "prints"),
+    [
+        ("kubectl", "echo 'Client Version: v1.32.9'"),
+        ("kubectl", "echo 'Client Version: v1.36.0'"),
+        ("helm", "echo v2.17.0"),
+        ("kind", "echo 'kind v0.29.0 go1.24.2 linux/amd64'"),
+        ("kind", "exit 1"),
+    ],
+)
+def test_tool_is_built_when_the_one_on_the_path_does_not_fit(
+    path_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, prints: str
+) -> None:
+    program(path_folder, name, prints)
+    program(path_folder, "go", "echo built by go >&2; exit 7")
+    with pytest.raises(tools.CommandError, match="built by go"):
+        tools.tool(name)
+
+
+def test_build_asks_for_go_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PrerequisiteError, match=r"Go 1\.26"):
+        golang.build(tools.KIND / "pause", {"pause": "."}, tmp_path / "bin")
+
+
+def test_build_runs_again_when_the_pins_have_changed(path_folder: Path, tmp_path: Path) -> None:
+    module, out = tmp_path / "module", tmp_path / "out"
+    module.mkdir()
+    (module / "go.mod").write_text("module one\n")
+    program(path_folder, "go", f"echo x >> {tmp_path}/builds; touch {out}/thing")
+    for _ in range(2):
+        golang.build(module, {"thing": "."}, out)
+    assert (tmp_path / "builds").read_text() == "x\n"
+    (module / "go.mod").write_text("module two\n")
+    golang.build(module, {"thing": "."}, out)
+    assert (tmp_path / "builds").read_text() == "x\nx\n"
+
+
+@pytest.fixture
+def runtime(path_folder: Path) -> Path:
+    if not shutil.which("jq"):
+        pytest.skip("jq is needed by the runtime for bounded capabilities")
+    program(path_folder, "runc", 'printf "%s\\n" "$@"')
+    return docker.RUNTIME
+
+
+def held_capabilities(asked: list[str]) -> list[str]:
+    """Those of ours to ask for that this machine's bounding set holds, told by the kernel one by one."""
+    numbers = {"CAP_CHOWN": 0, "CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_CHECKPOINT_RESTORE": 40}
+    status = Path("/proc/self/status").read_text()
+    bounding = int(status.split("CapBnd:")[1].split()[0], 16)
+    return [name for name in asked if bounding >> numbers[name] & 1]
+
+
+ASKED = ["CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_CHECKPOINT_RESTORE"]
+
+
+@pytest.mark.parametrize("flag", [["--bundle"], ["-b"], None])
+def test_runtime_drops_what_the_machine_lacks_when_a_container_is_created(
+    runtime: Path, tmp_path: Path, flag: list[str] | None
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"process": {"capabilities": {"bounding": ASKED}, "cwd": "/"}, "root": {}}))
+    bundle = [f"--bundle={tmp_path}"] if flag is None else [*flag, str(tmp_path)]
+    arguments = ["--root", "/run/x", "create", *bundle, "--pid-file", "/run/pid", "name with space"]
+    done = subprocess.run([runtime, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == arguments
+    assert json.loads(config.read_text()) == {
+        "process": {"capabilities": {"bounding": held_capabilities(ASKED)}, "cwd": "/"},
+        "root": {},
+    }
+
+
+def test_runtime_drops_what_the_machine_lacks_when_a_process_joins(runtime: Path, tmp_path: Path) -> None:
+    process = tmp_path / "process.json"
+    process.write_text(json.dumps({"capabilities": {"effective": ASKED}, "args": ["sh"]}))
+    subprocess.run([runtime, "exec", "--process", process, "name"], capture_output=True, check=True)
+    assert json.loads(process.read_text()) == {
+        "capabilities": {"effective": held_capabilities(ASKED)},
+        "args": ["sh"],
+    }
+
+
+def test_runtime_leaves_a_process_alone_when_it_asks_for_nothing(runtime: Path, tmp_path: Path) -> None:
+    process = tmp_path / "process.json"
+    process.write_text(json.dumps({"args": ["sh"]}))
+    subprocess.run([runtime, "exec", "-p", process, "name"], capture_output=True, check=True)
+    assert json.loads(process.read_text()) == {"args": ["sh"]}
+
+
+def test_shared_definitions_are_skipped_when_nothing_names_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ETL_SHARED", raising=False)
+    monkeypatch.setattr(crds, "ROOT", tmp_path / "checkout")
+    assert crds.k8ssandra() == []
+
+
+def test_shared_definitions_are_missed_when_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_SHARED", str(tmp_path))
+    with pytest.raises(PrerequisiteError, match="ETL_SHARED"):
+        crds.k8ssandra()
