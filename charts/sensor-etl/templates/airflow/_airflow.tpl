@@ -7,6 +7,11 @@
     secretKeyRef:
       name: {{ include "sensor-etl.secretName" (list . .Values.airflow.data.metadataSecretName "airflow-metadata") }}
       key: connection
+{{- if .Values.airflow.postgresql.enabled }}
+# Both of Airflow's drivers read these; in the URL they would have to be named differently for each.
+- {name: PGSSLMODE, value: verify-full}
+- {name: PGSSLROOTCERT, value: /etc/airflow/database-ca/ca.crt}
+{{- end }}
 - name: AIRFLOW__CORE__FERNET_KEY
   valueFrom:
     secretKeyRef:
