@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,18 @@ def _write_nameservers(name: str) -> Path:
 
 
 def _wait_until_ready(name: str) -> None:
-    """Wait for a node that was started again."""
+    """Wait for a node that was started again: first nothing answers, then the API server knows nobody's rights yet."""
     run(tool("kind"), "export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig(name))
-    kubectl(name, "wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY_SECONDS}s")
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            kubectl(name, "wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY_SECONDS}s")
+        except CommandError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _notes(name: str) -> dict[str, str | None]:
