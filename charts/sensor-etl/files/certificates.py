@@ -8,6 +8,7 @@ program has not made (no annotation of ours) stays as it is.
 
 import base64
 import datetime
+import ipaddress
 import json
 import os
 import secrets
@@ -163,7 +164,8 @@ def make_authority(name):
 def make_certificate(item, authority, authority_key, days):
     """Return a server certificate in all the forms that servers and operators read."""
     key = new_key()
-    names = [x509.DNSName(name) for name in item["dnsNames"]]
+    # A broker reaches itself by the loopback address.
+    names = [*map(x509.DNSName, item["dnsNames"]), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     certificate = (
         builder(item["commonName"], authority.subject, key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
