@@ -4,7 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 DAG = "sensor_etl"
@@ -16,7 +16,7 @@ class Airflow:
     """Airflow at an address, for a user."""
 
     address: str
-    token: str
+    token: str = field(repr=False)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Return what the API answers, parsed.
@@ -26,9 +26,9 @@ class Airflow:
         """
         return _call(method, f"{self.address}/api/v2{path}", body, {"Authorization": f"Bearer {self.token}"})
 
-    def trigger(self, run: str, **conf: object) -> None:
+    def trigger(self, run: str, dag: str = DAG, **conf: object) -> None:
         """Start a run by hand."""
-        self.call("POST", f"/dags/{DAG}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
+        self.call("POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
 
     def state(self, run: str, dag: str = DAG) -> str:
         """Return the state of a run."""
@@ -43,9 +43,9 @@ class Airflow:
             time.sleep(0.5)
         return state
 
-    def tasks(self, run: str) -> dict[str, dict[str, Any]]:
+    def tasks(self, run: str, dag: str = DAG) -> dict[str, dict[str, Any]]:
         """Return the task instances of a run by task, in the order of their start."""
-        found = self.call("GET", f"/dags/{DAG}/dagRuns/{run}/taskInstances")["task_instances"]
+        found = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {item["task_id"]: item for item in sorted(found, key=lambda item: item["start_date"] or "~")}
 
     def log(self, run: str, task: str, attempt: int = 1) -> str:

@@ -25,8 +25,7 @@ def keep(artefacts: Path, **figures: float) -> None:
 def test_small_run_is_compared_with_five_pods_that_sleep(airflow: Airflow, artefacts: Path) -> None:
     sleep, small = new_run("sleep"), new_run("small")
     for dag, run in (("e2e_sleep", sleep), ("sensor_etl", small)):
-        conf = {"machines": 1, "durationSeconds": 10} if dag == "sensor_etl" else {}
-        airflow.call("POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
+        airflow.trigger(run, dag, **({"machines": 1, "durationSeconds": 10} if dag == "sensor_etl" else {}))
         assert airflow.wait(run, dag=dag) == "success"
     keep(
         artefacts,
@@ -41,7 +40,7 @@ def test_million_readings_go_through_the_pods(airflow: Airflow, artefacts: Path)
     run = new_run("million")
     airflow.trigger(run, machines=100, durationSeconds=10_000, intervalSeconds=1)
     assert airflow.wait(run, 600) == "success"
-    readings = counts(airflow.log(run, "consume"))["readings"]
+    readings = counts(airflow.log(run, "load"))["consumed"]
     assert readings > 900_000
     took = seconds(airflow, "sensor_etl", run)
     keep(artefacts, seconds_of_a_million=took, readings_per_second_of_a_million=readings / took)
