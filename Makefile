@@ -60,7 +60,7 @@ up: $(READY) ## Bring up a kind cluster with everything in it (NAME=... for one 
 down: $(READY) ## Remove the cluster
 	@$(PYTHON) -m images.cluster down --name $(NAME)
 
-e2e: $(READY) ## Test images and pipeline in a kind cluster of its own, print the figures
+e2e: images ## Test images and pipeline in a kind cluster of its own, print the figures
 	$(PYTHON) -m pytest -s tests/images tests/e2e $(ARGS)
 
 services: $(READY) ## Start a Kafka broker and a Cassandra node for trials, print the settings that reach them
@@ -71,6 +71,8 @@ services-stop: $(READY) ## Stop them (their data stays in .cache)
 
 clean: ## Remove the environment and everything in the caches of this folder
 	@[ ! -x $(PYTHON) ] || $(PYTHON) -m images.local down --dir $(SERVICES)
+	@[ ! -d .cache/clusters ] || for name in $$(ls .cache/clusters); do $(PYTHON) -m images.cluster down --name $$name; done
+	@[ ! -d .cache/docker ] || $(PYTHON) -m images.docker down
 	rm -rf .tools .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock | $(UV)

@@ -1,4 +1,4 @@
-"""Five pods that only sleep a second (the first as long as one likes): what Airflow and Kubernetes take by themselves."""
+"""Five pods that only sleep, the first as long as one likes: what Airflow and Kubernetes take by themselves."""
 
 from datetime import timedelta
 

@@ -29,7 +29,7 @@ def new_run(what: str) -> str:
     return f"{what}-{uuid.uuid4().hex[:8]}"
 
 
-def stored(settings: CassandraSettings, begin: datetime, end: datetime, machines: int) -> Rows:
+def stored(settings: CassandraSettings, begin: datetime, end: datetime) -> Rows:
     """Rows of the table in a range of time, by equipment and timestamp."""
     names = ", ".join(COLUMNS)
     query = f"SELECT equipment_id, timestamp, {names} FROM sensor_data WHERE equipment_id = %s AND day = %s"
@@ -37,7 +37,7 @@ def stored(settings: CassandraSettings, begin: datetime, end: datetime, machines
     with connect(settings) as session:
         equipment = [row[0] for row in session.execute("SELECT DISTINCT equipment_id, day FROM sensor_data")]
         days = [begin.date() + timedelta(days=n) for n in range((end.date() - begin.date()).days + 1)]
-        for machine in sorted(set(equipment))[: machines * 100]:
+        for machine in set(equipment):
             for day in days:
                 for row in session.execute(query, (machine, day)):
                     if begin.replace(tzinfo=None) <= row[1] < end.replace(tzinfo=None):
@@ -95,7 +95,7 @@ def test_rows_equal_what_was_generated_when_a_run_ends(
     begin = range_of(airflow, run, 120)
     expected = generated(tmp_path, begin, 120, 3)
     assert len(expected) > 300
-    found = stored(cassandra, begin, begin + timedelta(seconds=120), 3)
+    found = stored(cassandra, begin, begin + timedelta(seconds=120))
     assert {key: found.get(key) for key in expected} == expected
 
 
@@ -139,16 +139,20 @@ def test_rest_is_skipped_when_there_is_nothing_new(airflow: Airflow) -> None:
 def test_table_is_right_when_a_pod_is_killed_in_mid_work(
     airflow: Airflow, cassandra: CassandraSettings, kubectl: Kubectl, tmp_path: Path, stage: str
 ) -> None:
-    run = new_run("killed")
-    airflow.trigger(run, machines=20, durationSeconds=3600)
-    pod = running_pod(kubectl, run, stage)
-    kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
-    assert airflow.wait(run, 600) == "success"
-    assert airflow.tasks(run)[stage]["try_number"] > 1
-    begin = range_of(airflow, run, 3600)
-    expected = generated(tmp_path, begin, 3600, 20)
-    found = stored(cassandra, begin, begin + timedelta(seconds=3600), 20)
-    assert {key: found.get(key) for key in expected} == expected
+    # A pod may have come to its end before the blow falls: then another run is tried.
+    for attempt in range(5):
+        run = new_run("killed")
+        airflow.trigger(run, machines=20, durationSeconds=3600)
+        pod = running_pod(kubectl, run, stage)
+        kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false", "--ignore-not-found")
+        assert airflow.wait(run, 600) == "success"
+        begin = range_of(airflow, run, 3600)
+        expected = generated(tmp_path / str(attempt), begin, 3600, 20)
+        found = stored(cassandra, begin, begin + timedelta(seconds=3600))
+        assert {key: found.get(key) for key in expected} == expected
+        if airflow.tasks(run)[stage]["try_number"] > 1:
+            return
+    pytest.fail(f"no pod of {stage} could be killed in time")
 
 
 def test_no_second_pod_starts_when_the_scheduler_is_killed(airflow: Airflow, kubectl: Kubectl) -> None:

@@ -20,7 +20,7 @@
 {{- if ne $stage "generate" }}
 - {name: ETL_SECRETS_DIR, value: /etc/sensor-etl/secrets}
 {{- end }}
-- {name: ETL_WORKSPACE_URL, value: {{ default "/workspace" $root.Values.workspace.url | quote }}}
+- {name: ETL_WORKSPACE_URL, value: {{ ternary "/workspace" (default "/workspace" $root.Values.workspace.url) (ne $suffix "") | quote }}}
 - {name: ETL_KEEP_RUNS, value: {{ $root.Values.workspace.keepRuns | quote }}}
 {{- if $pipeline.measurements }}
 - {name: ETL_MEASUREMENTS_FILE, value: /etc/sensor-etl/config/measurements.yaml}

@@ -1,0 +1,31 @@
+"""What is left when the release is gone, and found again when it comes back. It comes last: the others need it."""
+
+from collections.abc import Callable
+
+from etl.cassandra import connect
+from etl.settings import CassandraSettings
+from images import cluster as kind
+from images import install
+from tests.e2e.conftest import VALUES, Kubectl, forwarded
+
+
+def rows(settings: CassandraSettings) -> int:
+    with connect(settings) as session:
+        return int(session.execute("SELECT count(*) FROM runs").one()[0])
+
+
+def test_data_and_passwords_are_kept_when_the_release_is_uninstalled(
+    cluster: str, kubectl: Kubectl, secret: Callable[[str, str], str], cassandra: CassandraSettings
+) -> None:
+    before, password = rows(cassandra), secret("sensor-etl-superuser", "password")
+    assert before > 0
+    install.helm(cluster, "uninstall", install.RELEASE, "--wait", "--timeout", "5m")
+    kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/instance=sensor-etl", "--timeout=180s")
+    claims = kubectl("get", "persistentvolumeclaims", "--output=name")
+    for name in ("data-sensor-etl-kafka-0", "data-sensor-etl-cassandra-0", "sensor-etl-workspace"):
+        assert f"persistentvolumeclaim/{name}" in claims
+    assert secret("sensor-etl-superuser", "password") == password
+    install.install(cluster, VALUES)
+    assert kind.state(cluster) == "running"
+    with forwarded(cluster, "service/sensor-etl-dc1-service", 9042) as port:
+        assert rows(cassandra.model_copy(update={"port": port})) == before
