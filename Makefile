@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-charts lint docs format bench bench-peers images up down e2e services services-stop clean
+.PHONY: help setup demo test test-charts lint docs format bench bench-peers images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,7 +61,10 @@ down: $(READY) ## Remove the cluster
 	@$(PYTHON) -m images.cluster down --name $(NAME)
 
 e2e: images ## Test images and pipeline in a kind cluster of its own, print the figures
-	$(PYTHON) -m pytest -s tests/images tests/e2e $(ARGS)
+	ETL_OPERATORS=$(ETL_OPERATORS) $(PYTHON) -m pytest -s tests/images tests/e2e $(ARGS)
+
+operators: $(READY) ## Install Strimzi and the K8ssandra operator into the cluster (then: make e2e with ETL_OPERATORS=1)
+	@$(PYTHON) -m images.operators --name $(NAME)
 
 services: $(READY) ## Start a Kafka broker and a Cassandra node for trials, print the settings that reach them
 	@$(PYTHON) -m images.local up --dir $(SERVICES)

@@ -13,13 +13,15 @@ import pytest
 
 from etl.settings import CassandraSettings
 from images import cluster as kind
-from images import install
+from images import install, operators
 from images.tools import tool
 from tests.e2e.airflow import Airflow, log_in
 
 NAME = os.environ.get("ETL_CLUSTER", "sensor-etl-e2e")
 HERE = Path(__file__).parent
 VALUES = [install.SMALL, HERE / "values.yaml"]
+# With the operators instead of one broker and one node of ours: the chart's default modes.
+OPERATORS = ["kafka.mode=strimzi", "cassandra.mode=k8ssandra"] if os.environ.get("ETL_OPERATORS") else []
 Kubectl = Callable[..., str]
 
 
@@ -29,7 +31,9 @@ def cluster() -> str:
     files = [f"--from-file={HERE / 'e2e_sleep.py'}", "--dry-run=client", "--output=json"]
     dag = kind.kubectl(NAME, "--namespace", install.NAMESPACE, "create", "configmap", "e2e-sleep", *files)
     kind.kubectl(NAME, "apply", "--filename=-", stdin=dag)
-    install.install(NAME, VALUES)
+    if OPERATORS:
+        operators.install(NAME)
+    install.install(NAME, VALUES, OPERATORS)
     return NAME
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 from images import install
-from tests.e2e.conftest import VALUES, Kubectl
+from tests.e2e.conftest import OPERATORS, VALUES, Kubectl
 
 SECRETS = ["sensor-etl-superuser", "sensor-etl-cassandra-load", "sensor-etl-kafka-produce", "sensor-etl-airflow-admin"]
 
@@ -21,10 +21,14 @@ def test_namespace_refuses_what_is_not_restricted(kubectl: Kubectl) -> None:
 def test_passwords_and_certificates_survive_an_upgrade(
     cluster: str, kubectl: Kubectl, secret: Callable[[str, str], str]
 ) -> None:
-    before = {name: secret(name, "password") for name in SECRETS} | {"tls": secret("sensor-etl-kafka-tls", "tls.crt")}
+    before = {name: secret(name, "password") for name in SECRETS} | {
+        "tls": secret("sensor-etl-cassandra-tls", "tls.crt")
+    }
     revision = int(json.loads(install.helm(cluster, "status", install.RELEASE, "--output=json"))["version"])
-    install.install(cluster, VALUES, ["commonAnnotations.upgraded=yes"])
-    after = {name: secret(name, "password") for name in SECRETS} | {"tls": secret("sensor-etl-kafka-tls", "tls.crt")}
+    install.install(cluster, VALUES, [*OPERATORS, "commonAnnotations.upgraded=yes"])
+    after = {name: secret(name, "password") for name in SECRETS} | {
+        "tls": secret("sensor-etl-cassandra-tls", "tls.crt")
+    }
     assert after == before
     job = json.loads(kubectl("get", "job", f"sensor-etl-schema-{revision + 1}", "--output=json"))
     assert job["status"]["succeeded"] == 1

@@ -6,7 +6,7 @@ from etl.cassandra import connect
 from etl.settings import CassandraSettings
 from images import cluster as kind
 from images import install
-from tests.e2e.conftest import VALUES, Kubectl, forwarded
+from tests.e2e.conftest import OPERATORS, VALUES, Kubectl, forwarded
 
 
 def rows(settings: CassandraSettings) -> int:
@@ -22,10 +22,11 @@ def test_data_and_passwords_are_kept_when_the_release_is_uninstalled(
     install.helm(cluster, "uninstall", install.RELEASE, "--wait", "--timeout", "5m")
     kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/instance=sensor-etl", "--timeout=180s")
     claims = kubectl("get", "persistentvolumeclaims", "--output=name")
-    for name in ("data-sensor-etl-kafka-0", "data-sensor-etl-cassandra-0", "sensor-etl-workspace"):
+    servers = () if OPERATORS else ("data-sensor-etl-kafka-0", "data-sensor-etl-cassandra-0")
+    for name in (*servers, "sensor-etl-workspace", "sensor-etl-airflow-logs"):
         assert f"persistentvolumeclaim/{name}" in claims
     assert secret("sensor-etl-superuser", "password") == password
-    install.install(cluster, VALUES)
+    install.install(cluster, VALUES, OPERATORS)
     assert kind.state(cluster) == "running"
     with forwarded(cluster, "service/sensor-etl-dc1-service", 9042) as port:
         assert rows(cassandra.model_copy(update={"port": port})) == before
