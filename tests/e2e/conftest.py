@@ -14,6 +14,7 @@ import pytest
 from etl.settings import CassandraSettings
 from images import cluster as kind
 from images import install, operators
+from images.command import step
 from images.tools import tool
 from tests.e2e.airflow import Airflow, log_in
 
@@ -27,13 +28,14 @@ Kubectl = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def cluster() -> str:
-    install.prepare(NAME)
-    files = [f"--from-file={HERE / 'e2e_sleep.py'}", "--dry-run=client", "--output=json"]
-    dag = kind.kubectl(NAME, "--namespace", install.NAMESPACE, "create", "configmap", "e2e-sleep", *files)
-    kind.kubectl(NAME, "apply", "--filename=-", stdin=dag)
-    if OPERATORS:
-        operators.install(NAME)
-    install.install(NAME, VALUES, OPERATORS)
+    with step("the cluster with everything in it"):
+        install.prepare(NAME)
+        files = [f"--from-file={HERE / 'e2e_sleep.py'}", "--dry-run=client", "--output=json"]
+        dag = kind.kubectl(NAME, "--namespace", install.NAMESPACE, "create", "configmap", "e2e-sleep", *files)
+        kind.kubectl(NAME, "apply", "--filename=-", stdin=dag)
+        if OPERATORS:
+            operators.install(NAME)
+        install.install(NAME, VALUES, OPERATORS)
     return NAME
 
 
