@@ -1,10 +1,7 @@
-"""A run whose stages are cut into shards: two pods for each task, one table."""
+"""An upgrade that cuts the stages into shards: two pods for each task, one table. It comes last: others expect one pod."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-
-import pytest
 
 from etl.settings import CassandraSettings
 from images import install
@@ -13,17 +10,10 @@ from tests.e2e.conftest import OPERATORS, VALUES
 from tests.e2e.test_pipeline import STAGES, generated, new_run, range_of, stored
 
 
-@pytest.fixture
-def two_shards(cluster: str) -> Iterator[None]:
-    install.install(cluster, VALUES, [*OPERATORS, "pipeline.shards=2"])
-    yield
-    install.install(cluster, VALUES, OPERATORS)
-
-
-@pytest.mark.usefixtures("two_shards")
 def test_rows_equal_what_was_generated_when_each_stage_is_two_pods(
-    airflow: Airflow, cassandra: CassandraSettings, tmp_path: Path
+    cluster: str, airflow: Airflow, cassandra: CassandraSettings, tmp_path: Path
 ) -> None:
+    install.install(cluster, VALUES, [*OPERATORS, "pipeline.shards=2"])
     run = new_run("shards")
     airflow.trigger(run, machines=6, durationSeconds=60)
     assert airflow.wait(run) == "success"
