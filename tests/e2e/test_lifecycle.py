@@ -1,34 +1,68 @@
-"""Installed, tested, upgraded, uninstalled: what stays and what goes."""
+"""Installed, tested, upgraded: what stays as it was, and what changes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
 
+import pytest
+
+from etl.settings import CassandraSettings
 from images import install
+from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import OPERATORS, VALUES, Kubectl
+from tests.e2e.test_pipeline import STAGES, generated, new_run, range_of, stored
 
-SECRETS = ["sensor-etl-superuser", "sensor-etl-cassandra-load", "sensor-etl-kafka-produce", "sensor-etl-airflow-admin"]
+SECRETS = {
+    "sensor-etl-superuser": "password",
+    "sensor-etl-cassandra-load": "password",
+    "sensor-etl-kafka-produce": "password",
+    "sensor-etl-airflow-admin": "password",
+    "sensor-etl-cassandra-tls": "tls.crt",
+}
+
+
+class Before(NamedTuple):
+    """What there was before an upgrade."""
+
+    revision: int
+    secrets: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def upgraded(cluster: str, secret: Callable[[str, str], str]) -> Iterator[Before]:
+    """An upgrade that cuts the stages into two shards; taken back at the end."""
+    revision = int(json.loads(install.helm(cluster, "status", install.RELEASE, "--output=json"))["version"])
+    before = Before(revision, {name: secret(name, key) for name, key in SECRETS.items()})
+    install.install(cluster, VALUES, [*OPERATORS, "pipeline.shards=2"])
+    yield before
+    install.install(cluster, VALUES, OPERATORS)
 
 
 def test_helm_test_runs_a_small_pipeline(cluster: str) -> None:
     install.helm(cluster, "test", install.RELEASE, "--timeout", "5m")
 
 
-def test_namespace_refuses_what_is_not_restricted(kubectl: Kubectl) -> None:
-    labels = json.loads(kubectl("get", "namespace", install.NAMESPACE, "--output=json"))["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+def test_passwords_and_certificates_survive_an_upgrade(upgraded: Before, secret: Callable[[str, str], str]) -> None:
+    assert {name: secret(name, key) for name, key in SECRETS.items()} == upgraded.secrets
 
 
-def test_passwords_and_certificates_survive_an_upgrade(
-    cluster: str, kubectl: Kubectl, secret: Callable[[str, str], str]
-) -> None:
-    before = {name: secret(name, "password") for name in SECRETS} | {
-        "tls": secret("sensor-etl-cassandra-tls", "tls.crt")
-    }
-    revision = int(json.loads(install.helm(cluster, "status", install.RELEASE, "--output=json"))["version"])
-    install.install(cluster, VALUES, [*OPERATORS, "commonAnnotations.upgraded=yes"])
-    after = {name: secret(name, "password") for name in SECRETS} | {
-        "tls": secret("sensor-etl-cassandra-tls", "tls.crt")
-    }
-    assert after == before
-    job = json.loads(kubectl("get", "job", f"sensor-etl-schema-{revision + 1}", "--output=json"))
+def test_schema_job_runs_at_each_upgrade(upgraded: Before, kubectl: Kubectl) -> None:
+    job = json.loads(kubectl("get", "job", f"sensor-etl-schema-{upgraded.revision + 1}", "--output=json"))
     assert job["status"]["succeeded"] == 1
+
+
+@pytest.mark.usefixtures("upgraded")
+def test_rows_equal_what_was_generated_when_each_stage_is_two_pods(
+    airflow: Airflow, cassandra: CassandraSettings, tmp_path: Path
+) -> None:
+    run = new_run("shards")
+    airflow.trigger(run, machines=6, durationSeconds=60)
+    assert airflow.wait(run) == "success"
+    instances = airflow.call("GET", f"/dags/sensor_etl/dagRuns/{run}/taskInstances")["task_instances"]
+    assert {(item["task_id"], item["map_index"]) for item in instances} == {(s, n) for s in STAGES for n in (0, 1)}
+    begin = range_of(airflow, run, 60)
+    expected = generated(tmp_path, begin, 60, 6)
+    found = stored(cassandra, begin, begin + timedelta(seconds=60))
+    assert {key: found.get(key) for key in expected} == expected
