@@ -7,11 +7,12 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Takes (list $ part uid gid); part is the values of a component, with nodeSelector and so on of its own. */}}
+{{/* Takes (list $ part uid gid), and "token" for a pod that asks Kubernetes; part is the values of a component, with
+     nodeSelector and so on of its own. */}}
 {{- define "sensor-etl.podSpec" -}}
 {{- $root := index . 0 -}}
 {{- $part := index . 1 -}}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ gt (len .) 4 }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
