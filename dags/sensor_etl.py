@@ -104,7 +104,7 @@ with DAG(
     description="Sensor readings from Kafka into Cassandra",
     doc_md=__doc__,
     tags=["sensor-etl"],
-    schedule=SETTINGS["schedule"],
+    schedule=SETTINGS.get("schedule"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     # Two runs at once would read the same offsets.
@@ -116,13 +116,13 @@ with DAG(
             description="synthetic: made-up readings; recorded: those of a file; topic: gateways fill the topic",
         ),
         "machines": Param(
-            SETTINGS["params"]["machines"],
+            SETTINGS["params"].get("machines"),
             type=["null", "integer"],
             minimum=1,
             description="synthetic: number of machines; none: all of the catalogue",
         ),
         "intervalSeconds": Param(
-            SETTINGS["params"]["intervalSeconds"],
+            SETTINGS["params"].get("intervalSeconds"),
             type=["null", "number"],
             exclusiveMinimum=0,
             description="synthetic: seconds between two readings of a machine; none: the catalogue's",
@@ -134,7 +134,7 @@ with DAG(
             description="synthetic: seconds covered, up to the time of the run",
         ),
         "recordedUrl": Param(
-            SETTINGS["params"]["recordedUrl"],
+            SETTINGS["params"].get("recordedUrl"),
             type=["null", "string"],
             description="recorded: URL of the file (CSV, Parquet, JSON lines), as fsspec takes it",
         ),

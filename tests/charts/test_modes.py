@@ -170,3 +170,24 @@ def test_cassandra_lives_elsewhere_when_it_has_a_namespace_of_its_own(render: Re
     assert superusers[0] == superusers[1]
     load = environment(stage_pod(objects, "load")["spec"]["containers"][0])
     assert load["ETL_CASSANDRA_CONTACT_POINTS"] == "plant-sensor-etl-dc1-service.databases.svc"
+
+
+def test_names_fit_what_the_operators_make_of_them(render: Render) -> None:
+    objects = render({"fullnameOverride": "n" * 60})
+    cluster = next(item for item in objects if item["kind"] == "Kafka")["metadata"]["name"]
+    pool = next(item for item in objects if item["kind"] == "KafkaNodePool")["metadata"]["name"]
+    assert len(f"{cluster}-{pool}-99") <= 63
+    assert len(f"{cluster}-dc1-additional-seed-service") <= 63
+
+
+def test_brokers_are_not_restarted_by_a_new_version_of_the_chart(render: Render) -> None:
+    for item in render():
+        if item["kind"] in ("Kafka", "KafkaNodePool"):
+            assert "helm.sh/chart" not in item["metadata"]["labels"]
+
+
+def test_stages_reach_what_they_are_told_to_use(render: Render) -> None:
+    objects = render({"workspace.url": "s3://plant/workspace", "metrics.otlpEndpoint": "http://collector:4318"})
+    policies = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "NetworkPolicy"}
+    ports = {port["port"] for rule in policies["plant-sensor-etl-generate"]["egress"] for port in rule["ports"]}
+    assert ports == {443, 4318}

@@ -111,14 +111,16 @@ def test_storage_class_reaches_every_volume(render: Render) -> None:
 
 
 def test_data_is_kept_unless_told_otherwise(render: Render) -> None:
-    def kept(values: dict[str, object]) -> int:
-        return sum(
-            item["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    def kept(values: dict[str, object]) -> set[str]:
+        return {
+            item["metadata"]["name"]
             for item in [*render(values), *render(values, file=SMALL)]
-        )
+            if item["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        }
 
-    assert kept({}) > 20
-    assert kept({"keepData": False}) == 0
+    assert {"plant-sensor-etl", "plant-sensor-etl-workspace", "plant-sensor-etl-fernet-key"} <= kept({})
+    # Without its superuser the operator could not even delete the cluster.
+    assert kept({"keepData": False}) == {"plant-sensor-etl-superuser"}
 
 
 def test_logs_are_lost_with_their_pod_when_not_persistent(render: Render) -> None:
@@ -179,6 +181,22 @@ def test_own_measurements_reach_stages_and_schema(render: Render) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"airflow.postgresql.enabled": False}, "airflow.data.metadataSecretName"),
+        ({"airflow.data.metadataSecretName": "ours"}, "airflow.data.metadataSecretName"),
+        ({"pipeline.schema.kafkaReplication": 3}, "kafkaReplication"),
+        ({"ingress.apiServer.enabled": True}, "ingress.apiServer.hosts"),
+        ({"certificates.certManager.enabled": True}, "issuerRef.name"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(template: Template, values: dict[str, object], named: str) -> None:
+    done = template(values)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+@pytest.mark.parametrize(
     ("path", "value"),
     [
         ("kafka.mode", "zookeeper"),
@@ -196,6 +214,8 @@ def test_own_measurements_reach_stages_and_schema(render: Render) -> None:
         ("airfow.enabled", False),
         ("stages.lod.env", []),
         ("certificates.days", 0),
+        ("cassandra.datacenter", "far-too-long"),
+        ("fullnameOverride", "Plant_X"),
     ],
 )
 def test_nonsense_is_refused(template: Template, path: str, value: object) -> None:

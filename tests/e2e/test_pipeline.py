@@ -155,8 +155,12 @@ def test_table_is_right_when_a_pod_is_killed_in_mid_work(
     pytest.fail(f"no pod of {stage} could be killed in time")
 
 
-def test_no_second_pod_starts_when_the_scheduler_is_killed(airflow: Airflow, kubectl: Kubectl) -> None:
-    run = new_run("scheduler")
+def test_no_second_pod_starts_and_no_log_is_lost_when_the_scheduler_is_killed(
+    airflow: Airflow, kubectl: Kubectl
+) -> None:
+    earlier, run = new_run("earlier"), new_run("scheduler")
+    airflow.trigger(earlier, machines=1, durationSeconds=10)
+    assert airflow.wait(earlier) == "success"
     # The same operator, in a task that outlives the scheduler's start and the time until a lost task is noticed.
     airflow.trigger(run, dag="e2e_sleep", seconds=120)
     running_pod(kubectl, run, "sleep_0")
@@ -171,6 +175,7 @@ def test_no_second_pod_starts_when_the_scheduler_is_killed(airflow: Airflow, kub
     assert state == "success"
     assert airflow.tasks(run, "e2e_sleep")["sleep_0"]["try_number"] > 1
     assert len(seen) == 1
+    assert "stage=generate" in airflow.log(earlier, "generate")
 
 
 def pods_of(kubectl: Kubectl, run: str, stage: str) -> list[tuple[str, str]]:

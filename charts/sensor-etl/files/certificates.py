@@ -8,11 +8,11 @@ program has not made (no annotation of ours) stays as it is.
 
 import base64
 import datetime
+import hashlib
+import hmac
 import ipaddress
 import json
 import os
-import secrets
-import sys
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -47,7 +47,9 @@ def renew(api, item, authority, authority_key, days):
     """Make one server certificate unless a good one is there, and the Secret of its CA that clients mount."""
     namespace, name = item["namespace"], item["secret"]
     stored = find(api, namespace, name)
-    if stored is not None and not ends_soon(stored, days) and signed_by(stored, authority):
+    if stored is not None and not ours(api, namespace, name):
+        say(namespace, name, "is not ours, stays" + (", but ends soon" if ends_soon(stored, days) else ""))
+    elif stored is not None and not ends_soon(stored, days) and signed_by(stored, authority):
         say(namespace, name, "is there")
     else:
         put(api, namespace, name, make_certificate(item, authority, authority_key, days), exists=stored is not None)
@@ -55,7 +57,8 @@ def renew(api, item, authority, authority_key, days):
     if item.get("caSecret"):
         ca = {"ca.crt": authority.public_bytes(PEM)}
         there = find(api, os.environ["NAMESPACE"], item["caSecret"])
-        if there is None or there.get("ca.crt") != ca["ca.crt"]:
+        foreign = there is not None and not ours(api, os.environ["NAMESPACE"], item["caSecret"])
+        if not foreign and (there is None or there.get("ca.crt") != ca["ca.crt"]):
             put(api, os.environ["NAMESPACE"], item["caSecret"], ca, exists=there is not None)
             say(os.environ["NAMESPACE"], item["caSecret"], "made" if there is None else "renewed")
 
@@ -66,7 +69,7 @@ def say(namespace, name, what):
 
 
 def find(api, namespace, name):
-    """Return the decoded data of a Secret, None if there is none; end if somebody else's is incomplete."""
+    """Return the decoded data of a Secret, None if there is none."""
     try:
         found = api.read_namespaced_secret(name, namespace)
     except client.ApiException as error:
@@ -76,10 +79,13 @@ def find(api, namespace, name):
     return {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
 
 
+def ours(api, namespace, name):
+    """Whether this program has made a Secret."""
+    return OURS in (api.read_namespaced_secret(name, namespace).metadata.annotations or {})
+
+
 def put(api, namespace, name, data, *, exists):
-    """Create or replace a Secret; one that exists must be ours."""
-    if exists and OURS not in (api.read_namespaced_secret(name, namespace).metadata.annotations or {}):
-        sys.exit(f"secret {namespace}/{name} ends soon or is another authority's, and was not made here: renew it")
+    """Create a Secret, or replace one of ours."""
     secret = client.V1Secret(
         metadata=client.V1ObjectMeta(
             name=name, labels=json.loads(os.environ.get("LABELS", "{}")), annotations={OURS: "certificates"}
@@ -161,6 +167,12 @@ def make_authority(name):
     return {"tls.crt": certificate.public_bytes(PEM), "tls.key": pem_key(key)}
 
 
+def store_password(item, store, authority_key):
+    """Return the password of a Java store: the same at each renewal, since K8ssandra keeps a copy in its settings."""
+    where = f"{item['namespace']}/{item['secret']}/{store}".encode()
+    return hmac.new(pem_key(authority_key), where, hashlib.sha256).hexdigest()[:32].encode()
+
+
 def make_certificate(item, authority, authority_key, days):
     """Return a server certificate in all the forms that servers and operators read."""
     key = new_key()
@@ -179,7 +191,7 @@ def make_certificate(item, authority, authority_key, days):
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    key_password, trust_password = secrets.token_hex(16).encode(), secrets.token_hex(16).encode()
+    key_password, trust_password = (store_password(item, store, authority_key) for store in ("keystore", "truststore"))
     trusted = pkcs12.PKCS12Certificate(authority, b"ca")
     pem = certificate.public_bytes(PEM)
     return {

@@ -1,16 +1,16 @@
 {{/* Names, labels and images. Components are named as they appear in the label app.kubernetes.io/component. */}}
 
 {{- define "sensor-etl.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 35 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "sensor-etl.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 35 | trimSuffix "-" }}
 {{- else if contains (include "sensor-etl.name" .) .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- .Release.Name | trunc 35 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "sensor-etl.name" .) | trunc 40 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name (include "sensor-etl.name" .) | trunc 35 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 

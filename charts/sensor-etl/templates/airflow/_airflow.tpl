@@ -27,9 +27,14 @@
 - {name: AIRFLOW__CORE__LOAD_EXAMPLES, value: "False"}
 - {name: AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION, value: "False"}
 - {name: AIRFLOW__CORE__EXECUTION_API_SERVER_URL, value: http://{{ $name }}-airflow-api-server:{{ .Values.airflow.apiServer.service.port }}/execution/}
-# Logs are fetched from the scheduler by its address.
-- {name: AIRFLOW__CORE__HOSTNAME_CALLABLE, value: airflow.utils.net.get_host_ip_address}
-- {name: AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, value: admin:admin}
+# Logs are fetched from the scheduler by its name, which its successors have as well.
+- {name: AIRFLOW__CORE__HOSTNAME_CALLABLE, value: airflow.utils.net.getfqdn}
+- name: SENSOR_ETL_ADMIN
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.adminSecretName "airflow-admin") }}
+      key: username
+- {name: AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, value: "$(SENSOR_ETL_ADMIN):admin"}
 - {name: AIRFLOW__LOGGING__BASE_LOG_FOLDER, value: /opt/airflow/logs}
 - {name: AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK, value: "True"}
 # A task whose process died is found after seconds, not minutes, and tried again: it finds its pod.
