@@ -20,16 +20,12 @@ def test_data_and_passwords_are_kept_when_the_release_is_uninstalled(
     before, password = rows(cassandra), secret("sensor-etl-superuser", "password")
     assert before > 0
     install.helm(cluster, "uninstall", install.RELEASE, "--wait", "--timeout", "5m")
-    kubectl(
-        "wait",
-        "--for=delete",
-        "pod",
-        "--selector=app.kubernetes.io/name=sensor-etl,app.kubernetes.io/instance=sensor-etl",
-        "--timeout=180s",
-    )
+    # The pod of `helm test` stays, so that its log can be read.
+    servers = "--selector=app.kubernetes.io/name=sensor-etl,app.kubernetes.io/component in (kafka, cassandra)"
+    kubectl("wait", "--for=delete", "pod", servers, "--timeout=180s")
     claims = kubectl("get", "persistentvolumeclaims", "--output=name")
-    servers = () if OPERATORS else ("data-sensor-etl-kafka-0", "data-sensor-etl-cassandra-0")
-    for name in (*servers, "sensor-etl-workspace", "sensor-etl-airflow-logs"):
+    volumes = () if OPERATORS else ("data-sensor-etl-kafka-0", "data-sensor-etl-cassandra-0")
+    for name in (*volumes, "sensor-etl-workspace", "sensor-etl-airflow-logs"):
         assert f"persistentvolumeclaim/{name}" in claims
     assert secret("sensor-etl-superuser", "password") == password
     install.install(cluster, VALUES, OPERATORS)
