@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from images import docker
-from images.command import CommandError, run, step
-from images.local import PrerequisiteError, ServiceError
+from images.command import CommandError, reporting, run, step
+from images.local import PrerequisiteError
 
 IMAGE = "sensor-etl/base:bookworm"
 DEBIAN = "docker.io/library/debian:bookworm-20250520-slim"
@@ -71,14 +71,11 @@ def _bootstrap() -> None:
         run("docker", "import", *(f"--change={change}" for change in changes), archive, IMAGE)
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
-    try:
-        docker.up()
-        print(image())
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    docker.up()
+    print(image())
     return 0
 
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from images import base, docker, sbom
-from images.command import run
-from images.local import PrerequisiteError, ServiceError, resolve_jars
+from images.command import reporting, run
+from images.local import PrerequisiteError, resolve_jars
 
 ROOT = Path(__file__).parent.parent
 REPOSITORY = "sensor-etl"
@@ -158,6 +158,7 @@ def _print(images: list[Built], seconds: float) -> None:
     print(f"{'all':<32} {'':>6} {seconds:>7.1f}")
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m images.build", description="Build the images.")
@@ -166,12 +167,8 @@ def main() -> int:
     if unknown := set(names) - set(NAMES):
         parser.error(f"no such image: {', '.join(sorted(unknown))}")
     begin = time.monotonic()
-    try:
-        docker.up()
-        images = build_all([name for name in NAMES if not names or name in names])
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    docker.up()
+    images = build_all([name for name in NAMES if not names or name in names])
     _print(images, time.monotonic() - begin)
     return 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from images import crds, docker, node
-from images.command import CommandError, run, step
+from images.command import CommandError, reporting, run, step
 from images.local import ServiceError
 from images.tools import tool
 
@@ -134,6 +134,11 @@ def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
     return run(tool("kubectl"), "--kubeconfig", kubeconfig(name), *arguments, stdin=stdin)
 
 
+def helm(name: str, namespace: str, *arguments: str) -> str:
+    """Run Helm against a cluster, in a namespace, and return what it printed."""
+    return run(tool("helm"), "--kubeconfig", kubeconfig(name), "--namespace", namespace, *arguments)
+
+
 def kubeconfig(name: str = NAME) -> Path:
     """Return the path of the cluster's own kubeconfig."""
     return CLUSTERS / name / "kubeconfig"
@@ -200,6 +205,7 @@ def _import(images: list[str], name: str) -> None:
         raise ServiceError(f"could not load {', '.join(images)}:\n{done.stderr.strip()}")
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m images.cluster", description="A kind cluster.")
@@ -208,19 +214,15 @@ def main() -> int:
     parser.add_argument("--name", default=NAME, help=f"of the cluster, {NAME} by default")
     arguments = parser.parse_args()
     name: str = arguments.name
-    try:
-        if arguments.action == "up":
-            up(name)
-            apply_crds(name)
-        elif arguments.action == "down":
-            down(name)
-        elif arguments.action == "load":
-            load(arguments.images, name)
-        elif arguments.action == "crds":
-            apply_crds(name)
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    if arguments.action == "up":
+        up(name)
+        apply_crds(name)
+    elif arguments.action == "down":
+        down(name)
+    elif arguments.action == "load":
+        load(arguments.images, name)
+    elif arguments.action == "crds":
+        apply_crds(name)
     print(f"{name}: {state(name)}")
     if state(name) == "running":
         print(f"export KUBECONFIG={kubeconfig(name)}")

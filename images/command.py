@@ -1,12 +1,13 @@
 """Run programs, and say how long steps take."""
 
 import contextlib
+import functools
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from images.local import ServiceError
@@ -51,6 +52,20 @@ def run(
         tail = "\n".join(f"{done.stdout}\n{done.stderr}".strip().splitlines()[-20:])
         raise CommandError(f"exit code {done.returncode} of {line}:\n{tail}")
     return done.stdout.rstrip("\n")
+
+
+def reporting(main: Callable[[], int]) -> Callable[[], int]:
+    """Let an expected end of a command line be one line on standard error and its exit code."""
+
+    @functools.wraps(main)
+    def run_and_report() -> int:
+        try:
+            return main()
+        except ServiceError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+
+    return run_and_report
 
 
 @contextlib.contextmanager

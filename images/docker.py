@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from images.command import CommandError, run, step
+from images.command import CommandError, reporting, run, step
 from images.local import PrerequisiteError, ServiceError
 
 STATE = Path(__file__).parent.parent / ".cache" / "docker"
@@ -125,19 +125,16 @@ def _process(pid_file: Path, program: str) -> psutil.Process | None:
         return None
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m images.docker", description="A Docker daemon.")
     parser.add_argument("action", choices=["up", "down", "status"])
     action = parser.parse_args().action
-    try:
-        if action == "up":
-            up()
-        elif action == "down":
-            down()
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    if action == "up":
+        up()
+    elif action == "down":
+        down()
     answers = is_up()
     print(f"docker: {'answers' if answers else 'stopped'}")
     return 0 if answers or action == "down" else ServiceError.exit_code

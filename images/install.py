@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from images import build, cluster, docker
-from images.command import run, step
+from images.command import reporting, run, step
 from images.local import ServiceError
-from images.tools import tool
 
 CHART = Path(__file__).parent.parent / "charts" / "sensor-etl"
 SMALL = CHART / "values-small.yaml"
@@ -46,20 +45,10 @@ def install(name: str, values: Sequence[Path] = (SMALL,), settings: Sequence[str
         ServiceError: Something did not come up; what the cluster said of it is part of the message.
     """
     options = [f"--values={file}" for file in values] + [f"--set={setting}" for setting in settings]
+    wait = ("--wait", "--wait-for-jobs", "--timeout", TIMEOUT)
     with step(f"install release {RELEASE}"):
         try:
-            helm(
-                name,
-                "upgrade",
-                "--install",
-                RELEASE,
-                str(CHART),
-                "--wait",
-                "--wait-for-jobs",
-                "--timeout",
-                TIMEOUT,
-                *options,
-            )
+            helm(name, "upgrade", "--install", RELEASE, str(CHART), *wait, *options)
         except ServiceError as error:
             raise ServiceError(f"{error}\n{pods(name)}") from None
 
@@ -73,11 +62,11 @@ def make_namespace(name: str) -> None:
 
 def helm(name: str, *arguments: str) -> str:
     """Run Helm against the cluster, in the release's namespace, and return what it printed."""
-    return run(tool("helm"), "--kubeconfig", cluster.kubeconfig(name), "--namespace", NAMESPACE, *arguments)
+    return cluster.helm(name, NAMESPACE, *arguments)
 
 
 def pods(name: str) -> str:
-    """Return what Kubernetes says of the pods that are not well, and the last events."""
+    """Return the pods of the release and the last events, for a message."""
     listed = cluster.kubectl(name, "-n", NAMESPACE, "get", "pods", "--output=wide")
     events = cluster.kubectl(name, "-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp").splitlines()
     return "\n".join([listed, *events[-15:]])
@@ -92,6 +81,7 @@ def address(name: str) -> str:
     return f"http://{host}:{port}"
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m images.install", description="The pipeline in a kind cluster.")
@@ -99,12 +89,8 @@ def main() -> int:
     parser.add_argument("--values", type=Path, action="append", help="file of values; default: those for a small node")
     arguments = parser.parse_args()
     name: str = arguments.name
-    try:
-        prepare(name)
-        install(name, arguments.values or [SMALL], ["airflow.apiServer.service.type=NodePort"])
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    prepare(name)
+    install(name, arguments.values or [SMALL], ["airflow.apiServer.service.type=NodePort"])
     secret = f"secret/{RELEASE}-airflow-admin"
     print(f"Airflow: {address(name)}, user admin, password:")
     print(f"  kubectl -n {NAMESPACE} get {secret} -o jsonpath='{{.data.password}}' | base64 -d")

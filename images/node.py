@@ -11,8 +11,7 @@ import tempfile
 from pathlib import Path
 
 from images import base, docker, golang
-from images.command import run, step
-from images.local import ServiceError
+from images.command import reporting, run, step
 from images.tools import KIND, KUBERNETES, KUBERNETES_VARIABLES
 
 # The default of kind 0.30.0.
@@ -121,14 +120,11 @@ def _place(program: Path, folder: Path) -> None:
         shutil.copy2(program, folder)
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
-    try:
-        docker.up()
-        print(image())
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    docker.up()
+    print(image())
     return 0
 
 

@@ -12,9 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from images import cluster
-from images.command import run, step
-from images.local import ServiceError
-from images.tools import tool
+from images.command import reporting, step
 
 NAMESPACE = "operators"
 TIMEOUT = "10m"
@@ -45,34 +43,20 @@ def _chart(variable: str, published: Sequence[str]) -> list[str]:
 
 
 def _install(name: str, release: str, chart: list[str], values: list[str]) -> None:
-    kubeconfig = ["--kubeconfig", str(cluster.kubeconfig(name)), "--namespace", NAMESPACE, "--create-namespace"]
     settings = [f"--set={value}" for value in values]
+    wait = ("--create-namespace", "--wait", "--timeout", TIMEOUT)
     with step(f"install operator {release}"):
-        run(
-            tool("helm"),
-            "upgrade",
-            "--install",
-            release,
-            *chart,
-            *kubeconfig,
-            *settings,
-            "--wait",
-            "--timeout",
-            TIMEOUT,
-        )
+        cluster.helm(name, NAMESPACE, "upgrade", "--install", release, *chart, *settings, *wait)
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m images.operators", description="Operators in a kind cluster.")
     parser.add_argument("--name", default=cluster.NAME, help=f"of the cluster, {cluster.NAME} by default")
     name: str = parser.parse_args().name
-    try:
-        cluster.up(name)
-        install(name)
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    cluster.up(name)
+    install(name)
     return 0
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from images import golang
-from images.command import CommandError, run
-from images.local import ServiceError
+from images.command import CommandError, reporting, run
 
 KIND = Path(__file__).parent / "kind"
 BIN = Path(__file__).parent.parent / ".cache" / "tools" / "bin"
@@ -102,6 +101,7 @@ def _link(found: Path, link: Path) -> Path:
     return link
 
 
+@reporting
 def main() -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m images.tools", description="Tools for the cluster.")
@@ -109,12 +109,8 @@ def main() -> int:
     names = parser.parse_args().names or list(TOOLS)
     if unknown := set(names) - set(TOOLS):
         parser.error(f"no such tool: {', '.join(sorted(unknown))}")
-    try:
-        for name in names:
-            print(tool(name), flush=True)
-    except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    for name in names:
+        print(tool(name), flush=True)
     return 0
 
 
