@@ -77,6 +77,9 @@
 {{ include "sensor-etl.fullname" . }}-postgresql-{{ ternary "tls" "ca-cert" .Values.certificates.certManager.enabled }}
 {{- end }}
 
+{{/* The stages in their order, as a space-separated list. */}}
+{{- define "sensor-etl.stages" -}}generate produce consume transform load{{- end }}
+
 {{/* Stages that use each service, as a space-separated list; kept equal to the access table by a test. */}}
 {{- define "sensor-etl.kafka.stages" -}}produce consume load{{- end }}
 {{- define "sensor-etl.cassandra.stages" -}}transform load{{- end }}
