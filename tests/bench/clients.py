@@ -43,7 +43,7 @@ def kafka_python_produce(place: Place, records: Records) -> Figure:
             producer.close()
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def kafka_python_consume(place: Place, topic: str, readings: int) -> Figure:
@@ -66,7 +66,7 @@ def kafka_python_consume(place: Place, topic: str, readings: int) -> Figure:
         consumer.close(autocommit=False)
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def confluent_produce(place: Place, readings: Sequence[tuple[bytes, dict[str, Any]]]) -> Figure:
@@ -90,7 +90,7 @@ def confluent_produce(place: Place, readings: Sequence[tuple[bytes, dict[str, An
                 producer.flush()
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def _retry_while_full(producer: Any, topic: str, value: bytes, key: bytes) -> None:
@@ -116,7 +116,7 @@ def confluent_consume(place: Place, topic: str, readings: int) -> Figure:
         consumer.close()
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def confluent_consumer(address: str, topic: str) -> Any:
@@ -154,7 +154,7 @@ def java_produce(place: Place, records: Records) -> Figure:
             figure.seconds = len(records) / float(rate)
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def java() -> str:

@@ -61,7 +61,7 @@ def _repeat(place: Place, name: str, rows: Rows, write: Callable[[Session, Rows]
             write(session, rows)
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def _batch_writer(size: int) -> Callable[[Session, Rows], None]:

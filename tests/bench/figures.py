@@ -1,5 +1,6 @@
 """One measured line, and how it is taken: wall clock, and processor time of the client and of each service."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ MILLION = 1_000_000
 # A short line is measured again, so that one hiccup of the machine does not decide; the median counts.
 MOST_TIMES = 3
 ENOUGH_SECONDS = 15.0
+# A service that takes less than this share of a core has nothing left to do.
+IDLE_SHARE = 0.1
+SETTLE_SECONDS = 60.0
 
 
 @dataclass
@@ -72,10 +76,22 @@ def _own_cpu() -> float:
     return sum(psutil.Process().cpu_times()[:4])
 
 
-def median(measure: Callable[[], Figure]) -> Figure:
+def settle(services: Processes) -> None:
+    """Wait until the disk and the services are done with what the line before left: writing back, compacting."""
+    os.sync()
+    deadline = time.monotonic() + SETTLE_SECONDS
+    busy = True
+    while busy and time.monotonic() < deadline:
+        before = sum(map(processor_seconds, services.values()))
+        time.sleep(1)
+        busy = sum(map(processor_seconds, services.values())) - before > IDLE_SHARE * len(services)
+
+
+def median(measure: Callable[[], Figure], services: Processes) -> Figure:
     """Take a figure up to `MOST_TIMES`, while it is cheap; return the one with the median rate, the lower of two."""
-    taken = [measure()]
-    while len(taken) < MOST_TIMES and sum(figure.seconds for figure in taken) < ENOUGH_SECONDS:
+    taken: list[Figure] = []
+    while not taken or (len(taken) < MOST_TIMES and sum(figure.seconds for figure in taken) < ENOUGH_SECONDS):
+        settle(services)
         taken.append(measure())
     return sorted(taken, key=lambda figure: figure.rate)[(len(taken) - 1) // 2]
 

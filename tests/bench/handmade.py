@@ -37,7 +37,7 @@ def topic_to_table(place: Place, topic: str, readings: int, size: int) -> Figure
             check_stored(session, readings)
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def _move(consumer: Any, writer: BatchWriter, readings: int, size: int) -> None:

@@ -26,7 +26,7 @@ def generate(place: Place, readings: int) -> Figure:
         with run_like(place):
             return run("generate", "generate", readings, {})
 
-    return median(once)
+    return median(once, place.both)
 
 
 def produce(place: Place, template: str, readings: int, form: str) -> Figure:
@@ -36,7 +36,7 @@ def produce(place: Place, template: str, readings: int, form: str) -> Figure:
         with fresh_topics(), run_like(place, template, ("generate",)), settings(ETL_PRODUCE_FORMAT=form):
             return run("produce", f"produce {_NAMES[form]}", readings, place.only_kafka)
 
-    return median(once)
+    return median(once, place.both)
 
 
 def consume(place: Place, readings: int, form: str, client: str) -> Figure:
@@ -46,7 +46,7 @@ def consume(place: Place, readings: int, form: str, client: str) -> Figure:
         with fresh_group(), run_like(place), settings(ETL_KAFKA_CLIENT=client):
             return run("consume", f"consume {_NAMES[form]}, {client}", readings, place.only_kafka)
 
-    return median(once)
+    return median(once, place.both)
 
 
 def transform(place: Place, template: str, readings: int) -> Figure:
@@ -56,7 +56,7 @@ def transform(place: Place, template: str, readings: int) -> Figure:
         with fresh_keyspace(), run_like(place, template, ("consume",)):
             return run("transform", "transform", readings, place.only_cassandra)
 
-    return median(once)
+    return median(once, place.both)
 
 
 def load(place: Place, template: str, readings: int) -> Figure:
@@ -66,7 +66,7 @@ def load(place: Place, template: str, readings: int) -> Figure:
         with fresh_keyspace(), fresh_group(), run_like(place, template, ("consume", "transform")):
             return run("load", "load", readings, place.both)
 
-    return median(once)
+    return median(once, place.both)
 
 
 def topic_to_table(place: Place, readings: int, form: str, client: str) -> Figure:
@@ -81,7 +81,7 @@ def topic_to_table(place: Place, readings: int, form: str, client: str) -> Figur
         whole.notes.append(", ".join(f"{part.name} {part.seconds:.1f} s" for part in parts))
         return whole
 
-    return median(once)
+    return median(once, place.both)
 
 
 _NAMES = {"arrow": "Arrow", "json": "JSON"}

@@ -63,7 +63,7 @@ def _measure(place: Place, home: Path, readings: int, size: int) -> Figure:
         figure.seconds = figure.rows / int(rate[1].replace(",", ""))
         return figure
 
-    return median(once)
+    return median(once, place.both)
 
 
 def _profile(keyspace: str, size: int) -> str:

@@ -12,7 +12,7 @@ import psutil
 from etl.settings import RunSettings, read_settings
 from etl.stage import STAGES
 from etl.workspace import Summary, find_manifest, open_workspace
-from tests.bench.figures import Figure, measured
+from tests.bench.figures import Figure, measured, settle
 from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like
 
 SAMPLE_SECONDS = 0.05
@@ -23,6 +23,7 @@ def etl_run(place: Place, name: str, readings: int) -> Figure:
     """Run all stages into fresh topics and tables; the peak is that of the process tree of the largest stage."""
     with fresh_topics(), fresh_keyspace(), fresh_group(), run_like(place) as run:
         log = place.folder / f"{run}.log"
+        settle(place.both)
         with measured(name, readings, place.both) as figure, log.open("wb") as output:
             process = subprocess.Popen([sys.executable, "-m", "etl", "run"], stdout=output, stderr=output)
             peaks = _watch(process)
