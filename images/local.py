@@ -93,7 +93,8 @@ class Service:
         return {f"ETL_{self.name.upper()}_{key}": value for key, value in settings.items()}
 
 
-def start_kafka(
+def start(
+    name: str,
     directory: Path,
     *,
     heap: str | None = None,
@@ -101,50 +102,23 @@ def start_kafka(
     users: Mapping[str, str] | None = None,
     die_with_parent: bool = False,
 ) -> Service:
-    """Start a broker on free ports, or on those that it had before, and return when it answers.
+    """Start `kafka` or `cassandra` on free ports, or on those that it had before, and return when it answers.
 
     Args:
+        name: A broker, or a node.
         directory: Its own folder; what is there from an earlier start is kept.
-        heap: Java heap, such as `512m`; by default that of `images/kafka/run.sh`.
+        heap: Java heap, such as `512m`; by default that of its `run.sh`.
         java_options: Further options of the Java machine, separated by spaces.
-        users: Makes it secure: TLS, and SCRAM-SHA-512 passwords of these users, set at the first start. The first one
-            may do everything, the others nothing until an ACL allows it.
+        users: Makes it secure, with TLS and these users' passwords, set at the first start. The first one may do
+            everything, the others nothing until it is allowed; Cassandra's own first role is disabled.
         die_with_parent: Kill it when this process ends in whatever way (Linux only).
 
     Raises:
         ServiceError: It did not come up.
     """
-    service = launch(
-        "kafka", directory, heap=heap, java_options=java_options, users=users, die_with_parent=die_with_parent
+    return _wait(
+        launch(name, directory, heap=heap, java_options=java_options, users=users, die_with_parent=die_with_parent)
     )
-    return _wait(service)
-
-
-def start_cassandra(
-    directory: Path,
-    *,
-    heap: str | None = None,
-    java_options: str | None = None,
-    users: Mapping[str, str] | None = None,
-    die_with_parent: bool = False,
-) -> Service:
-    """Start a Cassandra node on free ports, or on those that it had before, and return when it answers.
-
-    Args:
-        directory: Its own folder; what is there from an earlier start is kept.
-        heap: Java heap, such as `1g`; by default that of `images/cassandra/run.sh`.
-        java_options: Further options of the Java machine, separated by spaces.
-        users: Makes it secure: TLS, and login roles with these passwords. The first one is the only superuser, the
-            others may do nothing until it is granted; the `cassandra` role that every new node has is disabled.
-        die_with_parent: Kill it when this process ends in whatever way (Linux only).
-
-    Raises:
-        ServiceError: It did not come up.
-    """
-    service = launch(
-        "cassandra", directory, heap=heap, java_options=java_options, users=users, die_with_parent=die_with_parent
-    )
-    return _wait(service)
 
 
 def stop(service: Service) -> None:
@@ -189,7 +163,7 @@ def launch(
     users: Mapping[str, str] | None = None,
     die_with_parent: bool = False,
 ) -> Service:
-    """Start the process of `kafka` or `cassandra` without waiting until it answers; see `start_kafka`."""
+    """Start the process of `kafka` or `cassandra` without waiting until it answers; see `start`."""
     directory = directory.absolute()
     if find(name, directory):
         raise ServiceError(f"{name} is running already in {directory}: stop it first, or use another folder")

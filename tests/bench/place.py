@@ -53,9 +53,9 @@ def open_place() -> Iterator[Place]:
     """Start the services on free ports, and let the settings of this process point at them."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sensor-etl-bench-")))
-        broker = local.start_kafka(folder / "kafka", heap=KAFKA_HEAP, die_with_parent=True)
+        broker = local.start("kafka", folder / "kafka", heap=KAFKA_HEAP, die_with_parent=True)
         stack.callback(local.stop, broker)
-        node = local.start_cassandra(folder / "cassandra", heap=CASSANDRA_HEAP, die_with_parent=True)
+        node = local.start("cassandra", folder / "cassandra", heap=CASSANDRA_HEAP, die_with_parent=True)
         stack.callback(local.stop, node)
         place = Place(broker, node, folder)
         others = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}

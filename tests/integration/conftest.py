@@ -19,8 +19,8 @@ USERS = ("admin", "produce", "consume", "transform", "load", "schema", "stranger
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """Broker without passwords, shared by the session."""
-    service = local.start_kafka(
-        tmp_path_factory.mktemp("kafka"), heap="512m", java_options=local.QUICK_START, die_with_parent=True
+    service = local.start(
+        "kafka", tmp_path_factory.mktemp("kafka"), heap="512m", java_options=local.QUICK_START, die_with_parent=True
     )
     yield service
     local.stop(service)
@@ -29,8 +29,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
 @pytest.fixture(scope="session")
 def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """Cassandra node without passwords, shared by the session."""
-    service = local.start_cassandra(
-        tmp_path_factory.mktemp("cassandra"), heap="1g", java_options=local.QUICK_START, die_with_parent=True
+    service = local.start(
+        "cassandra",
+        tmp_path_factory.mktemp("cassandra"),
+        heap="1g",
+        java_options=local.QUICK_START,
+        die_with_parent=True,
     )
     yield service
     local.stop(service)
@@ -51,8 +55,13 @@ def users() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
     """Broker with TLS, SCRAM-SHA-512 and ACLs, shared by the session."""
-    service = local.start_kafka(
-        tmp_path_factory.mktemp("kafka"), heap="512m", java_options=local.QUICK_START, users=users, die_with_parent=True
+    service = local.start(
+        "kafka",
+        tmp_path_factory.mktemp("kafka"),
+        heap="512m",
+        java_options=local.QUICK_START,
+        users=users,
+        die_with_parent=True,
     )
     yield service
     local.stop(service)
@@ -61,7 +70,8 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
     """Cassandra node with TLS, passwords and permissions, shared by the session."""
-    service = local.start_cassandra(
+    service = local.start(
+        "cassandra",
         tmp_path_factory.mktemp("cassandra"),
         heap="1g",
         java_options=local.QUICK_START,

@@ -241,7 +241,7 @@ def test_connect_when_an_address_is_wrong(servers: str) -> None:
 @pytest.fixture(scope="module")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """A broker that a test may stop in its tracks."""
-    service = local.start_kafka(tmp_path_factory.mktemp("own"), heap="256m", die_with_parent=True)
+    service = local.start("kafka", tmp_path_factory.mktemp("own"), heap="256m", die_with_parent=True)
     yield service
     local.stop(service)
 

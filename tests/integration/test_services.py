@@ -120,8 +120,8 @@ def command(action: str, directory: Path) -> subprocess.CompletedProcess[str]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, local.Service]]:
     """A second broker and a second node, each with data, as they are before the command line restarts them."""
     directory = tmp_path_factory.mktemp("pair")
-    kafka = local.start_kafka(directory / "kafka", java_options=local.QUICK_START, die_with_parent=True)
-    cassandra = local.start_cassandra(directory / "cassandra", java_options=local.QUICK_START, die_with_parent=True)
+    kafka = local.start("kafka", directory / "kafka", java_options=local.QUICK_START, die_with_parent=True)
+    cassandra = local.start("cassandra", directory / "cassandra", java_options=local.QUICK_START, die_with_parent=True)
     create_topic(kafka, "restart")
     produce(kafka_options(kafka), "restart", b"before")
     with session(cassandra) as connected:
@@ -187,7 +187,7 @@ def test_services_share_nothing_when_side_by_side(kafka, cassandra, pair):
 
 def test_second_start_is_refused_when_one_runs_in_the_folder(pair):
     with pytest.raises(local.ServiceError, match="running already"):
-        local.start_kafka(pair["kafka"].directory)
+        local.start("kafka", pair["kafka"].directory)
 
 
 def test_status_tells_addresses_when_running(pair, restarted):
@@ -348,9 +348,8 @@ def test_service_is_killed_when_its_parent_dies(tmp_path):
 
 @pytest.mark.parametrize("name", ["kafka", "cassandra"])
 def test_start_shows_the_end_of_the_log_when_the_process_dies(tmp_path, name):
-    start = {"kafka": local.start_kafka, "cassandra": local.start_cassandra}[name]
     with pytest.raises(local.ServiceError, match=f"{name} ended while starting") as raised:
-        start(tmp_path, heap="1k")
+        local.start(name, tmp_path, heap="1k")
     assert f"{tmp_path}/{name}.log" in str(raised.value)
     assert "heap" in str(raised.value)
 
@@ -358,7 +357,7 @@ def test_start_shows_the_end_of_the_log_when_the_process_dies(tmp_path, name):
 def test_start_names_java_when_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(local.PrerequisiteError, match=r"Java 17 is needed, but there is no .*/bin/java"):
-        local.start_kafka(tmp_path / "kafka")
+        local.start("kafka", tmp_path / "kafka")
 
 
 @pytest.mark.parametrize("version", ["1.8.0_401", "11.0.2", "25"])
@@ -369,7 +368,7 @@ def test_start_names_java_when_it_is_another_version(tmp_path, monkeypatch, vers
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(local.PrerequisiteError, match=f"Java 17 is needed, but .* is {version.split('.')[0]}:"):
-        local.start_kafka(tmp_path / "kafka")
+        local.start("kafka", tmp_path / "kafka")
 
 
 def test_start_names_maven_when_it_is_missing(tmp_path, monkeypatch):
@@ -378,7 +377,7 @@ def test_start_names_maven_when_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(local, "CACHE", tmp_path / "cache")
     with pytest.raises(local.PrerequisiteError, match="Maven is needed to fetch kafka"):
-        local.start_kafka(tmp_path / "kafka")
+        local.start("kafka", tmp_path / "kafka")
 
 
 def test_start_shows_what_maven_says_when_it_cannot_fetch(tmp_path, monkeypatch):
