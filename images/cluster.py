@@ -150,11 +150,10 @@ def container(name: str = NAME) -> str:
 
 
 def _config(name: str, image: str) -> dict[str, Any]:
-    """Return kind's configuration of the cluster; a node of our own brings its network and its name servers."""
+    """Return kind's configuration of the cluster; a node of our own needs name servers that pods can reach."""
     control_plane: dict[str, Any] = {"role": "control-plane"}
     config: dict[str, Any] = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [control_plane]}
     if node.is_own(image):
-        config["networking"] = {"disableDefaultCNI": True}
         mount = {"hostPath": str(_write_nameservers(name)), "containerPath": "/kind/resolv.conf", "readOnly": True}
         control_plane["extraMounts"] = [mount]
     return config

@@ -19,7 +19,7 @@ STOCK = "docker.io/kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133
 OWN = "sensor-etl/node"
 BIN = Path(__file__).parent.parent / ".cache" / "node" / "bin"
 REGISTRY = "registry.k8s.io"
-# What `kubeadm config images list` of this version names.
+# What `kubeadm config images list` of this version names, and what the node's own manifest does.
 COMPONENTS = {
     "kube-apiserver": f"kube-apiserver:{KUBERNETES}",
     "kube-controller-manager": f"kube-controller-manager:{KUBERNETES}",
@@ -28,6 +28,7 @@ COMPONENTS = {
     "etcd": "etcd:3.6.5-0",
     "coredns": "coredns/coredns:v1.12.1",
     "pause": "pause:3.10.1",
+    "kube-network-policies": "networking/kube-network-policies:v0.7.0",
 }
 # kubeadm gives most of them a command; pause and CoreDNS run as they are.
 COMPONENT = """
@@ -67,12 +68,14 @@ def is_own(name: str) -> bool:
 
 def compile_programs() -> dict[str, Path]:
     """Build all that runs in a node of our own, name to executable; what is built already is left as it is."""
-    kubernetes = [name for name in (*NODE_PROGRAMS, *COMPONENTS) if name.startswith("kube")]
+    kubernetes = [*NODE_PROGRAMS, *(name for name, component in COMPONENTS.items() if component.endswith(KUBERNETES))]
     packages = {name: f"k8s.io/kubernetes/cmd/{name}" for name in kubernetes}
+    policies = {"kube-network-policies": "sigs.k8s.io/kube-network-policies/cmd"}
     executables = [
         *golang.build(KIND / "pause", {"pause": "."}, BIN),
         *golang.build(KIND / "coredns", {"coredns": "."}, BIN),
         *golang.build(KIND / "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, BIN),
+        *golang.build(KIND / "kube-network-policies", policies, BIN),
         *golang.build(KIND / "kubernetes", packages, BIN, variables=KUBERNETES_VARIABLES),
     ]
     return {executable.name: executable for executable in executables}
@@ -80,7 +83,7 @@ def compile_programs() -> dict[str, Path]:
 
 def _fingerprint() -> str:
     digest = hashlib.sha256(f"{COMPONENT} {COMPONENTS}".encode())
-    for folder in ("coredns", "etcd", "kubernetes", "node", "pause"):
+    for folder in ("coredns", "etcd", "kube-network-policies", "kubernetes", "node", "pause"):
         for file in sorted(path for path in (KIND / folder).rglob("*") if path.is_file()):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

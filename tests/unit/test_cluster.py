@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from images import crds, docker, golang, tools
+from images import crds, docker, golang, node, tools
 from images.local import PrerequisiteError
 
 
@@ -79,6 +80,13 @@ def test_build_runs_again_when_the_pins_have_changed(path_folder: Path, tmp_path
     (module / "go.mod").write_text("module two\n")
     golang.build(module, {"thing": "."}, out)
     assert (tmp_path / "builds").read_text() == "x\nx\n"
+
+
+def test_manifest_of_the_node_names_only_images_that_are_in_it() -> None:
+    manifest = tools.KIND / "node" / "files" / "kind" / "manifests" / "default-cni.yaml"
+    named = re.findall(r"image: (\S+)", manifest.read_text())
+    assert named
+    assert set(named) <= {f"{node.REGISTRY}/{component}" for component in node.COMPONENTS.values()}
 
 
 @pytest.fixture
