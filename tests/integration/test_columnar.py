@@ -76,14 +76,16 @@ def connected(port: int, version: int = 5, timeout: float = 20.0, **options: Any
 def create(session: Session, *tables: str) -> None:
     session.execute(
         f"CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = "
-        "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}"
+        "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}",
+        timeout=60,
     )
     session.set_keyspace(KEYSPACE)
     for table in tables:
         session.execute(
             f"CREATE TABLE IF NOT EXISTS {table} (equipment_id text, day date, timestamp timestamp, voltage double,"
             " current double, state text, quality text, PRIMARY KEY ((equipment_id, day), timestamp))"
-            " WITH CLUSTERING ORDER BY (timestamp DESC)"
+            " WITH CLUSTERING ORDER BY (timestamp DESC)",
+            timeout=60,
         )
 
 
