@@ -37,21 +37,27 @@ def helm() -> Path:
 
 
 @pytest.fixture(scope="session")
-def template(helm: Path) -> Template:
-    """Render with values, given as {"a.b": value}, on top of a file of values; the same is rendered once."""
-    rendered: dict[str, subprocess.CompletedProcess[str]] = {}
+def template_anew(helm: Path) -> Template:
+    """Render with values, given as {"a.b": value}, on top of a file of values."""
 
     def run(values: dict[str, object] | None = None, *, file: Path | None = None) -> subprocess.CompletedProcess[str]:
         files = ["--values", str(file)] if file else []
+        command = [helm, "template", "plant", str(CHART), "--namespace", "lines", *files, "--values", "-"]
         given = json.dumps(deep(values or {}))
-        if (key := f"{file} {given}") not in rendered:
-            rendered[key] = subprocess.run(
-                [helm, "template", "plant", str(CHART), "--namespace", "lines", *files, "--values", "-"],
-                input=given,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+        return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def template(template_anew: Template) -> Template:
+    """The same, but what has been rendered before is not rendered again."""
+    rendered: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def run(values: dict[str, object] | None = None, *, file: Path | None = None) -> subprocess.CompletedProcess[str]:
+        key = f"{file} {values}"
+        if key not in rendered:
+            rendered[key] = template_anew(values, file=file)
         return rendered[key]
 
     return run

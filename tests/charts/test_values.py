@@ -4,10 +4,35 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.charts.conftest import CHART, SMALL, Render, Template, containers, find, pods
 
+# All Secrets that the chart would generate passwords for, as one's own.
+OWN_SECRETS: dict[str, object] = {
+    "airflow.adminSecretName": "admin-of-ours",
+    "airflow.fernetKeySecretName": "fernet-of-ours",
+    "airflow.apiSecretKeySecretName": "api-of-ours",
+    "airflow.jwtSecretName": "jwt-of-ours",
+    "airflow.postgresql.auth.existingSecret": "postgresql-of-ours",
+    "cassandra.superuserSecretName": "superuser-of-ours",
+    "cassandra.roles": {"transform": "transform-of-ours", "load": "load-of-ours"},
+    "kafka.users": {stage: f"{stage}-user-of-ours" for stage in ("produce", "consume", "load", "schema")},
+}
+OWN_DATABASE = {"airflow.data.metadataSecretName": "database-of-ours", "airflow.postgresql.enabled": False}
+CERT_MANAGER = {
+    "certificates.certManager.enabled": True,
+    "certificates.certManager.issuerRef": {"name": "plant-ca"},
+    "certificates.certManager.storesSecretName": "stores-of-ours",
+}
+OF_STANDALONE = {"kafka.adminSecretName": "kafka-admin-of-ours"}
+SECRETS_OF_ALL_KINDS = [
+    pytest.param(OWN_SECRETS, None, id="operators"),
+    pytest.param({**OWN_SECRETS, **CERT_MANAGER}, None, id="cert-manager"),
+    pytest.param({**OWN_SECRETS, **OF_STANDALONE}, SMALL, id="standalone"),
+    pytest.param(
+        {key: OWN_SECRETS[key] for key in OWN_SECRETS if "postgresql" not in key} | OWN_DATABASE, None, id="database"
+    ),
+]
 PLACEMENT = {
     "nodeSelector": {"line": "three"},
     "tolerations": [{"key": "edge", "operator": "Exists"}],
@@ -129,23 +154,39 @@ def test_logs_are_lost_with_their_pod_when_not_persistent(render: Render) -> Non
     assert {"name": "logs", "emptyDir": {}} in scheduler["volumes"]
 
 
-def test_own_secrets_are_used_and_none_made_when_given(render: Render) -> None:
-    given: dict[str, object] = {
-        "airflow.adminSecretName": "admin-of-ours",
-        "airflow.fernetKeySecretName": "fernet-of-ours",
-        "airflow.apiSecretKeySecretName": "api-of-ours",
-        "airflow.jwtSecretName": "jwt-of-ours",
-        "airflow.data.metadataSecretName": "database-of-ours",
-        "airflow.postgresql.enabled": False,
-        "cassandra.superuserSecretName": "superuser-of-ours",
-        "cassandra.roles": {"transform": "transform-of-ours", "load": "load-of-ours"},
-        "kafka.users": {stage: f"{stage}-user-of-ours" for stage in ("produce", "consume", "load", "schema")},
-    }
-    objects = render(given)
-    assert not [item for item in objects if item["kind"] == "Secret"]
-    used = yaml.safe_dump_all(objects)
-    names = [name for value in given.values() for name in (value.values() if isinstance(value, dict) else [value])]
-    assert [name for name in names if isinstance(name, str) and name not in used] == []
+@pytest.mark.parametrize(("values", "file"), SECRETS_OF_ALL_KINDS)
+def test_nothing_is_generated_when_every_secret_is_given(
+    template_anew: Template, values: dict[str, object], file: Path | None
+) -> None:
+    first, second = (template_anew(values, file=file) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert "kind: Secret\n" not in first.stdout
+    named = [name for value in values.values() for name in (value.values() if isinstance(value, dict) else [value])]
+    unused = [name for name in named if str(name).endswith("-of-ours") and str(name) not in first.stdout]
+    # The schema Job is the administrator of a standalone Kafka.
+    assert unused == (["schema-user-of-ours"] if file else [])
+
+
+def test_jobs_are_set_apart_by_a_revision_of_ours(render: Render) -> None:
+    objects = render({"revision": "f913b6c"}, file=SMALL)
+    jobs = {item["metadata"]["name"] for item in objects if item["kind"] == "Job"}
+    assert jobs == {f"plant-sensor-etl-{job}-f913b6c" for job in ("schema", "certificates", "airflow-migration")}
+    launcher = find(objects, "Role", "plant-sensor-etl-launcher")["rules"][-1]
+    assert launcher["resourceNames"] == ["plant-sensor-etl-schema-f913b6c"]
+    scheduler = find(objects, "Deployment", "plant-sensor-etl-airflow-scheduler")["spec"]["template"]["spec"]
+    assert "plant-sensor-etl-schema-f913b6c" in str(scheduler["initContainers"])
+
+
+def test_password_of_the_database_is_no_part_of_its_url(render: Render) -> None:
+    for name, pod in pods(render({"airflow.postgresql.auth.existingSecret": "ours"}, file=SMALL)):
+        for container in containers(pod):
+            variables = {item["name"]: item for item in container.get("env", [])}
+            if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" in variables:
+                url = variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]["value"]
+                assert url == "postgresql+psycopg2://airflow@plant-sensor-etl-postgresql.lines.svc:5432/airflow", name
+                reference = variables["PGPASSWORD"]["valueFrom"]["secretKeyRef"]
+                assert reference == {"name": "ours", "key": "password"}, name
 
 
 def test_alerts_are_there_when_enabled(render: Render) -> None:
@@ -214,6 +255,7 @@ def test_what_does_not_fit_together_is_refused(template: Template, values: dict[
         ("airfow.enabled", False),
         ("stages.lod.env", []),
         ("certificates.days", 0),
+        ("revision", "far-too-long"),
         ("cassandra.datacenter", "far-too-long"),
         ("fullnameOverride", "Plant_X"),
     ],

@@ -58,6 +58,11 @@ annotations:
 {{- if .Values.keepData }}{helm.sh/resource-policy: keep}{{ else }}{}{{ end -}}
 {{- end }}
 
+{{/* Sets the Jobs of one revision apart from those of another, since a Job cannot be changed. */}}
+{{- define "sensor-etl.revision" -}}
+{{ default .Release.Revision .Values.revision }}
+{{- end }}
+
 {{/* Reference of an image: takes (list $ name). A digest goes before a tag. */}}
 {{- define "sensor-etl.image" -}}
 {{- $root := index . 0 -}}

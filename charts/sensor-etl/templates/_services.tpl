@@ -27,6 +27,11 @@
 {{- end -}}
 {{- end }}
 
+{{/* The administrator of a standalone Kafka. */}}
+{{- define "sensor-etl.kafka.adminSecret" -}}
+{{- include "sensor-etl.secretName" (list . .Values.kafka.adminSecretName "kafka-admin") -}}
+{{- end }}
+
 {{- define "sensor-etl.cassandra.namespace" -}}
 {{- if eq .Values.cassandra.mode "k8ssandra" -}}
 {{ default .Release.Namespace .Values.cassandra.k8ssandra.namespace }}
@@ -61,6 +66,11 @@
 
 {{- define "sensor-etl.cassandra.superuserSecret" -}}
 {{- include "sensor-etl.secretName" (list . .Values.cassandra.superuserSecretName "superuser") -}}
+{{- end }}
+
+{{/* Password of the Java stores that cert-manager makes for K8ssandra. */}}
+{{- define "sensor-etl.cassandra.storesSecret" -}}
+{{- include "sensor-etl.secretName" (list . .Values.certificates.certManager.storesSecretName "cassandra-tls-stores") -}}
 {{- end }}
 
 {{/* Takes (list $ stage). */}}

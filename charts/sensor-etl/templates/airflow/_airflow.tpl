@@ -2,13 +2,22 @@
 
 {{- define "sensor-etl.airflow.env" -}}
 {{- $name := include "sensor-etl.fullname" . -}}
+{{- if .Values.airflow.data.metadataSecretName }}
 - name: AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
   valueFrom:
     secretKeyRef:
-      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.data.metadataSecretName "airflow-metadata") }}
+      name: {{ .Values.airflow.data.metadataSecretName }}
       key: connection
+{{- else }}
+- {name: AIRFLOW__DATABASE__SQL_ALCHEMY_CONN, value: postgresql+psycopg2://airflow@{{ $name }}-postgresql.{{ .Release.Namespace }}.svc:5432/airflow}
+{{- end }}
 {{- if .Values.airflow.postgresql.enabled }}
-# Both of Airflow's drivers read these; in the URL they would have to be named differently for each.
+# Both of Airflow's drivers read these; in the URL a password would have to be quoted, and the rest named for each.
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.postgresql.auth.existingSecret "postgresql") }}
+      key: password
 - {name: PGSSLMODE, value: verify-full}
 - {name: PGSSLROOTCERT, value: /etc/airflow/database-ca/ca.crt}
 {{- end }}
