@@ -1,11 +1,14 @@
 """What users of charts expect to be able to set."""
 
 import subprocess
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from tests.charts.conftest import CHART, SMALL, Render, Template, containers, find, pods
+from tests.charts.conftest import CHART, SMALL, Object, Render, Template, containers, find, pods
 
 # All Secrets that the chart would generate passwords for, as one's own.
 OWN_SECRETS: dict[str, object] = {
@@ -115,6 +118,47 @@ def test_extras_reach_the_stages(render: Render) -> None:
     assert "recorded" in {volume["name"] for volume in spec["volumes"]}
     assert "/recorded" in {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
     assert dict(pods(objects))["template generate.yaml"]["metadata"]["labels"]["team"] == "lab"
+
+
+class Strict(yaml.SafeLoader):
+    """Reads YAML as the API server's strict validation does: a key is there once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), keys
+        return super().construct_mapping(node, deep)
+
+
+def test_own_entries_go_before_the_charts_and_none_is_there_twice(template: Template) -> None:
+    text = template(
+        {
+            "airflow.config": {"core": {"parallelism": 8}, "api_auth": {"jwt_secret": "ours"}},
+            "airflow.env": [{"name": "AIRFLOW__CORE__LOAD_EXAMPLES", "value": "True"}],
+            "stages.env": [{"name": "ETL_KEEP_RUNS", "value": "9"}],
+            "kafka.strimzi.config": {"auto.create.topics.enable": True, "min.insync.replicas": 0},
+            "cassandra.k8ssandra.config": {"num_tokens": 8},
+            "commonLabels": {"app.kubernetes.io/part-of": "plant", "line": "three"},
+            "airflow.scheduler.podLabels": {"line": "four"},
+        }
+    ).stdout
+    objects: list[Object] = [found for found in yaml.load_all(text, Strict) if found]
+    for name, pod in pods(objects):
+        for container in containers(pod):
+            variables = {item["name"]: item.get("value") for item in container.get("env", [])}
+            assert len(variables) == len(container.get("env", [])), (name, container["name"])
+            assert variables.get("AIRFLOW__CORE__PARALLELISM", "8") == "8"
+            assert variables.get("AIRFLOW__CORE__LOAD_EXAMPLES", "True") == "True"
+            assert variables.get("AIRFLOW__API_AUTH__JWT_SECRET", "ours") == "ours"
+            if name.startswith("template"):
+                assert variables["ETL_KEEP_RUNS"] == "9"
+    kafka = find(objects, "Kafka", "plant-sensor-etl")["spec"]["kafka"]["config"]
+    assert (kafka["auto.create.topics.enable"], kafka["min.insync.replicas"]) == (True, 0)
+    cassandra = find(objects, "K8ssandraCluster", "plant-sensor-etl")["spec"]["cassandra"]["config"]["cassandraYaml"]
+    assert cassandra["num_tokens"] == 8
+    scheduler = find(objects, "Deployment", "plant-sensor-etl-airflow-scheduler")
+    assert scheduler["metadata"]["labels"]["app.kubernetes.io/part-of"] == "plant"
+    assert scheduler["metadata"]["labels"]["line"] == "three"
+    assert scheduler["spec"]["template"]["metadata"]["labels"]["line"] == "four"
 
 
 def test_storage_class_reaches_every_volume(render: Render) -> None:
@@ -256,6 +300,12 @@ def test_what_does_not_fit_together_is_refused(template: Template, values: dict[
         ("stages.lod.env", []),
         ("certificates.days", 0),
         ("revision", "far-too-long"),
+        ("commonLabels", {"app.kubernetes.io/name": "ours"}),
+        ("airflow.apiServer.podLabels", {"app.kubernetes.io/component": "ours"}),
+        ("stages.env", [{"name": "ETL_RUN_ID", "value": "ours"}]),
+        ("stages.generate.env", [{"name": "ETL_GENERATE_MACHINES", "value": "9"}]),
+        ("airflow.config", {"scheduler": {"enable_health_check": False}}),
+        ("cassandra.k8ssandra.config", {"client_encryption_options": {"enabled": False}}),
         ("cassandra.datacenter", "far-too-long"),
         ("fullnameOverride", "Plant_X"),
     ],

@@ -22,17 +22,26 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* Takes (list $ component). */}}
+{{/* Takes (list $ component), and further labels as a dict, which go before ours. */}}
 {{- define "sensor-etl.labels" -}}
 {{- $root := index . 0 -}}
-{{ include "sensor-etl.selectorLabels" . }}
-app.kubernetes.io/part-of: sensor-etl
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
+{{- $labels := include "sensor-etl.selectorLabels" . | fromYaml }}
+{{- $_ := set $labels "app.kubernetes.io/part-of" "sensor-etl" }}
+{{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion }}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service }}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") }}
+{{- include "sensor-etl.overridden" (concat (list $labels $root.Values.commonLabels) (slice . 2)) }}
 {{- end }}
+
+{{/* The entries of several maps as one, the later ones going before. Sprig's merge would take false and 0 for missing. */}}
+{{- define "sensor-etl.overridden" -}}
+{{- $all := dict }}
+{{- range . }}
+{{- range $key, $value := . }}
+{{- $_ := set $all $key $value }}
+{{- end }}
+{{- end }}
+{{- toYaml $all }}
 {{- end }}
 
 {{/* metadata of an object: takes (list $ component name), and optionally a dict with annotations, labels, namespace. */}}
@@ -43,10 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 name: {{ index . 2 }}
 namespace: {{ default $root.Release.Namespace $more.namespace }}
 labels:
-  {{- include "sensor-etl.labels" (list $root (index . 1)) | nindent 2 }}
-  {{- with $more.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "sensor-etl.labels" (list $root (index . 1) $more.labels) | nindent 2 }}
 {{- with merge (dict) (default (dict) $more.annotations) (default (dict) $root.Values.commonAnnotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -51,10 +51,7 @@ priorityClassName: {{ . }}
 {{- if gt (len .) 3 }}{{ $annotations = index . 3 }}{{ end }}
 {{- $annotations = merge (dict) $annotations (default (dict) $part.podAnnotations) (default (dict) $root.Values.commonAnnotations) -}}
 labels:
-  {{- include "sensor-etl.labels" (list $root (index . 1)) | nindent 2 }}
-  {{- with $part.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "sensor-etl.labels" (list $root (index . 1) $part.podLabels) | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -67,6 +64,19 @@ image: {{ include "sensor-etl.image" . }}
 imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 securityContext:
   {{- include "sensor-etl.containerSecurityContext" . | nindent 2 }}
+{{- end }}
+
+{{/* Variables of a container: takes (list ours theirs), ours as text. A name is there once, and theirs goes before. */}}
+{{- define "sensor-etl.env" -}}
+{{- $names := list }}
+{{- $entries := dict }}
+{{- range concat (index . 0 | fromYamlArray) (default (list) (index . 1)) }}
+{{- $names = append (without $names .name) .name }}
+{{- $_ := set $entries .name . }}
+{{- end }}
+{{- $last := list }}
+{{- range $names }}{{ $last = append $last (get $entries .) }}{{ end }}
+{{- toYaml $last }}
 {{- end }}
 
 {{/* A volumeClaimTemplate: takes (list $ name persistence). */}}

@@ -1,6 +1,19 @@
 {{/* What Airflow's components share. Variables are those of the official chart. */}}
 
+{{/* Variables of a component: takes (list $ own), its own ones as text. */}}
 {{- define "sensor-etl.airflow.env" -}}
+{{- $root := index . 0 -}}
+{{- $theirs := list }}
+{{- range $section, $entries := $root.Values.airflow.config }}
+{{- range $key, $value := $entries }}
+{{- $theirs = append $theirs (dict "name" (printf "AIRFLOW__%s__%s" (upper $section) (upper $key)) "value" (toString $value)) }}
+{{- end }}
+{{- end }}
+{{- $ours := printf "%s\n%s" (include "sensor-etl.airflow.commonEnv" $root) (index . 1) }}
+{{- include "sensor-etl.env" (list $ours (concat $theirs $root.Values.airflow.env)) }}
+{{- end }}
+
+{{- define "sensor-etl.airflow.commonEnv" -}}
 {{- $name := include "sensor-etl.fullname" . -}}
 {{- if .Values.airflow.data.metadataSecretName }}
 - name: AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
@@ -50,14 +63,6 @@
 - {name: AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL, value: "20"}
 - {name: AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT, value: "60"}
 - {name: SENSOR_ETL_DAG_CONFIG, value: /opt/sensor-etl}
-{{- range $section, $entries := .Values.airflow.config }}
-{{- range $key, $value := $entries }}
-- {name: {{ printf "AIRFLOW__%s__%s" (upper $section) (upper $key) }}, value: {{ $value | quote }}}
-{{- end }}
-{{- end }}
-{{- with .Values.airflow.env }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{/* Signs the tokens of tasks: for those who sign and check only. */}}
@@ -121,7 +126,7 @@ envFrom:
 - name: wait-for-migration
   {{- include "sensor-etl.airflow.container" (list . (list "db" "check-migrations" "--migration-wait-timeout" "600")) | nindent 2 }}
   env:
-    {{- include "sensor-etl.airflow.env" . | nindent 4 }}
+    {{- include "sensor-etl.airflow.env" (list . "") | nindent 4 }}
   volumeMounts:
     {{- include "sensor-etl.airflow.volumeMounts" . | nindent 4 }}
   resources:

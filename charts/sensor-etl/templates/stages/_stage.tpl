@@ -155,10 +155,7 @@ spec:
       {{- include "sensor-etl.container" . | nindent 6 }}
       args: [{{ $stage }}]
       env:
-        {{- include "sensor-etl.stage.env" (list $root $stage "") | nindent 8 }}
-        {{- with $values.env }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "sensor-etl.env" (list (include "sensor-etl.stage.env" (list $root $stage "")) $values.env) | nindent 8 }}
       {{- with $values.extraEnvFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}
