@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.charts.conftest import SMALL, Render, containers, find, pods
+from tests.charts.conftest import SMALL, Object, Render, containers, find, pods
 from tests.charts.test_modes import EXTERNAL
 
 Values = dict[str, object]
@@ -16,6 +16,16 @@ MODES = [
     pytest.param({}, SMALL, id="standalone"),
     pytest.param(EXTERNAL, None, id="external"),
 ]
+
+
+def policies(objects: list[Object]) -> dict[str, Object]:
+    """What each NetworkPolicy says, by its name without the release's."""
+    named = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "NetworkPolicy"}
+    return {name.removeprefix("plant-sensor-etl-"): spec for name, spec in named.items()}
+
+
+def ports(rules: list[Object]) -> set[int]:
+    return {port["port"] for rule in rules for port in rule["ports"]}
 
 
 @pytest.mark.parametrize(("values", "file"), MODES)
@@ -92,21 +102,55 @@ def test_each_stage_has_an_account_of_its_own(render: Render) -> None:
 
 def test_everything_is_denied_then_what_each_needs_allowed(render: Render) -> None:
     objects = render(file=SMALL)
-    policies = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "NetworkPolicy"}
-    deny = policies["plant-sensor-etl-default-deny"]
-    assert deny["policyTypes"] == ["Ingress", "Egress"]
-    assert "ingress" not in deny
-    assert {port["port"] for rule in deny["egress"] for port in rule["ports"]} == {53}
-    ports = {
-        stage: {
-            p["port"] for rule in policies.get(f"plant-sensor-etl-{stage}", {}).get("egress", []) for p in rule["ports"]
-        }
-        for stage in ("generate", "produce", "consume", "transform", "load")
+    found = policies(objects)
+    assert found["default-deny"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in found["default-deny"]
+    assert ports(found["default-deny"]["egress"]) == {53}
+    stages = ("generate", "produce", "consume", "transform", "load")
+    assert {stage: ports(found.get(stage, {}).get("egress", [])) for stage in stages} == {
+        "generate": set(),
+        "produce": {9093},
+        "consume": {9093},
+        "transform": {9042},
+        "load": {9093, 9042},
     }
-    assert ports == {"generate": set(), "produce": {9093}, "consume": {9093}, "transform": {9042}, "load": {9093, 9042}}
-    selected = policies["plant-sensor-etl-default-deny"]["podSelector"]["matchLabels"]
+    selected = found["default-deny"]["podSelector"]["matchLabels"]
     for name, pod in pods(objects):
         assert selected.items() <= pod["metadata"]["labels"].items(), name
+
+
+def test_ports_of_kubernetes_and_of_names_are_the_clusters(render: Render) -> None:
+    found = policies(render(file=SMALL))
+    assert ports(found["default-deny"]["egress"]) == {53}
+    assert ports(found["certificates"]["egress"]) == {443, 6443}
+    values: Values = {"networkPolicies.dnsPorts": [5353], "networkPolicies.kubernetesPorts": [16443]}
+    found = policies(render(values, file=SMALL))
+    assert ports(found["default-deny"]["egress"]) == {5353}
+    assert ports(found["certificates"]["egress"]) == {16443}
+    assert ports(found["airflow-scheduler"]["egress"]) == {5432, 8080, 16443}
+
+
+@pytest.mark.parametrize(
+    ("value", "those"),
+    [
+        ("stagesEgress", {"generate", "produce", "consume", "transform", "load", "schema"}),
+        ("airflowEgress", {"airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-migration"}),
+    ],
+)
+def test_further_egress_is_of_those_it_is_for(render: Render, value: str, those: set[str]) -> None:
+    rule = {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}], "ports": [{"port": 587}]}
+    found = policies(render({f"networkPolicies.{value}": [rule]}, file=SMALL))
+    assert {name for name, spec in found.items() if rule in spec.get("egress", [])} == those
+
+
+@pytest.mark.parametrize("server", ["kafka", "cassandra"])
+def test_others_reach_a_server_of_ours_when_named(render: Render, server: str) -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateways"}}}
+    found = policies(render({f"networkPolicies.{server}From": [peer]}, file=SMALL))
+    let_in = {
+        name for name, spec in found.items() if peer in [p for r in spec.get("ingress", []) for p in r.get("from", [])]
+    }
+    assert let_in == {server}
 
 
 def test_there_are_no_network_policies_when_disabled(render: Render) -> None:
