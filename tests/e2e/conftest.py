@@ -7,7 +7,9 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -16,6 +18,7 @@ from images import cluster as kind
 from images import install, operators
 from images.command import step
 from images.tools import tool
+from tests.e2e import earlier as earlier_chart
 from tests.e2e.airflow import Airflow, log_in
 
 NAME = os.environ.get("ETL_CLUSTER", "sensor-etl-e2e")
@@ -26,10 +29,38 @@ OPERATORS = ["kafka.mode=strimzi", "cassandra.mode=k8ssandra"] if os.environ.get
 Kubectl = Callable[..., str]
 
 
+# What no upgrade may change.
+SECRETS = {
+    "sensor-etl-superuser": "password",
+    "sensor-etl-cassandra-load": "password",
+    "sensor-etl-kafka-produce": "password",
+    "sensor-etl-airflow-admin": "password",
+    "sensor-etl-fernet-key": "fernet-key",
+    "sensor-etl-cassandra-tls": "tls.crt",
+}
+
+
+class Earlier(NamedTuple):
+    """Secrets of the release as an earlier chart made them, or why there was no such release."""
+
+    secrets: dict[str, str]
+    why_not: str
+
+
 @pytest.fixture(scope="session")
-def cluster() -> str:
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Earlier:
+    """A release of an earlier chart, in a cluster that is ready for it, for `cluster` to upgrade."""
+    install.prepare(NAME)
+    why_not = "an earlier chart is upgraded without operators" if OPERATORS else earlier_chart.why_not(NAME)
+    if why_not:
+        return Earlier({}, why_not)
+    earlier_chart.install_earlier(NAME, tmp_path_factory.mktemp("earlier"))
+    return Earlier({name: read_secret(NAME, name, key) for name, key in SECRETS.items()}, "")
+
+
+@pytest.fixture(scope="session")
+def cluster(earlier: Earlier) -> str:
     with step("the cluster with everything in it"):
-        install.prepare(NAME)
         files = [f"--from-file={HERE / 'e2e_sleep.py'}", "--dry-run=client", "--output=json"]
         dag = kind.kubectl(NAME, "--namespace", install.NAMESPACE, "create", "configmap", "e2e-sleep", *files)
         kind.kubectl(NAME, "apply", "--filename=-", stdin=dag)
@@ -49,15 +80,16 @@ def kubectl(cluster: str) -> Kubectl:
     return run
 
 
-@pytest.fixture(scope="session")
-def secret(kubectl: Kubectl) -> Callable[[str, str], str]:
+def read_secret(cluster: str, name: str, key: str) -> str:
     """The value of a key of a Secret."""
+    found = kind.kubectl(cluster, "--namespace", install.NAMESPACE, "get", "secret", name, "--output=json")
+    return base64.b64decode(json.loads(found)["data"][key]).decode()
 
-    def read(name: str, key: str) -> str:
-        data = json.loads(kubectl("get", "secret", name, "--output=json"))["data"]
-        return base64.b64decode(data[key]).decode()
 
-    return read
+@pytest.fixture(scope="session")
+def secret(cluster: str) -> Callable[[str, str], str]:
+    """The value of a key of a Secret of the release."""
+    return partial(read_secret, cluster)
 
 
 @pytest.fixture(scope="session")

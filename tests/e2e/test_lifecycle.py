@@ -11,16 +11,8 @@ import pytest
 from etl.settings import CassandraSettings
 from images import install
 from tests.e2e.airflow import Airflow
-from tests.e2e.conftest import OPERATORS, VALUES, Kubectl
+from tests.e2e.conftest import OPERATORS, SECRETS, VALUES, Earlier, Kubectl
 from tests.e2e.test_pipeline import STAGES, generated, new_run, range_of, stored
-
-SECRETS = {
-    "sensor-etl-superuser": "password",
-    "sensor-etl-cassandra-load": "password",
-    "sensor-etl-kafka-produce": "password",
-    "sensor-etl-airflow-admin": "password",
-    "sensor-etl-cassandra-tls": "tls.crt",
-}
 
 
 class Before(NamedTuple):
@@ -38,6 +30,18 @@ def upgraded(cluster: str, secret: Callable[[str, str], str]) -> Iterator[Before
     install.install(cluster, VALUES, [*OPERATORS, "pipeline.shards=2"])
     yield before
     install.install(cluster, VALUES, OPERATORS)
+
+
+def test_passwords_and_certificates_survive_the_upgrade_from_an_earlier_chart(
+    cluster: str, earlier: Earlier, secret: Callable[[str, str], str]
+) -> None:
+    if earlier.why_not:
+        pytest.skip(earlier.why_not)
+    history = json.loads(install.helm(cluster, "history", install.RELEASE, "--output=json"))
+    assert history[0]["revision"] == 1
+    assert [item["status"] for item in history] == ["superseded"] * (len(history) - 1) + ["deployed"]
+    assert len(history) > 1
+    assert {name: secret(name, key) for name, key in SECRETS.items()} == earlier.secrets
 
 
 def test_helm_test_runs_a_small_pipeline(cluster: str) -> None:
