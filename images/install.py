@@ -53,11 +53,11 @@ def install(name: str, values: Sequence[Path] = (SMALL,), settings: Sequence[str
             raise ServiceError(f"{error}\n{pods(name)}") from None
 
 
-def make_namespace(name: str) -> None:
-    """Create the release's namespace, labelled so that no pod gets in which is not restricted."""
+def make_namespace(name: str, namespace: str = NAMESPACE) -> None:
+    """Create a namespace for a release, labelled so that no pod gets in which is not restricted."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
-    cluster.kubectl(name, "apply", "--filename=-", stdin=json.dumps(namespace))
+    wanted = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+    cluster.kubectl(name, "apply", "--filename=-", stdin=json.dumps(wanted))
 
 
 def helm(name: str, *arguments: str) -> str:
