@@ -15,14 +15,14 @@ from etl.readings import CHUNK_BYTES, CHUNK_ROWS
 from etl.recorded import recorded_readings
 from etl.settings import GenerateSettings, read_settings
 from etl.stage import Outcome, Work
-from etl.synthetic import Faults, synthetic_readings
+from etl.synthetic import Transport, fault_labels, synthetic_readings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
 def generate(work: Work) -> Outcome:
-    """Write `readings` in the order to be produced, and `dead-letters` for what is no reading.
+    """Write `readings` in the order to be produced, `dead-letters` for what is no reading, and the faults' `labels`.
 
     Raises:
         SettingsError: catalogue, mapping or recorded file cannot be used; nothing has been written.
@@ -40,7 +40,7 @@ def _synthetic(work: Work, settings: GenerateSettings, counts: Counter[str]) -> 
     if settings.late_rate and settings.late_by < _MS:
         raise SettingsError("ETL_GENERATE_LATE_BY: must be at least a millisecond")
     start = (settings.start - _EPOCH) // _MS
-    faults = Faults(
+    transport = Transport(
         dropout=settings.dropout_rate,
         duplicate=settings.duplicate_rate,
         late=settings.late_rate,
@@ -52,14 +52,18 @@ def _synthetic(work: Work, settings: GenerateSettings, counts: Counter[str]) -> 
     if not machines:
         return
     interval = None if settings.interval is None else max(1, round(settings.interval * 1000))
+    end = start + settings.duration // _MS
+    if settings.fault_rate:
+        work.output.write("labels", fault_labels(machines, settings.seed, settings.fault_rate, start, end))
     tables = synthetic_readings(
         machines,
         settings.seed,
         work.measurements,
         start,
-        start + settings.duration // _MS,
+        end,
         interval=interval,
-        faults=faults,
+        transport=transport,
+        fault_rate=settings.fault_rate,
         counts=counts,
     )
     for table in tables:

@@ -151,6 +151,9 @@ class GenerateSettings(BaseSettings):
         datetime.fromisoformat("2026-01-05T06:00:00+00:00"), description="synthetic: first arrival, with zone"
     )
     duration: Duration = Field(timedelta(minutes=10), description="synthetic: length of the range, seconds or ISO 8601")
+    fault_rate: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0, description="synthetic: faults of machines per machine and week, with labels in the workspace"
+    )
     dropout_rate: Rate = Field(0.0, description="synthetic: share of readings that never arrive")
     duplicate_rate: Rate = Field(0.0, description="synthetic: share of readings that arrive twice")
     late_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by up to `late_by`")

@@ -8,14 +8,16 @@ What changes slowly (load, heat, wear) is computed on a grid of five minutes and
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
+from etl import faults
 from etl.catalogue import Machine
+from etl.faults import Fault
 from etl.measurements import Measurement, Measurements
 
 Floats = npt.NDArray[np.float64]
@@ -98,6 +100,7 @@ class Plant:
     """Machines, a seed and what is drawn once for each machine; every array has shape (machines,)."""
 
     seed: int
+    fault_rate: float  # faults expected per machine and week
     keys: Hashes
     nominal_voltage: Floats
     rated_current: Floats
@@ -115,7 +118,7 @@ class Plant:
     damp: Floats  # % relative humidity above the hall's
 
 
-def make_plant(machines: Sequence[Machine], seed: int) -> Plant:
+def make_plant(machines: Sequence[Machine], seed: int, fault_rate: float = 0.0) -> Plant:
     """Draw the traits of each machine from the seed and its equipment ID."""
     keys = _key(seed, *(machine.equipment_id for machine in machines))
 
@@ -125,6 +128,7 @@ def make_plant(machines: Sequence[Machine], seed: int) -> Plant:
     magnetising = draw("magnetising", 0.3, 0.5)
     return Plant(
         seed=seed,
+        fault_rate=fault_rate,
         keys=keys,
         nominal_voltage=np.array([machine.nominal_voltage for machine in machines], dtype=np.float64),
         rated_current=np.array([machine.rated_current for machine in machines], dtype=np.float64),
@@ -177,6 +181,24 @@ def load(plant: Plant, steps: Integers) -> Floats:
     return np.where(scheduled == 0, _OFF, np.where((scheduled == 1) | stopped, _IDLE, working))
 
 
+def faults_of(plant: Plant, start: int, end: int) -> list[Fault]:
+    """List the faults of the plant's machines that are felt from `start` up to before `end` (ms)."""
+
+    def draw(keys: Hashes) -> faults.Draw:
+        return lambda name, week: _uniform(channel(keys, name), week)
+
+    every = draw(_key(plant.seed, "\0faults"))
+    return faults.schedule(len(plant.keys), draw(plant.keys), every, plant.fault_rate, start, end)
+
+
+def _idle(loads: Floats, first: int, wrong: Sequence[Fault]) -> None:
+    """Let machines run empty, in place, on the grid points from `first`."""
+    for fault in wrong:
+        if fault.kind == "idle_waste":
+            begin, end = (max(0, -(-time // STEP) - first) for time in (fault.start, fault.end))
+            loads[begin:end, fault.place] = fault.size
+
+
 def _heat(plant: Plant, losses: Floats) -> Floats:
     """Let heat follow losses with a first-order lag; shape (n, machines) gives (n - _MEMORY + 1, machines).
 
@@ -210,6 +232,7 @@ def slow_signals(plant: Plant, measurements: Measurements, first: int, last: int
     steps = np.arange(first, last + 1)[:, None]
     before = np.arange(first - _MEMORY + 1, last + 1)[:, None]
     keys, loads = plant.keys, load(plant, before)
+    _idle(loads, first - _MEMORY + 1, faults_of(plant, (first - _MEMORY + 1) * STEP, (last + 1) * STEP))
     drift = _wander(channel(keys, "drift"), steps, 12)
     return Slow(
         first=first,
@@ -259,6 +282,41 @@ class _Block:
     slow: Slow
     machine: slice | Integers
     times: Integers
+    faults: Sequence[Fault] = ()
+
+    def changed(self, value: Floats, *kinds: str) -> Floats:
+        """Multiply a value by what the faults of these kinds make of it; the same array where there are none."""
+        return self._multiplied(value, [fault for fault in self.faults if fault.kind in kinds], faults.strength)
+
+    def heated(self, rise: Floats) -> Floats:
+        """Multiply a rise of temperature likewise, also while what was too hot still cools."""
+        return self._multiplied(rise, [fault for fault in self.faults if fault.kind in faults.HEATING], faults.heating)
+
+    def _multiplied(self, value: Floats, felt: Sequence[Fault], factor: Callable[[Fault, Integers], Floats]) -> Floats:
+        own = False
+        for fault in felt:
+            where, times = self.during(fault, fault.felt_until if factor is faults.heating else fault.end)
+            if len(times):
+                # Signals share arrays, so what a fault changes becomes an array of its own.
+                value = value if own else np.array(np.broadcast_to(value, self.shape))
+                own = True
+                value[where] *= factor(fault, times)
+        return value
+
+    def during(self, fault: Fault, until: int) -> tuple[tuple[slice | Integers, ...], Integers]:
+        """Find the readings that the faulty machine takes up to before `until`: their index, and their times."""
+        if isinstance(self.machine, slice):
+            column = self.times[:, 0]
+            rows = slice(*np.searchsorted(column, (fault.start, until)).tolist())
+            return (rows, np.array(fault.place)), column[rows]
+        own = (self.machine == fault.place) & (self.times >= fault.start) & (self.times < until)
+        found = np.flatnonzero(own)
+        return (found,), self.times[found]
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what is read: (n, machines) or (n,)."""
+        return (len(self.times), len(self.plant.keys)) if isinstance(self.machine, slice) else (len(self.times),)
 
     @cached_property
     def _step(self) -> Integers:
@@ -330,7 +388,8 @@ class _Block:
     @cached_property
     def apparent(self) -> Floats:
         """Apparent power S = sqrt(P**2 + Q**2); Q is the magnetising power and, with the current's square, leakage."""
-        reactive = self.trait(self.plant.magnetising) * self.present + _LEAKAGE * self.load * self.load
+        magnetising = self.changed(self.trait(self.plant.magnetising) * self.present, "power_factor_decay")
+        reactive = magnetising + _LEAKAGE * self.load * self.load
         return np.sqrt(self.active * self.active + reactive * reactive)
 
     @cached_property
@@ -344,7 +403,8 @@ class _Block:
             + 0.003 * _wander(channel(key, "seconds"), times, 20_000)
             - 0.012 * _cycle(times, _DAY, 12 * 3_600_000)
         )
-        return plant + self.at(self.slow.line) - 0.012 * self.load + 0.002 * self.electric[1]
+        line = plant + self.at(self.slow.line) - 0.012 * self.load + 0.002 * self.electric[1]
+        return self.changed(line, "voltage_sag", "voltage_swell")
 
 
 def _voltage(block: _Block) -> Floats:
@@ -358,7 +418,7 @@ def _current(block: _Block) -> Floats:
     With S = P / cos phi both read I = I_rated * (S / S_rated) / (U / U_nominal).
     """
     share = block.apparent / block.trait(block.plant.rated_power)
-    return block.trait(block.plant.rated_current) * share / block.supply_voltage
+    return block.changed(block.trait(block.plant.rated_current) * share / block.supply_voltage, "phase_imbalance")
 
 
 def _power_factor(block: _Block) -> Floats:
@@ -378,20 +438,25 @@ def _frequency(block: _Block) -> Floats:
         + 0.025 * _wander(channel(key, "minutes"), times, 100_000)
         + 0.006 * _wander(channel(key, "seconds"), times, 8_000)
     )
-    return grid + 0.002 * block.electric[2]
+    frequency = grid + 0.002 * block.electric[2]
+    for fault in block.faults:
+        if fault.kind == "frequency_excursion":
+            where, _ = block.during(fault, fault.end)
+            frequency[where] += fault.size
+    return frequency
 
 
 def _temperature(block: _Block) -> Floats:
     """Give °C of the motor: the hall's, and the rise that follows losses with the machine's thermal time constant."""
     times = block.times
     hall = 21.0 - 5.0 * _cycle(times, 365 * _DAY, 15 * _DAY) + 2.5 * _cycle(times, _DAY, 15 * 3_600_000)
-    return hall + block.at(block.slow.warmth) + 0.12 * block.mechanic[0]
+    return hall + block.heated(block.at(block.slow.warmth)) + 0.12 * block.mechanic[0]
 
 
 def _vibration(block: _Block) -> Floats:
     """Give the RMS velocity in mm/s; ISO 20816-3 calls up to about 4.5 acceptable for machines of this size."""
     motion = 0.03 + block.present * (0.3 + 0.67 * block.load)
-    return block.at(block.slow.wear) * motion * (1.0 + 0.12 * block.mechanic[1])
+    return block.changed(block.at(block.slow.wear) * motion * (1.0 + 0.12 * block.mechanic[1]), "bearing_wear")
 
 
 def _pressure(block: _Block) -> Floats:
@@ -427,6 +492,7 @@ def _double(block: _Block, measurement: Measurement) -> Floats:
         low, high = _span(measurement)
         value = block.at(block.slow.others[measurement.name])
         value += (high / 2 - low / 2) * 0.01 * block.noise(measurement.name)[0]
+    value = _sensed(block, measurement, value)
     if measurement.minimum is not None or measurement.maximum is not None:
         np.clip(value, measurement.minimum, measurement.maximum, out=value)
     if measurement.decimals is not None and measurement.decimals <= 9:
@@ -435,6 +501,33 @@ def _double(block: _Block, measurement: Measurement) -> Floats:
         np.rint(value, out=value)
         value /= scale
     return value
+
+
+def _sensed(block: _Block, measurement: Measurement, value: Floats) -> Floats:
+    """Let a sensor that drifts or is stuck put out something else than what is there."""
+    for fault in block.faults:
+        if fault.measurement == measurement.name:
+            where, times = block.during(fault, fault.end)
+            if fault.kind == "sensor_drift":
+                value[where] *= faults.strength(fault, times)
+            elif len(times):
+                value[where] = _at_start(block.plant, fault, measurement)
+    return value
+
+
+def _at_start(plant: Plant, stuck: Fault, measurement: Measurement) -> float:
+    """Give what the sensor put out last before it got stuck."""
+    when = np.array([[stuck.start]])
+    machine = _only(plant, stuck.place)
+    others = [fault for fault in faults_of(machine, stuck.start, stuck.start + 1) if fault.kind != stuck.kind]
+    slow = slow_signals(machine, Measurements((measurement,)), *steps_needed(when))
+    return float(_double(_Block(machine, slow, slice(None), when, others), measurement)[0, 0])
+
+
+def _only(plant: Plant, place: int) -> Plant:
+    shared = ("seed", "fault_rate")
+    own = {field.name: getattr(plant, field.name)[place, None] for field in fields(Plant) if field.name not in shared}
+    return replace(plant, **own)
 
 
 def _state(block: _Block) -> npt.NDArray[np.int8]:
@@ -455,8 +548,17 @@ def _blocks(
             yield part, machine[part], times[part]
 
 
+def _felt_in(wrong: Sequence[Fault], times: Integers) -> list[Fault]:
+    first, last = (int(times.min()), int(times.max())) if wrong else (0, 0)
+    return [fault for fault in wrong if fault.start <= last and fault.felt_until > first]
+
+
 def readings(
-    plant: Plant, measurements: Measurements, slow: Slow, times: Integers, machine: Integers | None = None
+    plant: Plant,
+    measurements: Measurements,
+    slow: Slow,
+    times: Integers,
+    machine: Integers | None = None,
 ) -> dict[str, Values]:
     """Give every declared measurement.
 
@@ -476,8 +578,9 @@ def readings(
     for measurement in measurements.declared:
         double = measurement.type == "double"
         values[measurement.name] = np.empty(shape, np.float64) if double else np.empty(shape, np.int8)
+    wrong = faults_of(plant, int(times.min()), int(times.max()) + 1) if len(times) else []
     for part, which, when in _blocks(plant, times, machine):
-        block = _Block(plant, slow, which, when)
+        block = _Block(plant, slow, which, when, _felt_in(wrong, when))
         for measurement in measurements.declared:
             values[measurement.name][part] = (
                 _double(block, measurement) if measurement.type == "double" else _state(block)

@@ -1,4 +1,4 @@
-"""Readings of a made-up plant in the order in which they arrive, with the faults that transport has."""
+"""Readings of a made-up plant in the order in which they arrive, with the trouble that they meet on their way."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from etl.catalogue import Machine
+from etl.faults import labels
 from etl.measurements import Measurements
 from etl.readings import CHUNK_BYTES, CHUNK_ROWS, TIMESTAMP, generated
 from etl.signals import (
@@ -20,6 +21,7 @@ from etl.signals import (
     Slow,
     Values,
     channel,
+    faults_of,
     hashes,
     make_plant,
     readings,
@@ -34,8 +36,8 @@ _ON_TIME, _OUT_OF_ORDER, _LATE, _COPY = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
-class Faults:
-    """Shares of readings (0 to 1) that meet a fault on their way; `late_by` is the longest delay, in ms."""
+class Transport:
+    """Shares of readings (0 to 1) that meet trouble on their way; `late_by` is the longest delay, in ms."""
 
     dropout: float = 0.0
     duplicate: float = 0.0
@@ -45,7 +47,7 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether there are faults at all."""
+        """Whether there is trouble at all."""
         return any((self.dropout, self.duplicate, self.late, self.out_of_order))
 
     def reach(self, interval: int) -> int:
@@ -108,7 +110,8 @@ def synthetic_readings(
     end: int,
     *,
     interval: int | None = None,
-    faults: Faults | None = None,
+    transport: Transport | None = None,
+    fault_rate: float = 0.0,
     counts: Counter[str],
 ) -> Iterator[pa.Table]:
     """Give what arrives from `start` up to before `end`, in order of arrival, then of machine, then of time.
@@ -123,7 +126,8 @@ def synthetic_readings(
         start: milliseconds since 1970 in UTC.
         end: milliseconds since 1970 in UTC.
         interval: milliseconds between a machine's readings; None: as the catalogue says.
-        faults: rates of faults; None: no faults.
+        transport: rates of trouble on the way; None: none.
+        fault_rate: faults of machines (`faults`), expected per machine and week.
         counts: is added to: `generated`, `duplicates` (copies among them), `late` and `out_of_order` (originals among
             them), and `dropped` (would have been read in the range, but never arrive).
 
@@ -131,31 +135,37 @@ def synthetic_readings(
         Tables of schema `generated`, at most CHUNK_ROWS readings each. Memory is bounded by that, and by the readings
         on their way at one time: about late rate * late_by / interval * machines.
     """
-    faults = faults or Faults()
-    groups = _groups(machines, seed, interval)
+    transport = transport or Transport()
+    groups = _groups(machines, seed, interval, fault_rate)
     identifiers = pa.array([machine.equipment_id for machine in machines], pa.string())
-    reach = max(faults.reach(group.interval) for group in groups)
+    reach = max(transport.reach(group.interval) for group in groups)
     underway: list[_Rows] = []
     chunk_rows = min(CHUNK_ROWS, CHUNK_BYTES // (8 * len(generated(measurements))))
     for begin, stop in _windows(groups, chunk_rows, reach, start, end):
-        sent = [_sent(group, measurements, faults, (begin, stop), (start, end), counts) for group in groups]
+        sent = [_sent(group, measurements, transport, (begin, stop), (start, end), counts) for group in groups]
         rows = _joined([*underway, *sent])
         due = rows.arrival < stop
         underway = [rows.take(~due)]
-        # A single fault-free group is in order already.
-        rows = rows if not faults.any and len(groups) == 1 else _in_order(rows.take(due))
+        # A single group without trouble is in order already.
+        rows = rows if not transport.any and len(groups) == 1 else _in_order(rows.take(due))
         for first in range(0, len(rows), chunk_rows):
             chunk = rows.take(slice(first, first + chunk_rows))
             _count(counts, chunk)
             yield _table(chunk, identifiers, measurements)
 
 
-def _groups(machines: Sequence[Machine], seed: int, interval: int | None) -> list[_Group]:
+def fault_labels(machines: Sequence[Machine], seed: int, fault_rate: float, start: int, end: int) -> pa.Table:
+    """List the machines' faults that are felt in [start, end), in ms: a table of schema `faults.LABELS`."""
+    found = faults_of(make_plant(machines, seed, fault_rate), start, end)
+    return labels(sorted(found, key=lambda fault: fault.start), [machine.equipment_id for machine in machines])
+
+
+def _groups(machines: Sequence[Machine], seed: int, interval: int | None, fault_rate: float) -> list[_Group]:
     places: dict[int, list[int]] = {}
     for place, machine in enumerate(machines):
         places.setdefault(interval or round(machine.interval_seconds * 1000), []).append(place)
     return [
-        _Group(each, np.array(members), make_plant([machines[place] for place in members], seed))
+        _Group(each, np.array(members), make_plant([machines[place] for place in members], seed, fault_rate))
         for each, members in places.items()
     ]
 
@@ -173,7 +183,7 @@ def _windows(groups: Sequence[_Group], chunk_rows: int, reach: int, start: int, 
 def _sent(
     group: _Group,
     measurements: Measurements,
-    faults: Faults,
+    transport: Transport,
     window: tuple[int, int],
     span: tuple[int, int],
     counts: Counter[str],
@@ -182,10 +192,13 @@ def _sent(
     begin, stop = (-(-bound // group.interval) * group.interval for bound in window)
     times = np.arange(begin, stop, group.interval, dtype=np.int64)
     time, machine = np.repeat(times, len(group.places)), np.tile(np.arange(len(group.places)), len(times))
-    if not len(time) or not faults.any:
+    dropouts = [fault for fault in faults_of(group.plant, *window) if fault.kind == "dropout"]
+    if not len(time) or not (transport.any or dropouts):
         values = _values(group, measurements, times, None)
         return _Rows(time, time, group.places[machine], np.zeros_like(time), values)
-    arrives, copied, delay, kind = _fate(group, faults, times[:, None])
+    arrives, copied, delay, kind = _fate(group, transport, times[:, None])
+    for fault in dropouts:
+        arrives &= (machine != fault.place) | (time < fault.start) | (time >= fault.end)
     if window[0] >= span[0]:
         counts["dropped"] += int(len(time) - arrives.sum())
     copy_delay = delay + group.interval * (1 + (delay + time // group.interval) % _LONGEST_COPY)
@@ -207,7 +220,7 @@ def _values(group: _Group, measurements: Measurements, times: Integers, machine:
 
 
 def _fate(
-    group: _Group, faults: Faults, times: Integers
+    group: _Group, transport: Transport, times: Integers
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Integers, Integers]:
     """Decide what happens to each reading; `times` (n, 1) gives arrives, copied, delay (ms), kind: (n * machines,)."""
 
@@ -219,11 +232,15 @@ def _fate(
     dropped, copied = chances("fate/dropped, copied")
     late, out_of_order = chances("fate/late, out of order")
     amount, _ = chances("fate/delay")
-    kind = np.where(late < faults.late, _LATE, np.where(out_of_order < faults.out_of_order, _OUT_OF_ORDER, _ON_TIME))
+    kind = np.where(
+        late < transport.late, _LATE, np.where(out_of_order < transport.out_of_order, _OUT_OF_ORDER, _ON_TIME)
+    )
     # In between two later readings, so that it is overtaken by at least one.
     few = (group.interval * (np.floor(amount * 4) + 1.5)).astype(np.int64)
-    delay = np.where(kind == _LATE, 1 + (amount * faults.late_by).astype(np.int64), np.where(kind == _ON_TIME, 0, few))
-    return (dropped >= faults.dropout).ravel(), (copied < faults.duplicate).ravel(), delay.ravel(), kind.ravel()
+    delay = np.where(
+        kind == _LATE, 1 + (amount * transport.late_by).astype(np.int64), np.where(kind == _ON_TIME, 0, few)
+    )
+    return (dropped >= transport.dropout).ravel(), (copied < transport.duplicate).ravel(), delay.ravel(), kind.ravel()
 
 
 def _in_order(rows: _Rows) -> _Rows:

@@ -14,7 +14,7 @@ from etl.catalogue import Machine, made_up
 from etl.measurements import read_measurements
 from etl.readings import CHUNK_ROWS, generated
 from etl.signals import make_plant, readings, slow_signals, steps_needed
-from etl.synthetic import Faults, synthetic_readings
+from etl.synthetic import Transport, synthetic_readings
 
 DEFAULT = read_measurements()
 START = 1_767_603_600_000
@@ -22,7 +22,7 @@ MINUTE = 60_000
 MIXED = [
     Machine(equipment_id=f"m{place}", interval_seconds=interval) for place, interval in enumerate([10, 1, 30, 7.5, 10])
 ]
-ALL_FAULTS = Faults(dropout=0.1, duplicate=0.15, late=0.2, late_by=3 * MINUTE, out_of_order=0.2)
+ALL_TROUBLE = Transport(dropout=0.1, duplicate=0.15, late=0.2, late_by=3 * MINUTE, out_of_order=0.2)
 
 
 def make(start=START, end=START + 5 * MINUTE, *, machines=MIXED, seed=1, measurements=DEFAULT, **options):
@@ -50,8 +50,8 @@ def test_readings_are_on_the_grid_when_nothing_fails():
     assert table["json"].null_count == len(table)
 
 
-def test_readings_hold_the_signals_when_faults_happen():
-    table, _ = make(machines=made_up(7), faults=ALL_FAULTS)
+def test_readings_hold_the_signals_when_there_is_trouble():
+    table, _ = make(machines=made_up(7), transport=ALL_TROUBLE)
     plant = make_plant(made_up(7), 1)
     times = table["timestamp"].cast(pa.int64()).to_numpy()
     names = [machine.equipment_id for machine in made_up(7)]
@@ -65,8 +65,8 @@ def test_readings_hold_the_signals_when_faults_happen():
 @given(
     start=st.integers(0, 5 * MINUTE),
     lengths=st.lists(st.integers(1, 3 * MINUTE), min_size=1, max_size=4),
-    faults=st.builds(
-        Faults,
+    transport=st.builds(
+        Transport,
         dropout=st.sampled_from([0.0, 0.3]),
         duplicate=st.sampled_from([0.0, 0.3]),
         late=st.sampled_from([0.0, 0.3]),
@@ -75,15 +75,15 @@ def test_readings_hold_the_signals_when_faults_happen():
     ),
     rows=st.sampled_from([3, 50, CHUNK_ROWS]),
 )
-def test_consecutive_ranges_are_the_whole_range_when_joined(start, lengths, faults, rows):
+def test_consecutive_ranges_are_the_whole_range_when_joined(start, lengths, transport, rows):
     bounds = [START + start, *(START + start + np.cumsum(lengths)).tolist()]
-    whole, counts = make(bounds[0], bounds[-1], faults=faults)
+    whole, counts = make(bounds[0], bounds[-1], transport=transport)
     parts = []
     summed = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "CHUNK_ROWS", rows)
         for low, high in pairwise(bounds):
-            for table in synthetic_readings(MIXED, 1, DEFAULT, low, high, faults=faults, counts=summed):
+            for table in synthetic_readings(MIXED, 1, DEFAULT, low, high, transport=transport, counts=summed):
                 assert len(table) <= rows
                 parts.append(table)
     assert pa.concat_tables([whole.slice(0, 0), *parts]).equals(whole)
@@ -93,7 +93,7 @@ def test_consecutive_ranges_are_the_whole_range_when_joined(start, lengths, faul
 def test_each_reading_arrives_once_when_all_have_arrived():
     clean = keys(make()[0])
     reach = 3 * MINUTE + 4 * 30_000
-    table, _ = make(end=START + 5 * MINUTE + reach, faults=Faults(late=0.3, late_by=3 * MINUTE, out_of_order=0.3))
+    table, _ = make(end=START + 5 * MINUTE + reach, transport=Transport(late=0.3, late_by=3 * MINUTE, out_of_order=0.3))
     arrived = [key for key in keys(table) if START <= key[1] < START + 5 * MINUTE]
     assert sorted(arrived) == sorted(clean)
     assert arrived != clean
@@ -101,7 +101,9 @@ def test_each_reading_arrives_once_when_all_have_arrived():
 
 def test_counts_match_rates_when_there_are_many():
     rates = {"dropout": 0.02, "duplicate": 0.03, "late": 0.04, "out_of_order": 0.05}
-    table, counts = make(end=START + 30 * MINUTE, machines=made_up(100), faults=Faults(**rates, late_by=10 * MINUTE))
+    table, counts = make(
+        end=START + 30 * MINUTE, machines=made_up(100), transport=Transport(**rates, late_by=10 * MINUTE)
+    )
     total = 100 * 30 * 60
     assert counts["generated"] == len(table)
     assert counts["dropped"] == pytest.approx(0.02 * total, rel=0.1)
@@ -112,15 +114,15 @@ def test_counts_match_rates_when_there_are_many():
 
 
 def test_duplicates_are_equal_when_sent_twice():
-    table, counts = make(machines=made_up(3), faults=Faults(duplicate=0.5))
+    table, counts = make(machines=made_up(3), transport=Transport(duplicate=0.5))
     distinct = table.drop_columns("json").group_by(table.column_names[:-1]).aggregate([])
     assert len(distinct) == len(set(keys(table)))
     assert counts["duplicates"] > 100
 
 
 def test_a_late_reading_comes_in_a_later_range_when_delayed_past_the_end():
-    faults = Faults(late=0.5, late_by=4 * MINUTE)
-    later, counts = make(START + 5 * MINUTE, START + 10 * MINUTE, faults=faults)
+    transport = Transport(late=0.5, late_by=4 * MINUTE)
+    later, counts = make(START + 5 * MINUTE, START + 10 * MINUTE, transport=transport)
     before = [time for _, time in keys(later) if time < START + 5 * MINUTE]
     assert before
     assert counts["late"] > len(before) / 2
@@ -128,7 +130,7 @@ def test_a_late_reading_comes_in_a_later_range_when_delayed_past_the_end():
 
 
 def test_out_of_order_readings_are_overtaken_when_delayed():
-    table, counts = make(machines=made_up(1), faults=Faults(out_of_order=0.1))
+    table, counts = make(machines=made_up(1), transport=Transport(out_of_order=0.1))
     times = [time for _, time in keys(table)]
     assert counts["out_of_order"] > 5
     assert times != sorted(times)
