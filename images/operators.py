@@ -3,21 +3,31 @@
 `python -m images.operators [--name NAME]`. For machines that reach neither publisher:
 
   STRIMZI_CHART     what Helm takes for a chart: a folder, a file, a URL or oci://...; STRIMZI_REGISTRY: of its images
-  K8SSANDRA_CHART   the same of the K8ssandra operator; K8SSANDRA_REGISTRY: of its images
+  K8SSANDRA_CHART   the same of the K8ssandra operator; K8SSANDRA_REGISTRY: of its images, Cassandra's among them
+
+The K8ssandra operator's chart wants cert-manager for its webhooks. A cluster for tests does without: the webhooks are
+left out, and the certificate that the operator does not start without is made here.
 """
 
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from images import cluster
+from images.certificates import write_certificates
 from images.command import reporting, step
 
 NAMESPACE = "operators"
 TIMEOUT = "10m"
 STRIMZI = ("oci://quay.io/strimzi-helm/strimzi-kafka-operator", "--version=1.2.0")
 K8SSANDRA = ("k8ssandra-operator", "--repo=https://helm.k8ssandra.io/stable", "--version=1.32.5")
+WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 
 def install(name: str = cluster.NAME) -> None:
@@ -26,15 +36,16 @@ def install(name: str = cluster.NAME) -> None:
     Raises:
         ServiceError: A chart or an image cannot be had, or an operator did not come up.
     """
+    _apply(name, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     strimzi = ["watchAnyNamespace=true", "resources.requests.cpu=50m"]
     if registry := os.environ.get("STRIMZI_REGISTRY"):
         strimzi.append(f"defaultImageRegistry={registry}")
     _install(name, "strimzi", _chart("STRIMZI_CHART", STRIMZI), strimzi)
-    # Its webhooks would need cert-manager, and check no more than the API server does.
     k8ssandra = ["global.clusterScoped=true", "cass-operator.admissionWebhooks.enabled=false"]
-    k8ssandra += ["cass-operator.disableCertManagerCheck=true"]
     if registry := os.environ.get("K8SSANDRA_REGISTRY"):
-        k8ssandra += [f"{image}.registry={registry}" for image in ("image", "client.image", "cass-operator.image")]
+        # The last one is of what runs in Cassandra's pods.
+        of_images = ("image", "cass-operator.image", "global.imageConfig.defaults")
+        k8ssandra += [f"{image}.registry={registry}" for image in of_images]
     _install(name, "k8ssandra", _chart("K8SSANDRA_CHART", K8SSANDRA), k8ssandra)
 
 
@@ -43,10 +54,37 @@ def _chart(variable: str, published: Sequence[str]) -> list[str]:
 
 
 def _install(name: str, release: str, chart: list[str], values: list[str]) -> None:
+    """Apply a chart, its resource definitions included, which `helm upgrade` would leave as they are."""
     settings = [f"--set={value}" for value in values]
-    wait = ("--create-namespace", "--wait", "--timeout", TIMEOUT)
     with step(f"install operator {release}"):
-        cluster.helm(name, NAMESPACE, "upgrade", "--install", release, *chart, *settings, *wait)
+        rendered = cluster.helm(name, NAMESPACE, "template", release, *chart, *settings, "--include-crds", "--no-hooks")
+        objects = [item for item in yaml.load_all(rendered, yaml.CSafeLoader) if item]
+        for certificate in (item for item in objects if item["kind"] == "Certificate"):
+            _make_certificate(name, certificate["spec"]["secretName"])
+        _apply(name, *(item for item in objects if not _is_for_webhooks(item)))
+        deployments = [f"deployment/{item['metadata']['name']}" for item in objects if item["kind"] == "Deployment"]
+        ready = ("--for=condition=Available", f"--timeout={TIMEOUT}")
+        cluster.kubectl(name, "--namespace", NAMESPACE, "wait", *deployments, *ready)
+
+
+def _is_for_webhooks(item: dict[str, Any]) -> bool:
+    return item["kind"] in WEBHOOKS or item["apiVersion"].startswith("cert-manager.io/")
+
+
+def _make_certificate(name: str, secret: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_certificates(Path(folder), secret)
+        both = Path(folder) / "keystore.pem"
+        files = (f"--cert={both}", f"--key={both}", "--dry-run=client", "--output=yaml")
+        made = cluster.kubectl(name, "--namespace", NAMESPACE, "create", "secret", "tls", secret, *files)
+    _apply(name, yaml.safe_load(made))
+
+
+def _apply(name: str, *objects: dict[str, Any]) -> None:
+    """Apply objects server-side, since a definition is larger than the annotation that the other way leaves behind."""
+    way = ("--server-side", "--force-conflicts", "--filename=-")
+    text = yaml.dump_all(objects, Dumper=yaml.CSafeDumper)
+    cluster.kubectl(name, "--namespace", NAMESPACE, "apply", *way, stdin=text)
 
 
 @reporting

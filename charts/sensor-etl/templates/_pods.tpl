@@ -94,3 +94,36 @@ securityContext:
       requests:
         storage: {{ $persistence.size }}
 {{- end }}
+
+{{/* affinity of pods that an operator makes, which knows no nodeSelector: takes (list $ part). */}}
+{{- define "sensor-etl.affinity" -}}
+{{- $root := index . 0 -}}
+{{- $part := index . 1 -}}
+{{- $affinity := deepCopy (default $root.Values.affinity $part.affinity) -}}
+{{- $selected := list -}}
+{{- range $key, $value := default $root.Values.nodeSelector $part.nodeSelector -}}
+{{- $selected = append $selected (dict "key" $key "operator" "In" "values" (list $value)) -}}
+{{- end -}}
+{{- if $selected -}}
+{{- $nodes := default (dict) $affinity.nodeAffinity -}}
+{{- /* One of the terms has to hold, and the selector in any case. */ -}}
+{{- $terms := list -}}
+{{- range dig "requiredDuringSchedulingIgnoredDuringExecution" "nodeSelectorTerms" (list (dict)) $nodes -}}
+{{- $terms = append $terms (set . "matchExpressions" (concat (default (list) .matchExpressions) $selected)) -}}
+{{- end -}}
+{{- $_ := set $nodes "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) -}}
+{{- $_ := set $affinity "nodeAffinity" $nodes -}}
+{{- end -}}
+{{- with $affinity }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
+{{/* Security of a container whose image is an operator's, as Pod Security Standard `restricted` wants it. */}}
+{{- define "sensor-etl.restricted" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  runAsNonRoot: true
+  capabilities:
+    drop: [ALL]
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
