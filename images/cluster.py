@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from images import crds, docker, node
 from images.command import CommandError, reporting, run, step
 from images.local import ServiceError
@@ -104,11 +106,21 @@ def load(images: Iterable[str], name: str = NAME) -> None:
 
 
 def apply_crds(name: str = NAME) -> None:
-    """Install the operators' resource definitions unless they are there, and wait until the API server knows them."""
+    """Install the operators' resource definitions unless they are there, and wait until the API server knows them.
+
+    Those that an operator came with stay: it has its own way with some fields, which ours are too strict for.
+    """
     files = [*crds.strimzi(), *crds.k8ssandra()]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     notes = _notes(name)
     if notes.get("crds") == digest:
+        return
+    if "crds" not in notes:
+        there = kubectl(name, "get", "customresourcedefinitions", "--output=name").split()
+        files = [
+            file for file in files if f"customresourcedefinition.apiextensions.k8s.io/{_definition(file)}" not in there
+        ]
+    if not files:
         return
     arguments = [f"--filename={file}" for file in files]
     with step("install resource definitions"):
@@ -116,6 +128,11 @@ def apply_crds(name: str = NAME) -> None:
         kubectl(name, "apply", "--server-side", "--force-conflicts", *arguments)
         kubectl(name, "wait", "--for=condition=Established", "--timeout=60s", *arguments)
     _write_notes(name, {**notes, "crds": digest})
+
+
+def _definition(file: Path) -> str:
+    name: str = yaml.load(file.read_text(), yaml.CSafeLoader)["metadata"]["name"]
+    return name
 
 
 def recycle_volumes(name: str = NAME) -> None:
