@@ -180,8 +180,9 @@ def test_names_fit_what_the_operators_make_of_them(render: Render) -> None:
     assert len(f"{cluster}-dc1-additional-seed-service") <= 63
 
 
-def test_brokers_are_not_restarted_by_a_new_version_of_the_chart(render: Render) -> None:
-    for item in render():
+@pytest.mark.parametrize("keep_data", [True, False])
+def test_brokers_are_not_restarted_by_a_new_version_of_the_chart(render: Render, keep_data: bool) -> None:
+    for item in render({"keepData": keep_data}):
         if item["kind"] in ("Kafka", "KafkaNodePool"):
             assert "helm.sh/chart" not in item["metadata"]["labels"]
 
