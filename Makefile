@@ -26,9 +26,9 @@ setup: $(READY) ## Make the environment .venv from uv.lock (the other commands d
 demo: $(READY) ## Bring up Kafka and Cassandra, run synthetic readings through all stages twice, show the table
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" docs/examples/demo.sh
 
-# Two processes, each with services of its own: half of the time they wait for Java. A file stays in one of them.
+# Two processes, each with services of its own: half of the time they wait for Java.
 test: $(READY) $(AIRFLOW) ## Run the tests of the package, on real services, and of the DAG (ARGS="tests/unit -k name" for some)
-	$(PYTHON) -m pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile)
+	$(PYTHON) -m pytest $(or $(ARGS),--numprocesses=2 --dist=worksteal)
 	$(if $(ARGS),,.cache/airflow/venv/bin/python -m pytest tests/dags)
 
 test-charts: $(READY) ## Run the tests of the chart
