@@ -7,8 +7,8 @@ rounds those the same on every processor, whatever the length of an array, which
 What changes slowly (load, heat, wear) is computed on a grid of five minutes and interpolated. The plant's clock is UTC.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import blake2b
 
@@ -283,6 +283,7 @@ class _Block:
     machine: slice | Integers
     times: Integers
     faults: Sequence[Fault] = ()
+    stuck_at: Mapping[Fault, float] = field(default_factory=dict)  # what a stuck sensor puts out
 
     def changed(self, value: Floats, *kinds: str) -> Floats:
         """Multiply a value by what the faults of these kinds make of it; the same array where there are none."""
@@ -511,7 +512,7 @@ def _sensed(block: _Block, measurement: Measurement, value: Floats) -> Floats:
             if fault.kind == "sensor_drift":
                 value[where] *= faults.strength(fault, times)
             elif len(times):
-                value[where] = _at_start(block.plant, fault, measurement)
+                value[where] = block.stuck_at[fault]
     return value
 
 
@@ -526,7 +527,7 @@ def _at_start(plant: Plant, stuck: Fault, measurement: Measurement) -> float:
 
 def _only(plant: Plant, place: int) -> Plant:
     shared = ("seed", "fault_rate")
-    own = {field.name: getattr(plant, field.name)[place, None] for field in fields(Plant) if field.name not in shared}
+    own = {trait.name: getattr(plant, trait.name)[place, None] for trait in fields(Plant) if trait.name not in shared}
     return replace(plant, **own)
 
 
@@ -579,8 +580,14 @@ def readings(
         double = measurement.type == "double"
         values[measurement.name] = np.empty(shape, np.float64) if double else np.empty(shape, np.int8)
     wrong = faults_of(plant, int(times.min()), int(times.max()) + 1) if len(times) else []
+    declared = {measurement.name: measurement for measurement in measurements.declared}
+    stuck_at = {
+        fault: _at_start(plant, fault, declared[fault.measurement])
+        for fault in wrong
+        if fault.kind == "sensor_stuck" and fault.measurement in declared
+    }
     for part, which, when in _blocks(plant, times, machine):
-        block = _Block(plant, slow, which, when, _felt_in(wrong, when))
+        block = _Block(plant, slow, which, when, _felt_in(wrong, when), stuck_at)
         for measurement in measurements.declared:
             values[measurement.name][part] = (
                 _double(block, measurement) if measurement.type == "double" else _state(block)

@@ -34,8 +34,13 @@ def healthy():
 
 
 @pytest.fixture(scope="module")
-def faulty():
-    return read(4)[0].to_pandas().set_index(["equipment_id", "timestamp"])
+def made():
+    return read(4)
+
+
+@pytest.fixture(scope="module")
+def faulty(made):
+    return made[0].to_pandas().set_index(["equipment_id", "timestamp"])
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +172,8 @@ def test_frequency_leaves_its_limits_for_all_when_the_grid_does(faulty, labels):
     assert away[(away.index >= label.start) & (away.index < label.end)].min() > 1
 
 
-def test_readings_are_missing_when_they_drop_out(faulty, labels):
-    _, counts = read(4)
+def test_readings_are_missing_when_they_drop_out(made, faulty, labels):
+    _, counts = made
     label = of_kind(labels, "dropout")[0]
     assert during(faulty, label).empty
     assert counts["dropped"] == len(MACHINES) * WEEK // (5 * MINUTE) - len(faulty)
