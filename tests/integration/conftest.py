@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,30 +15,36 @@ from tests.integration.machine import Machine
 
 # Accounts of the secure services: the first may do everything, the others what a test grants them.
 USERS = ("admin", "produce", "consume", "transform", "load", "schema", "stranger")
+HEAPS = {"kafka": "512m", "cassandra": "1g"}
+
+
+@contextmanager
+def running(name: str, folders: pytest.TempPathFactory, users: dict[str, str] | None = None) -> Iterator[local.Service]:
+    """A service in a folder of its own, with these accounts if any."""
+    service = local.start(
+        name,
+        folders.mktemp(name),
+        heap=HEAPS[name],
+        java_options=local.QUICK_START,
+        users=users,
+        die_with_parent=True,
+    )
+    yield service
+    local.stop(service)
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """Broker without passwords, shared by the session."""
-    service = local.start(
-        "kafka", tmp_path_factory.mktemp("kafka"), heap="512m", java_options=local.QUICK_START, die_with_parent=True
-    )
-    yield service
-    local.stop(service)
+    with running("kafka", tmp_path_factory) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")
 def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """Cassandra node without passwords, shared by the session."""
-    service = local.start(
-        "cassandra",
-        tmp_path_factory.mktemp("cassandra"),
-        heap="1g",
-        java_options=local.QUICK_START,
-        die_with_parent=True,
-    )
-    yield service
-    local.stop(service)
+    with running("cassandra", tmp_path_factory) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")
@@ -55,31 +62,15 @@ def users() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
     """Broker with TLS, SCRAM-SHA-512 and ACLs, shared by the session."""
-    service = local.start(
-        "kafka",
-        tmp_path_factory.mktemp("kafka"),
-        heap="512m",
-        java_options=local.QUICK_START,
-        users=users,
-        die_with_parent=True,
-    )
-    yield service
-    local.stop(service)
+    with running("kafka", tmp_path_factory, users) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, users: dict[str, str]) -> Iterator[local.Service]:
     """Cassandra node with TLS, passwords and permissions, shared by the session."""
-    service = local.start(
-        "cassandra",
-        tmp_path_factory.mktemp("cassandra"),
-        heap="1g",
-        java_options=local.QUICK_START,
-        users=users,
-        die_with_parent=True,
-    )
-    yield service
-    local.stop(service)
+    with running("cassandra", tmp_path_factory, users) as service:
+        yield service
 
 
 @pytest.fixture
