@@ -46,7 +46,7 @@ from etl.errors import EtlError, SettingsError, Unreachable
 from etl.measurements import Measurements
 from etl.readings import DAY_MS, TIMESTAMP, WATERMARKS
 from etl.settings import CassandraSettings
-from etl.tables import Table, all_tables
+from etl.tables import Table
 
 log = structlog.get_logger("etl.cassandra")
 
@@ -278,14 +278,14 @@ def gather(
         yield finish()
 
 
-def check_columns(session: Session, measurements: Measurements) -> None:
-    """Check that every table is there, with its columns, `sensor_data` with those of the measurements.
+def check_columns(session: Session, tables: list[Table]) -> None:
+    """Check that these tables are there, with their columns.
 
     Raises:
         SettingsError: something is missing or has another type; the message names it and `etl schema`.
     """
     found = session.cluster.metadata.keyspaces[session.keyspace].tables
-    for table in all_tables(measurements):
+    for table in tables:
         if table.name not in found:
             raise SettingsError(f"keyspace {session.keyspace} has no table {table.name}: run `etl schema`")
         refuse_changes(table, found[table.name])

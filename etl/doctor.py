@@ -25,6 +25,7 @@ from etl.settings import (
     RunSettings,
     read_settings,
 )
+from etl.tables import INSIGHT, pipeline_tables
 from etl.workspace import begin, open_workspace
 
 # What is not up within this time is reported, rather than waited for as a stage does.
@@ -192,7 +193,7 @@ def _cassandra() -> Iterator[Check]:
 def _tables(settings: CassandraSettings) -> str:
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     with cassandra.connect(settings) as session:
-        cassandra.check_columns(session, measurements)
+        cassandra.check_columns(session, [*pipeline_tables(measurements), *INSIGHT])
         columns = session.cluster.metadata.keyspaces[settings.keyspace].tables["sensor_data"].columns
     known = {"equipment_id", "day", "timestamp", "quality", *measurements.names}
     unwritten = [name for name in columns if name not in known]

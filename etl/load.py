@@ -24,7 +24,7 @@ from etl.kafka import Client, open_producer
 from etl.kafka import connect as connect_kafka
 from etl.settings import CassandraSettings, KafkaSettings, LoadSettings, read_settings
 from etl.stage import Outcome, Work
-from etl.tables import RUNS, TOUCHED_DAYS, WATERMARKS, Table, sensor_data
+from etl.tables import RUNS, TOUCHED_DAYS, WATERMARKS, Table, pipeline_tables, sensor_data
 from etl.terminal import progress
 from etl.workspace import Manifest, Range, Summary, find, once, versions
 
@@ -66,7 +66,7 @@ def load(work: Work) -> Outcome:
     cassandra, kafka = read_settings(CassandraSettings), read_settings(KafkaSettings)
     settings = read_settings(LoadSettings)
     with connect_kafka(kafka) as client, connect(cassandra) as session:
-        check_columns(session, work.measurements)
+        check_columns(session, pipeline_tables(work.measurements))
         client.partitions(kafka.dead_letter_topic)
         loading = Loading(work, session, client, cassandra, settings, counts)
         if offsets_moved(loading):

@@ -15,7 +15,7 @@ from etl.kafka import connect as connect_kafka
 from etl.kafka import create_topics
 from etl.measurements import Measurements
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
-from etl.tables import EQUIPMENT, Table, all_tables
+from etl.tables import EQUIPMENT, INSIGHT, Table, pipeline_tables
 
 Map = dict[str, str]
 
@@ -43,20 +43,20 @@ def create_schema(
     with connect(cassandra, keyspace=False) as session, connect_kafka(kafka) as client:
         for line in create_topics(client, settings):
             yield Finding(line, warning=not line.endswith(("created", "is there")))
-        yield from create_tables(session, measurements, settings, cassandra)
+        yield from create_tables(session, [*pipeline_tables(measurements), *INSIGHT], settings, cassandra)
 
 
 def create_tables(
-    session: Session, measurements: Measurements, settings: SchemaSettings, cassandra: CassandraSettings
+    session: Session, tables: list[Table], settings: SchemaSettings, cassandra: CassandraSettings
 ) -> Iterator[Finding]:
-    """Do Cassandra's part of `create_schema`, with a session in no keyspace."""
+    """Do Cassandra's part of `create_schema` for some tables, with a session in no keyspace."""
     machines = read_catalogue(settings.catalogue_file) if settings.catalogue_file else []
     replication = _map("ETL_SCHEMA_CASSANDRA_REPLICATION", settings.cassandra_replication)
     compaction = _map("ETL_SCHEMA_COMPACTION", settings.compaction)
     default = {"class": "NetworkTopologyStrategy", cassandra.local_datacenter: "1"}
     yield from _keyspace(session, cassandra.keyspace, replication, default)
     session.cluster.refresh_keyspace_metadata(cassandra.keyspace)
-    for table in all_tables(measurements):
+    for table in tables:
         # The other tables are small, and must outlive the readings.
         options = (settings.ttl, compaction) if table.name == "sensor_data" else (0, {})
         yield from _table(session, cassandra.keyspace, table, *options)

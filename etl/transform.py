@@ -25,6 +25,7 @@ from etl.readings import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, TIMESTAMP, TOUCHED, W
 from etl.record import originals
 from etl.settings import CassandraSettings, TransformSettings, read_settings
 from etl.stage import Outcome, Work
+from etl.tables import pipeline_tables
 from etl.terminal import progress
 from etl.workspace import once
 
@@ -59,7 +60,7 @@ def transform(work: Work) -> Outcome:
     """
     lateness = read_settings(TransformSettings).allowed_lateness
     with connect(read_settings(CassandraSettings)) as session, tempfile.TemporaryDirectory(prefix="etl-") as folder:
-        check_columns(session, work.measurements)
+        check_columns(session, pipeline_tables(work.measurements))
         run = _Run(work, session, None if lateness is None else int(lateness.total_seconds() * 1000))
         run.watermarks = _snapshot(work, session)
         for letters in work.input.tables("dead-letters"):

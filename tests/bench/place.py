@@ -18,6 +18,7 @@ from etl.cassandra import gather
 from etl.measurements import read_measurements
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
+from etl.tables import pipeline_tables
 from images import local
 from tests.bench.figures import Processes
 
@@ -98,7 +99,7 @@ def fresh_keyspace() -> Iterator[Session]:
     with settings(ETL_CASSANDRA_KEYSPACE=keyspace):
         found = read_settings(CassandraSettings)
         with cassandra.connect(found, keyspace=False) as session:
-            list(create_tables(session, read_measurements(None), read_settings(SchemaSettings), found))
+            list(create_tables(session, pipeline_tables(read_measurements(None)), read_settings(SchemaSettings), found))
             session.set_keyspace(keyspace)
             try:
                 yield session

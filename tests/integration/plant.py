@@ -17,6 +17,7 @@ from etl.deadletters import Choice, list_letters
 from etl.measurements import Measurement, Measurements
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
+from etl.tables import pipeline_tables
 from images import local
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("mode", "text")))
@@ -61,7 +62,7 @@ def made_plant(
             connect(settings, keyspace=False) as session,
         ):
             kafka.create_topics(client, SchemaSettings(partitions=partitions))
-            list(create_tables(session, MEASUREMENTS, SchemaSettings(), settings))
+            list(create_tables(session, pipeline_tables(MEASUREMENTS), SchemaSettings(), settings))
             session.set_keyspace(keyspace)
             yield Plant(session, client, topic, folder / "workspace")
 

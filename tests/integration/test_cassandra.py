@@ -15,6 +15,7 @@ from etl.measurements import Measurement, Measurements
 from etl.readings import DAY_MS, TIMESTAMP
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, SchemaSettings
+from etl.tables import pipeline_tables
 from images import local
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("mode", "text")))
@@ -30,7 +31,7 @@ def settings_of(service: local.Service, **changes: object) -> CassandraSettings:
 def session(cassandra: local.Service) -> Iterator[Session]:
     settings = settings_of(cassandra, keyspace="lookups")
     with connect(settings, keyspace=False) as session:
-        list(create_tables(session, MEASUREMENTS, SchemaSettings(), settings))
+        list(create_tables(session, pipeline_tables(MEASUREMENTS), SchemaSettings(), settings))
         session.set_keyspace("lookups")
         yield session
 

@@ -14,6 +14,7 @@ from etl.errors import SettingsError, Unreachable
 from etl.measurements import Measurement, Measurements, read_measurements
 from etl.schema import Finding, create_schema, create_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
+from etl.tables import pipeline_tables
 from images import local
 
 VOLTAGE, MODE = Measurement("voltage", "double"), Measurement("mode", "text")
@@ -184,7 +185,7 @@ def test_tables_are_complete_when_two_create_them_at_once(place: Place) -> None:
 
     def create() -> None:
         with connect(place.cassandra, keyspace=False) as session:
-            list(create_tables(session, measurements, SchemaSettings(), place.cassandra))
+            list(create_tables(session, pipeline_tables(measurements), SchemaSettings(), place.cassandra))
 
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(create) for _ in range(2)]

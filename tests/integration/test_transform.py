@@ -19,6 +19,7 @@ from etl.readings import DAY_MS
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, SchemaSettings
 from etl.stage import Work
+from etl.tables import pipeline_tables
 from etl.transform import transform
 from etl.workspace import Manifest, Range, Source, Workspace, begin, commit, open_workspace
 
@@ -33,7 +34,7 @@ def session(cassandra: Any, keyspace: str, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setenv(name, str(value))
     settings = CassandraSettings()
     with connect(settings, keyspace=False) as session:
-        list(create_tables(session, MEASUREMENTS, SchemaSettings(), settings))
+        list(create_tables(session, pipeline_tables(MEASUREMENTS), SchemaSettings(), settings))
         session.set_keyspace(keyspace)
         yield session
 
