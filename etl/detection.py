@@ -1,8 +1,8 @@
 """What is wrong with a machine, found in its minutes of the last days and its hours of the last weeks.
 
 Two layers. Minutes show what comes at once: the supply, current, heat, idling, sensors that say nothing or the same.
-Slow changes (wear, decay, drift) show in hours against the machine's own past. Nothing after `until` is looked at; with a
-short past there is less to compare with, and less is found.
+Slow changes (wear, decay, drift) show in hours against the machine's own past. Nothing after `until` is looked at; with
+a short past there is less to compare with, and less is found.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -212,7 +212,7 @@ def _medians(time: Integers, values: Floats, bin_ms: int) -> tuple[Floats, Float
     counts = np.diff(starts, append=len(time))
     ordered = values[order]
     middles = (ordered[starts + (counts - 1) // 2] + ordered[starts + counts // 2]) / 2.0
-    return (bins[starts] + 0.5) * bin_ms, middles
+    return ((bins[starts] + 0.5) * bin_ms).astype(np.float64), np.asarray(middles)
 
 
 def _dropouts(seen: Minutes, hours: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
@@ -282,6 +282,7 @@ def _frequencies(seen: Minutes) -> Iterator[Event]:
     steps = seen.limits.detection.frequency_excursion
     for span in _episodes(seen, off > steps.mild, 10 * MINUTE_MS, 0):
         worst = span[0] + int(np.nanargmax(off[span[0] : span[1] + 1]))
+        allowed = seen.limits.supply.frequency * nominal
         yield _event(
             seen,
             "frequency_excursion",
@@ -289,7 +290,7 @@ def _frequencies(seen: Minutes) -> Iterator[Event]:
             off[worst],
             (values[worst], nominal),
             f"frequency {values[worst]:.2f} Hz for {_duration(_lasting(span, seen))}; EN 50160 allows "
-            f"{nominal * (1 - seen.limits.supply.frequency):.1f} to {nominal * (1 + seen.limits.supply.frequency):.1f} Hz",
+            f"{nominal - allowed:.1f} to {nominal + allowed:.1f} Hz",
             "frequency",
         )
 

@@ -1,8 +1,8 @@
 """What a machine did, minute by minute, hour by hour and in a day: pure functions over its readings of one UTC day.
 
-Readings are a table of one machine, ascending by `timestamp` (ms in UTC), with declared measurements (float64, null where
-missing; text is passed over) and `quality`, which names the bad measurements of a reading. What depends on a measurement
-that is not there is null.
+Readings are a table of one machine, ascending by `timestamp` (ms in UTC), with declared measurements (float64, null
+where missing; text is passed over) and `quality`, which names the bad measurements of a reading. What depends on a
+measurement that is not there is null.
 
 Energy and times: a reading stands for the time up to the next one, if that comes within `hold_intervals` expected
 intervals, else for one interval; power is taken to change evenly in between (trapezoid rule).
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute  # noqa: F401
+import pyarrow.compute
 
 from etl.catalogue import Machine
 from etl.limits import LIMITS, Limits, power_scale, rated_kva, vibration_zones
@@ -28,7 +28,7 @@ Integers = npt.NDArray[np.int64]
 Row = dict[str, Any]
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
-# What `by_minute` gives besides lowest, mean and highest of each measurement; `first` and `last` are ms into the minute.
+# What `by_minute` gives besides the spread of each measurement; `first` and `last` reading are ms into the minute.
 MINUTE_COLUMNS = {
     "minute": TIMESTAMP,
     "count": pa.int32(),
@@ -100,8 +100,8 @@ def powers(values: Mapping[str, Floats], machine: Machine) -> tuple[Floats, Floa
 def by_minute(readings: pa.Table, machine: Machine, day: date) -> pa.Table:
     """Sum up readings by minute.
 
-    Gives one row per minute that has readings: the columns of `MINUTE_COLUMNS` (mean active and reactive power in kW and
-    kvar), and `<measurement>_low`, `_mean` and `_high` (float32, null where the minute has no value).
+    Gives one row per minute that has readings: the columns of `MINUTE_COLUMNS` (mean active and reactive power in kW
+    and kvar), and `<measurement>_low`, `_mean` and `_high` (float32, null where the minute has no value).
     """
     times, values = times_of(readings), values_of(readings)
     inside = slice(*np.searchsorted(times, (day_start(day), day_start(day) + DAY_MS)).tolist())
@@ -143,8 +143,8 @@ def by_hour(
 ) -> list[Row]:
     """Give the rows of MACHINE_HOURS for the hours of the day that begin before `until` (None: all 24).
 
-    Times in a state are seconds of known power. `power_factor` is sum(P) / sum(S) while running; `vibration` is the mean
-    while running (of all readings, where no power is known), and `vibration_zone` its zone in ISO 10816-1.
+    Times in a state are seconds of known power. `power_factor` is sum(P) / sum(S) while running; `vibration` is the
+    mean while running (of all readings, where no power is known), and `vibration_zone` its zone in ISO 10816-1.
     """
     times, values = times_of(readings), values_of(readings)
     low, high = day_start(day), day_start(day) + DAY_MS
@@ -256,11 +256,8 @@ def _integrals(
     if (both := powers(values, machine)) is not None:
         power = both[0]
         share = power / rated_kva(machine)
-        states = [
-            share < limits.states.off_below,
-            (share >= limits.states.off_below) & (share < limits.states.idle_below),
-        ]
-        running = share >= limits.states.idle_below
+        off, running = share < limits.states.off_below, share >= limits.states.idle_below
+        states = [off, (share >= limits.states.off_below) & ~running]
         for name, state in zip(names, [*states, running], strict=False):
             found[name] = seconds(state, power)
         active, apparent = (_between(each, held) / 3600.0 for each in (power, np.hypot(*both)))
@@ -271,11 +268,11 @@ def _integrals(
     if (current := values.get("current")) is not None:
         found["overload_seconds"] = seconds(current > limits.states.overload_above * machine.rated_current, current)
     if (voltage := values.get("voltage")) is not None:
-        off = np.abs(voltage / machine.nominal_voltage - 1.0)
-        found["voltage_outside_seconds"] = seconds(off > limits.supply.voltage, voltage)
+        away = np.abs(voltage / machine.nominal_voltage - 1.0)
+        found["voltage_outside_seconds"] = seconds(away > limits.supply.voltage, voltage)
     if (frequency := values.get("frequency")) is not None:
-        off = np.abs(frequency / nominal_frequency(frequency, limits) - 1.0)
-        found["frequency_outside_seconds"] = seconds(off > limits.supply.frequency, frequency)
+        away = np.abs(frequency / nominal_frequency(frequency, limits) - 1.0)
+        found["frequency_outside_seconds"] = seconds(away > limits.supply.frequency, frequency)
     return _Integrals(power, found, running_kwh, running_kvah)
 
 
@@ -304,14 +301,15 @@ def _bad(readings: pa.Table) -> Floats:
 
 
 def _sums(values: Floats, starts: Integers) -> Floats:
-    return np.add.reduceat(values, starts) if len(starts) else np.zeros(0)
+    return np.asarray(np.add.reduceat(values, starts)) if len(starts) else np.zeros(0)
 
 
 def _mean(values: Floats, starts: Integers) -> Floats:
     """Give the mean of the values that are there in each group; shape (groups,), NaN where there are none."""
     there = np.isfinite(values)
     count = _sums(there.astype(np.float64), starts)
-    return np.divide(_sums(np.where(there, values, 0.0), starts), count, np.full(len(starts), np.nan), where=count > 0)
+    total = _sums(np.where(there, values, 0.0), starts)
+    return np.asarray(np.divide(total, count, np.full(len(starts), np.nan), where=count > 0))
 
 
 def _spread(values: Floats, starts: Integers) -> tuple[Floats, Floats, Floats]:
@@ -341,7 +339,7 @@ def by_day(
     minutes: pa.Table,
     limits: Limits = LIMITS,
 ) -> Row:
-    """Give the row of MACHINE_DAYS from the day's rows of `by_hour`, its minutes, and the events that last into it by ID.
+    """Give the row of MACHINE_DAYS from the day's rows of `by_hour`, its minutes, and the events in it by their ID.
 
     Shares: availability = received / expected; utilisation = running / known time; load factor = mean / highest power
     (IEV 691-10-02); idle share = energy while off or idle / energy. The efficiency index is in `efficiency`.
@@ -382,9 +380,9 @@ def by_day(
 
 
 _SUMMED = (
-    ("expected", "received", "bad")
-    + ("off_seconds", "idle_seconds", "running_seconds", "overload_seconds", "energy_kwh", "idle_energy_kwh")
-    + ("voltage_outside_seconds", "frequency_outside_seconds")
+    *("expected", "received", "bad"),
+    *("off_seconds", "idle_seconds", "running_seconds", "overload_seconds", "energy_kwh", "idle_energy_kwh"),
+    *("voltage_outside_seconds", "frequency_outside_seconds"),
 )
 
 
@@ -449,8 +447,8 @@ def efficiency(row: Mapping[str, Any], machine: Machine, limits: Limits = LIMITS
 
     100 minus, with the points of `limits.yaml` (a convention of this project, as no standard has one):
     idle * idle time / (idle + running time); missing * (1 - availability); power_factor * (1 - cos phi / bound), if
-    below the bound; overload * overload time / running time; supply * time with voltage or frequency outside their limits
-    / known time; zone_c or zone_d where vibration is in that zone; heat where the temperature limit was passed.
+    below the bound; overload * overload time / running time; supply * time with voltage or frequency outside of their
+    limits / 24 h; zone_c or zone_d where vibration is in that zone; heat where the temperature limit was passed.
     What is not measured costs nothing. None: nothing was received, or the machine was off all the time.
     """
     on = (row["idle_seconds"] or 0.0) + (row["running_seconds"] or 0.0)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from etl.catalogue import Machine
 
+_FILE = Path(__file__).with_name("limits.yaml")
 Zones = tuple[float, float, float]
 KilovoltAmperes = Annotated[float, Field(gt=0)]
 
@@ -96,7 +97,7 @@ class Limits(_Part):
     detection: Detection
 
 
-def read_limits(path: Path = Path(__file__).with_name("limits.yaml")) -> Limits:
+def read_limits(path: Path = _FILE) -> Limits:
     """Read a file of limits."""
     return Limits.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
