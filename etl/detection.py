@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from scipy.signal import lfilter
 
 from etl.catalogue import Machine
 from etl.indicators import HOUR_MS, MINUTE_MS, from_ms, nominal_frequency, times_of, to_ms
@@ -69,6 +70,22 @@ class Minutes:
         return max(MINUTE_MS, self.machine.interval_seconds * 1000.0)
 
 
+@dataclass(frozen=True)
+class Hours:
+    """The hours of a machine that have readings; arrays of shape (m,), `time` in ms since 1970, NaN where unknown.
+
+    `load` is the mean active power, `load_running` that while running, as shares of the rated apparent power.
+    """
+
+    time: Integers
+    running: Floats
+    load: Floats
+    load_running: Floats
+    power_factor: Floats
+    vibration: Floats
+    means: dict[str, Floats]
+
+
 def detect(
     machine: Machine,
     minutes: pa.Table,
@@ -91,12 +108,18 @@ def detect(
         Events by their start.
     """
     seen = _read(machine, minutes, until, limits)
+    past = _past(machine, hours, until)
+    drifts = list(_drifts(seen, past, units))
     found = [
         *_dropouts(seen, hours),
         *_voltages(seen),
         *_frequencies(seen),
         *_idle(seen),
         *_stuck(seen, units),
+        *_electric(seen, past),
+        *drifts,
+        *_heat(seen, drifts, past),
+        *_wear(seen, past),
     ]
     return sorted(found, key=lambda event: (event.start, event.kind, event.measurement or ""))
 
@@ -351,3 +374,410 @@ def _sensors(seen: Minutes) -> list[str]:
     """List the measurements that are not the electric meter's."""
     names = [name.removesuffix("_mean") for name in seen.columns if name.endswith("_mean")]
     return [name for name in names if name not in ELECTRIC and len(seen.time) > 1]
+
+
+def _past(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime) -> Hours:
+    rows = sorted((row for row in hours if row["received"] and row["hour"] < until), key=lambda row: row["hour"])
+
+    def column(name: str) -> Floats:
+        return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
+
+    off, idle, running = (column(f"{state}_seconds") for state in ("off", "idle", "running"))
+    energy, idle_energy = column("energy_kwh"), column("idle_energy_kwh")
+    names = dict.fromkeys(name for row in rows for name in row["means"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Hours(
+            np.array([to_ms(row["hour"]) for row in rows], dtype=np.int64),
+            running,
+            energy * 3600.0 / (off + idle + running) / rated_kva(machine),
+            (energy - idle_energy) * 3600.0 / running / rated_kva(machine),
+            column("power_factor"),
+            column("vibration"),
+            {name: np.array([row["means"].get(name, np.nan) for row in rows], dtype=np.float64) for name in names},
+        )
+
+
+def _robust(features: Floats, values: Floats, quantile: float = 0.5, rounds: int = 25) -> Floats | None:
+    """Fit a linear quantile by reweighted least squares; features (n, k), values (n,) give coefficients (k,).
+
+    Koenker, Bassett, "Regression Quantiles", Econometrica 46, 1978; the weights are q or 1 - q over the distance.
+    """
+    known = np.isfinite(values) & np.isfinite(features).all(axis=1)
+    features, values = features[known], values[known]
+    if len(values) < 2 * features.shape[1]:
+        return None
+    least = 1e-3 * (float(np.std(values)) or 1.0)
+    weights = np.ones(len(values))
+    # A little of a ridge keeps what hardly varies from being told apart by noise.
+    ridge = 1e-6 * np.diag(np.square(features).sum(axis=0))
+    for _ in range(rounds):
+        weighted = features * weights[:, None]
+        found = np.linalg.lstsq(features.T @ weighted + ridge, weighted.T @ values, rcond=None)[0]
+        left = values - features @ found
+        weights = np.where(left > 0, quantile, 1.0 - quantile) / np.maximum(np.abs(left), least)
+        weights /= weights.mean()
+    return np.asarray(found)
+
+
+def _spans(time: Floats, flagged: Flags, join: float, shortest: float, step: float) -> Iterator[tuple[int, int]]:
+    """Give first and last place of each stretch of flagged bins of `step` ms, joined over gaps shorter than `join` ms."""
+    places = np.flatnonzero(flagged)
+    if not len(places):
+        return
+    cuts = np.flatnonzero(np.diff(time[places]) > join + step)
+    for begin, end in zip(places[np.append(0, cuts + 1)], places[np.append(cuts, len(places) - 1)], strict=True):
+        if time[end] + step - time[begin] >= shortest:
+            yield int(begin), int(end)
+
+
+def _smooth(values: Floats, width: int) -> Floats:
+    """Give the centred running median over `width` places, narrower at the ends; NaN is passed over."""
+    half = width // 2
+    padded = np.pad(values, half, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    result = np.full(len(values), np.nan)
+    known = np.isfinite(windows).any(axis=1)
+    result[known] = np.nanmedian(windows[known], axis=1)
+    return result
+
+
+def _made(
+    seen: Minutes,
+    kind: str,
+    measurement: str,
+    span: tuple[float, float | None],
+    size: float,
+    values: tuple[float, float],
+    evidence: str,
+) -> Event:
+    steps: Steps = getattr(seen.limits.detection, kind)
+    start, end = span
+    return Event(
+        kind,
+        steps.severity(size),
+        measurement,
+        from_ms(int(start)),
+        None if end is None else from_ms(int(end)),
+        float(values[0]),
+        float(values[1]),
+        evidence,
+    )
+
+
+_BIN = 10 * MINUTE_MS
+_RUNNING = 0.2  # share of the rated power, from where on a minute is of running alone
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """Bins of ten minutes: `excess` is the log of current above what the load asks for, `reactive` that of Q."""
+
+    time: Floats
+    running: Flags
+    excess: Floats
+    reactive: Floats
+    active: Floats
+
+
+def _reactive_curve(seen: Minutes, past: Hours) -> tuple[float, float] | None:
+    """Fit Q = a + b * P**2 (shares of rated) to the hours of running: magnetising power, and that of stray fields.
+
+    Both faults of this kind raise Q, so a low quantile is the machine as it should be.
+    """
+    long = (past.running > 1800) & (past.load_running > _RUNNING)
+    factor = np.clip(past.power_factor[long], 1e-3, 1.0)
+    active = past.load_running[long]
+    reactive = active * np.sqrt(1.0 - factor * factor) / factor
+    if len(active) < 4:
+        running = seen.active > _RUNNING
+        active, reactive = seen.active[running], seen.reactive[running]
+    found = _robust(np.column_stack([np.ones(len(active)), active * active]), reactive, 0.3)
+    if found is None or found[0] <= 0:
+        return None
+    return float(found[0]), max(0.0, float(found[1]))
+
+
+def _excess(active: Floats, reactive: Floats, curve: tuple[float, float]) -> Floats:
+    """Give the factor k by which P and Q are both above some point (P / k, Q / k) of the curve; shape (n,)."""
+    a, b = curve
+    root = np.sqrt(np.maximum(0.0, reactive * reactive - 4.0 * a * b * active * active))
+    return (reactive + root) / (2.0 * a)
+
+
+def _bins(seen: Minutes, past: Hours) -> _Bins | None:
+    """Compare current and reactive power with what the machine usually takes at its load, or while it is off."""
+    known = np.isfinite(seen.active) & np.isfinite(seen.reactive)
+    curve = _reactive_curve(seen, past)
+    if curve is None or known.sum() < 30:
+        return None
+    time, active, reactive = seen.time[known], seen.active[known], seen.reactive[known]
+    bins, place = np.unique(time // _BIN, return_inverse=True)
+    counts = np.bincount(place)
+    running, off = active > _RUNNING, active < seen.limits.states.off_below
+    shares = [np.bincount(place, each) / counts for each in (running, off)]
+    nothing = np.full(len(bins), np.nan)
+    excess, ratio, level = nothing.copy(), nothing.copy(), np.bincount(place, active) / counts
+    mine = np.bincount(place, running)
+    on = shares[0] >= 0.5
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.where(running, _excess(active, reactive, curve), 1.0))
+        excess[on] = (np.bincount(place, logs) / mine)[on]
+        above = np.log(np.where(running, reactive / (curve[0] + curve[1] * active * active), 1.0))
+        ratio[on] = (np.bincount(place, above) / mine)[on]
+    rest = shares[1] == 1.0
+    if rest.sum() >= 12:
+        power, blind = (
+            _smooth(np.where(rest, np.bincount(place, each) / counts, np.nan), 5) for each in (active, reactive)
+        )
+        power = np.log(power[rest] / np.quantile(power[rest], 0.4))
+        blind = np.log(blind[rest] / np.quantile(blind[rest], 0.3))
+        excess[rest] = np.where(np.abs(power - blind) < 0.05, (power + blind) / 2.0, 0.0)
+        ratio[rest] = blind - power
+    return _Bins((bins * _BIN).astype(np.float64), on, excess, ratio, level)
+
+
+def _electric(seen: Minutes, past: Hours) -> Iterator[Event]:
+    """Find current above what the load asks for: at once (one phase is missing or weak), or by decay of compensation."""
+    bins = _bins(seen, past)
+    if bins is None:
+        return
+    uneven = np.zeros(len(bins.time), dtype=bool)
+    for begin, end in _uneven(seen, bins):
+        uneven[begin : end + 1] = True
+        size = float(np.exp(np.nanmedian(bins.excess[begin : end + 1])) - 1.0)
+        span = _ends(seen, bins, begin, end)
+        hours = ((span[1] or seen.until) - span[0]) / HOUR_MS
+        inside = (seen.time >= span[0]) & (seen.time < (span[1] or seen.until))
+        current = float(np.mean(seen.columns["current_mean"][inside]))
+        yield _made(
+            seen,
+            "phase_imbalance",
+            "current",
+            span,
+            size,
+            (current, current / (1.0 + size)),
+            f"current {current:.3g} A for {_duration(hours)}, {size:.0%} above what load and power factor ask for: "
+            "phases are loaded unevenly",
+        )
+    yield from _decay(seen, bins, uneven)
+
+
+def _ends(seen: Minutes, bins: _Bins, begin: int, end: int) -> tuple[float, float | None]:
+    lasts = end == len(bins.time) - 1 and seen.until - bins.time[end] <= 2 * _BIN
+    return float(bins.time[begin]), None if lasts else float(bins.time[end] + _BIN)
+
+
+def _uneven(seen: Minutes, bins: _Bins) -> Iterator[tuple[int, int]]:
+    """Give the stretches of bins in which the current is above by a constant factor, which came at once."""
+    least = float(np.log1p(seen.limits.detection.phase_imbalance.mild))
+    known = np.flatnonzero(np.isfinite(bins.excess))
+    flagged = np.isfinite(bins.excess) & (bins.excess > least)
+    for begin, end in _spans(bins.time, flagged, HOUR_MS, HOUR_MS, _BIN):
+        inside = known[(known >= begin) & (known <= end)]
+        hours = (bins.time[inside] - bins.time[begin]) / HOUR_MS
+        if len(inside) < 5 or hours[-1] > 14:
+            continue
+        middle = inside[1:-1]
+        slope = np.polyfit((bins.time[middle] - bins.time[begin]) / HOUR_MS, bins.excess[middle], 1)[0]
+        noise = 0.02 if not bins.running[middle].all() else 0.003
+        if (
+            abs(slope) * max(2.0, hours[-1]) < max(noise, 0.15 * float(np.median(bins.excess[middle])))
+            and abs(slope) < 0.02
+        ):
+            yield begin, end
+
+
+def _decay(seen: Minutes, bins: _Bins, uneven: Flags) -> Iterator[Event]:
+    """Find reactive power that grows for hours against the machine's own."""
+    steps = seen.limits.detection.power_factor_decay
+    above = np.where(uneven, np.nan, bins.reactive)
+    smooth = _smooth(above, 19)
+    flagged = np.isfinite(above) & (smooth > np.log1p(steps.mild)) & (above > np.log1p(steps.mild) * 0.7)
+    factor = seen.mean("power_factor")
+    for begin, end in _spans(bins.time, flagged, 14 * HOUR_MS, 8 * HOUR_MS, _BIN):
+        before = np.flatnonzero((smooth[:begin] < 0.02) & np.isfinite(smooth[:begin]))
+        start = before[-1] if len(before) else 0
+        largest = float(np.nanmax(smooth[begin : end + 1]))
+        late = (seen.time >= bins.time[end] - 3 * HOUR_MS) & (seen.time <= bins.time[end] + _BIN)
+        if factor is None or not late.any():
+            continue
+        observed = float(np.mean(factor[late]))
+        tangent = np.sqrt(1.0 / max(observed, 1e-3) ** 2 - 1.0) / np.exp(smooth[end])
+        expected = float(1.0 / np.sqrt(1.0 + tangent * tangent))
+        lasts = seen.until - bins.time[end] <= 14 * HOUR_MS and end >= np.flatnonzero(np.isfinite(above))[-1] - 2
+        yield _made(
+            seen,
+            "power_factor_decay",
+            "power_factor",
+            (float(bins.time[start]), None if lasts else float(bins.time[end] + _BIN)),
+            np.expm1(largest),
+            (observed, expected),
+            f"reactive power has grown to {np.exp(largest):.1f} times what this machine takes at such load; power factor "
+            f"{observed:.2f} instead of {expected:.2f}",
+        )
+
+
+def _heat(seen: Minutes, drifts: Sequence[Event], past: Hours) -> Iterator[Event]:
+    """Find temperature above what the load of the last hours explains."""
+    degrees = seen.mean("temperature")
+    if degrees is None or not np.isfinite(seen.active).any():
+        return
+    del drifts, past
+    model = _thermal(seen, degrees)
+    if model is None:
+        return
+    time, measured, expected, rise = model
+    left = measured - expected
+    spread = 1.4826 * float(np.nanmedian(np.abs(left - np.nanmedian(left))))
+    bound = np.maximum(max(1.5, 4.0 * spread), seen.limits.detection.overheating.mild * rise)
+    smooth = _smooth(left, 3)
+    for begin, end in _spans(time, smooth > bound, HOUR_MS, 0.7 * HOUR_MS, _BIN):
+        hours = (time[end] - time[begin]) / HOUR_MS
+        before = left[max(0, begin - 12) : max(1, begin - 5)]
+        peak = float(np.nanmax(smooth[begin : end + 1]))
+        jump = float(np.nanmax(smooth[begin : begin + 12])) - float(np.nanmedian(before))
+        if hours > 13 or jump < 0.5 * peak:
+            continue
+        worst = begin + int(np.nanargmax(smooth[begin : end + 1]))
+        size = float(left[worst] / max(rise[worst], 1.0))
+        lasts = end == len(time) - 1 and seen.until - time[end] <= 2 * _BIN
+        yield _made(
+            seen,
+            "overheating",
+            "temperature",
+            (float(time[begin]) - _BIN, None if lasts else float(time[end] + _BIN)),
+            size,
+            (measured[worst], expected[worst]),
+            f"{measured[worst]:.0f} °C, where the load of the last hours explains {expected[worst]:.0f} °C, "
+            f"for {_duration(max(hours, 0.2))}",
+        )
+
+
+def _thermal(seen: Minutes, degrees: Floats) -> tuple[Floats, Floats, Floats, Floats] | None:
+    """Fit T = surroundings by time of day + R * lagged P**2 in bins; give times, measured, expected, and rise by load.
+
+    A body that loses heat in proportion to its excess temperature follows losses with a first-order lag; losses grow
+    with the square of the current (IEC 60034-1).
+    """
+    known = np.isfinite(degrees) & np.isfinite(seen.active)
+    if known.sum() < 60:
+        return None
+    bins, place = np.unique(seen.time[known] // _BIN, return_inverse=True)
+    counts = np.bincount(place)
+    losses = np.bincount(place, seen.active[known] ** 2) / counts
+    measured = np.bincount(place, degrees[known]) / counts
+    every = np.arange(bins[0], bins[-1] + 1)
+    even = np.interp(every, bins, losses)
+    phase = 2.0 * np.pi * bins * _BIN / (24 * HOUR_MS)
+    daily = [np.sin(phase), np.cos(phase)] if len(bins) * _BIN > 20 * HOUR_MS else []
+    best = None
+    for lag in (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0):
+        share = 1.0 / (1.0 + lag)
+        state = [(1.0 - share) * float(np.mean(even[:6]))]
+        lagged = lfilter([share], [1.0, share - 1.0], even, zi=state)[0][np.searchsorted(every, bins)]
+        features = np.column_stack([np.ones(len(bins)), *daily, lagged])
+        found = _robust(features, measured, 0.4, 10)
+        if found is None:
+            return None
+        left = measured - features @ found
+        error = float(np.median(np.abs(left)))
+        if best is None or error < best[0]:
+            rise = np.maximum(found[-1], 0.0) * lagged
+            best = error, (bins * _BIN).astype(np.float64), measured, features @ found, rise
+    return None if best is None else best[1:]
+
+
+def _drifts(seen: Minutes, past: Hours, units: Mapping[str, str]) -> Iterator[Event]:
+    """Find sensors that slowly leave what load and time of day explain, by hours."""
+    names = [name for name in past.means if name not in ELECTRIC and name != "vibration"]
+    if len(past.time) < 24:
+        return
+    for name in names:
+        yield from _drift(seen, past, name, past.means[name], units)
+
+
+def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping[str, str]) -> Iterator[Event]:
+    steps = seen.limits.detection.sensor_drift
+    phase = 2.0 * np.pi * past.time / (24 * HOUR_MS)
+    load = np.where(np.isfinite(past.load), past.load, 0.0)
+    before, earlier = np.r_[load[:1], load[:-1]], np.r_[load[:2], load[:-2]]
+    features = np.column_stack(
+        [np.ones(len(load)), np.sin(phase), np.cos(phase), load, load**2, before**2, earlier[: len(load)] ** 2]
+    )
+    found = _robust(features, values)
+    if found is None:
+        return
+    expected = features @ found
+    scale = np.maximum(np.abs(expected), 1e-3 * float(np.nanmedian(np.abs(values))) + 1e-9)
+    off = _smooth((values - expected) / scale, 7)
+    # The weather, and what else lasts for days, moves some sensors: those must leave more than their own range.
+    spread = 1.4826 * float(np.nanmedian(np.abs(off - np.nanmedian(off))))
+    bound = max(steps.mild, 4.5 * spread)
+    for sign in (1, -1):
+        for begin, end in _spans(past.time.astype(float), sign * off > bound, 6 * HOUR_MS, 13 * HOUR_MS, HOUR_MS):
+            largest = float(np.nanmax(sign * off[begin : end + 1]))
+            back = np.flatnonzero(sign * off[:begin] < 0.02)
+            start = back[-1] if len(back) else 0
+            lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
+            worst = begin + int(np.nanargmax(sign * off[begin : end + 1]))
+            unit = units.get(name, "")
+            yield _made(
+                seen,
+                "sensor_drift",
+                name,
+                (float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)),
+                largest,
+                (values[worst], expected[worst]),
+                f"{name.replace('_', ' ')} reads {values[worst]:.3g} {unit}, {largest:.0%} "
+                f"{'above' if sign > 0 else 'below'} the {expected[worst]:.3g} {unit} that load and time of day explain",
+            )
+
+
+def _wear(seen: Minutes, past: Hours) -> Iterator[Event]:
+    """Find vibration that grows for days at the same load (a bearing), or falls (its sensor)."""
+    if not np.isfinite(past.vibration).any():
+        return
+    steps = seen.limits.detection.bearing_wear
+    ratio = _shaking(past)
+    smooth = _smooth(ratio, 5)
+    usual = np.full(len(smooth), np.nan)
+    for place in range(len(smooth)):
+        first = np.searchsorted(past.time, past.time[place] - 10 * 24 * HOUR_MS)
+        window = smooth[first : place + 1]
+        window = window[np.isfinite(window)]
+        if len(window) >= 6:
+            usual[place] = np.quantile(window, 0.3)
+    above = smooth / usual - 1.0
+    running = past.vibration
+    for begin, end in _spans(past.time.astype(float), above > steps.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
+        back = np.flatnonzero(above[:begin] < 0.06)
+        start = back[-1] if len(back) else 0
+        largest = float(np.nanmax(above[begin : end + 1]))
+        worst = begin + int(np.nanargmax(np.where(np.isfinite(running), above, -1.0)[begin : end + 1]))
+        lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
+        yield _made(
+            seen,
+            "bearing_wear",
+            "vibration",
+            (float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)),
+            largest,
+            (running[worst], running[worst] / (1.0 + above[worst])),
+            f"vibration has grown to {1 + largest:.1f} times the machine's own at such load: {running[worst]:.1f} mm/s",
+        )
+
+
+def _shaking(past: Hours) -> Floats:
+    """Give vibration of each hour as a multiple of what the machine has at that load, or while it is off; shape (m,)."""
+    ratio = np.full(len(past.time), np.nan)
+    on = np.isfinite(past.vibration) & (past.running > 900) & np.isfinite(past.load_running)
+    features = np.column_stack([np.ones(on.sum()), past.load_running[on]])
+    found = _robust(features, past.vibration[on])
+    if found is not None:
+        ratio[on] = past.vibration[on] / np.maximum(features @ found, 1e-3)
+    elif on.any():
+        ratio[on] = past.vibration[on] / np.median(past.vibration[on])
+    off = (past.load < 0.02) & ~on
+    still = past.means.get("vibration")
+    if still is not None and off.sum() > 5:
+        ratio[off] = still[off] / max(float(np.nanmedian(still[off])), 1e-3)
+    return ratio
