@@ -109,17 +109,17 @@ def detect(
     """
     seen = _read(machine, minutes, until, limits)
     past = _past(machine, hours, until)
-    drifts = list(_drifts(seen, past, units))
+    stuck, electric = list(_stuck(seen, units)), list(_electric(seen, past))
     found = [
         *_dropouts(seen, hours),
         *_voltages(seen),
         *_frequencies(seen),
         *_idle(seen),
-        *_stuck(seen, units),
-        *_electric(seen, past),
-        *drifts,
-        *_heat(seen, drifts, past),
-        *_wear(seen, past),
+        *stuck,
+        *electric,
+        *_drifts(seen, past, units),
+        *_heat(seen, [*stuck, *electric]),
+        *_vibrations(seen, past),
     ]
     return sorted(found, key=lambda event: (event.start, event.kind, event.measurement or ""))
 
@@ -385,6 +385,14 @@ def _past(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime)
     off, idle, running = (column(f"{state}_seconds") for state in ("off", "idle", "running"))
     energy, idle_energy = column("energy_kwh"), column("idle_energy_kwh")
     names = dict.fromkeys(name for row in rows for name in row["means"])
+    # An hour in which nothing moved tells of a stuck sensor only.
+    means = {
+        name: np.array(
+            [np.nan if row["lows"].get(name) == row["highs"].get(name) else row["means"][name] for row in rows],
+            dtype=np.float64,
+        )
+        for name in names
+    }
     with np.errstate(divide="ignore", invalid="ignore"):
         return Hours(
             np.array([to_ms(row["hour"]) for row in rows], dtype=np.int64),
@@ -393,7 +401,7 @@ def _past(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime)
             (energy - idle_energy) * 3600.0 / running / rated_kva(machine),
             column("power_factor"),
             column("vibration"),
-            {name: np.array([row["means"].get(name, np.nan) for row in rows], dtype=np.float64) for name in names},
+            means,
         )
 
 
@@ -577,13 +585,15 @@ def _uneven(seen: Minutes, bins: _Bins) -> Iterator[tuple[int, int]]:
         hours = (bins.time[inside] - bins.time[begin]) / HOUR_MS
         if len(inside) < 5 or hours[-1] > 14:
             continue
+        size = float(np.median(bins.excess[inside]))
+        # Decay that went on while the machine was off looks sudden, but was there before, and stays.
+        before, after = known[known < begin][-12:], known[known > end][:6]
+        if any(len(near) and np.median(bins.reactive[near]) > 0.4 * size for near in (before, after)):
+            continue
         middle = inside[1:-1]
         slope = np.polyfit((bins.time[middle] - bins.time[begin]) / HOUR_MS, bins.excess[middle], 1)[0]
-        noise = 0.02 if not bins.running[middle].all() else 0.003
-        if (
-            abs(slope) * max(2.0, hours[-1]) < max(noise, 0.15 * float(np.median(bins.excess[middle])))
-            and abs(slope) < 0.02
-        ):
+        noise = 0.008 if bins.running[middle].all() else 0.03
+        if abs(slope) * max(2.0, hours[-1]) < max(noise, 0.05 * size):
             yield begin, end
 
 
@@ -617,12 +627,13 @@ def _decay(seen: Minutes, bins: _Bins, uneven: Flags) -> Iterator[Event]:
         )
 
 
-def _heat(seen: Minutes, drifts: Sequence[Event], past: Hours) -> Iterator[Event]:
+def _heat(seen: Minutes, others: Sequence[Event]) -> Iterator[Event]:
     """Find temperature above what the load of the last hours explains."""
     degrees = seen.mean("temperature")
     if degrees is None or not np.isfinite(seen.active).any():
         return
-    del drifts, past
+    degrees = np.where(_within(seen, others, "temperature", 0.0), np.nan, degrees)
+    warmed = _within(seen, others, "current", 3.0 * HOUR_MS)
     model = _thermal(seen, degrees)
     if model is None:
         return
@@ -631,7 +642,11 @@ def _heat(seen: Minutes, drifts: Sequence[Event], past: Hours) -> Iterator[Event
     spread = 1.4826 * float(np.nanmedian(np.abs(left - np.nanmedian(left))))
     bound = np.maximum(max(1.5, 4.0 * spread), seen.limits.detection.overheating.mild * rise)
     smooth = _smooth(left, 3)
-    for begin, end in _spans(time, smooth > bound, HOUR_MS, 0.7 * HOUR_MS, _BIN):
+    # What heats the machine was not seen while readings were missing, and uneven phases are reported as such.
+    unsure = np.interp(time, seen.time, warmed) > 0
+    for place in np.flatnonzero(np.diff(time) > 2 * _BIN) + 1:
+        unsure |= (time >= time[place]) & (time < time[place] + 3 * HOUR_MS)
+    for begin, end in _spans(time, (smooth > bound) & ~unsure, HOUR_MS, 1.6 * HOUR_MS, _BIN):
         hours = (time[end] - time[begin]) / HOUR_MS
         before = left[max(0, begin - 12) : max(1, begin - 5)]
         peak = float(np.nanmax(smooth[begin : end + 1]))
@@ -651,6 +666,16 @@ def _heat(seen: Minutes, drifts: Sequence[Event], past: Hours) -> Iterator[Event
             f"{measured[worst]:.0f} °C, where the load of the last hours explains {expected[worst]:.0f} °C, "
             f"for {_duration(max(hours, 0.2))}",
         )
+
+
+def _within(seen: Minutes, events: Sequence[Event], measurement: str, after: float) -> Flags:
+    """Tell the minutes within events of a measurement, or up to `after` ms behind them."""
+    inside = np.zeros(len(seen.time), dtype=bool)
+    for event in events:
+        if event.measurement == measurement:
+            end = seen.until if event.end is None else to_ms(event.end) + after
+            inside |= (seen.time >= to_ms(event.start)) & (seen.time < end)
+    return inside
 
 
 def _thermal(seen: Minutes, degrees: Floats) -> tuple[Floats, Floats, Floats, Floats] | None:
@@ -712,9 +737,11 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
     off = _smooth((values - expected) / scale, 7)
     # The weather, and what else lasts for days, moves some sensors: those must leave more than their own range.
     spread = 1.4826 * float(np.nanmedian(np.abs(off - np.nanmedian(off))))
-    bound = max(steps.mild, 4.5 * spread)
+    bound = max(steps.mild, 3.5 * spread)
+    # Heat comes and goes within half a day, whatever its cause; nothing else that is measured here does.
+    least = (13 if name == "temperature" else 6) * HOUR_MS
     for sign in (1, -1):
-        for begin, end in _spans(past.time.astype(float), sign * off > bound, 6 * HOUR_MS, 13 * HOUR_MS, HOUR_MS):
+        for begin, end in _spans(past.time.astype(float), sign * off > bound, 6 * HOUR_MS, least, HOUR_MS):
             largest = float(np.nanmax(sign * off[begin : end + 1]))
             back = np.flatnonzero(sign * off[:begin] < 0.02)
             start = back[-1] if len(back) else 0
@@ -733,37 +760,77 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
             )
 
 
-def _wear(seen: Minutes, past: Hours) -> Iterator[Event]:
-    """Find vibration that grows for days at the same load (a bearing), or falls (its sensor)."""
+def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
+    """Find vibration that grows for days at the same load: ever faster when a bearing wears, evenly when its sensor drifts.
+
+    A vibration that falls is the sensor's.
+    """
     if not np.isfinite(past.vibration).any():
         return
-    steps = seen.limits.detection.bearing_wear
-    ratio = _shaking(past)
-    smooth = _smooth(ratio, 5)
-    usual = np.full(len(smooth), np.nan)
-    for place in range(len(smooth)):
-        first = np.searchsorted(past.time, past.time[place] - 10 * 24 * HOUR_MS)
-        window = smooth[first : place + 1]
+    wear, drift = seen.limits.detection.bearing_wear, seen.limits.detection.sensor_drift
+    smooth = _smooth(_shaking(past), 5)
+    time = past.time.astype(np.float64)
+    above = smooth / _usual(time, smooth, 0.3) - 1.0
+    below = 1.0 - smooth / _usual(time, smooth, 0.7)
+    for begin, end in _spans(time, above > 2 * drift.mild, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
+        largest = float(np.nanmax(above[begin : end + 1]))
+        even = largest < 2 * drift.severe and _grows_evenly(time, smooth, begin, end)
+        if even or largest > wear.mild:
+            yield _of_vibration(seen, past, "sensor_drift" if even else "bearing_wear", above, (begin, end), 1)
+    for begin, end in _spans(time, below > 2 * drift.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
+        yield _of_vibration(seen, past, "sensor_drift", below, (begin, end), -1)
+
+
+def _usual(time: Floats, values: Floats, quantile: float) -> Floats:
+    """Give the quantile over the 6.5 days up to each time; slower changes are a machine's life."""
+    usual = np.full(len(values), np.nan)
+    firsts = np.searchsorted(time, time - 156 * HOUR_MS)
+    for place, first in enumerate(firsts.tolist()):
+        window = values[first : place + 1]
         window = window[np.isfinite(window)]
         if len(window) >= 6:
-            usual[place] = np.quantile(window, 0.3)
-    above = smooth / usual - 1.0
+            usual[place] = np.quantile(window, quantile)
+    return usual
+
+
+def _grows_evenly(time: Floats, values: Floats, begin: int, end: int) -> bool:
+    """Tell whether growth up to the peak fits a line from some hour on better than a parabola."""
+    peak = begin + int(np.nanargmax(values[begin : end + 1]))
+    first = int(np.searchsorted(time, time[peak] - 156 * HOUR_MS))
+    known = np.arange(first, peak + 1)[np.isfinite(values[first : peak + 1])]
+    hours, own = (time[known] - time[peak]) / HOUR_MS, values[known]
+    errors = [np.inf, np.inf]
+    for start in range(-122, -11, 3):
+        grown = np.maximum(0.0, hours - start)
+        if (grown == 0).sum() < 4:
+            continue
+        for order in (1, 2):
+            features = np.column_stack([np.ones(len(own)), grown**order])
+            found, left, rank, _ = np.linalg.lstsq(features, own, rcond=None)
+            slope = found[1] * (-start) ** order / max(found[0], 1e-3) / (-start / 24)
+            if rank == 2 and len(left) and slope > 0.04:
+                errors[order - 1] = min(errors[order - 1], float(left[0]))
+    return errors[0] < 0.8 * errors[1]
+
+
+def _of_vibration(seen: Minutes, past: Hours, kind: str, off: Floats, span: tuple[int, int], sign: int) -> Event:
+    begin, end = span
     running = past.vibration
-    for begin, end in _spans(past.time.astype(float), above > steps.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
-        back = np.flatnonzero(above[:begin] < 0.06)
-        start = back[-1] if len(back) else 0
-        largest = float(np.nanmax(above[begin : end + 1]))
-        worst = begin + int(np.nanargmax(np.where(np.isfinite(running), above, -1.0)[begin : end + 1]))
-        lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
-        yield _made(
-            seen,
-            "bearing_wear",
-            "vibration",
-            (float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)),
-            largest,
-            (running[worst], running[worst] / (1.0 + above[worst])),
-            f"vibration has grown to {1 + largest:.1f} times the machine's own at such load: {running[worst]:.1f} mm/s",
-        )
+    back = np.flatnonzero(off[:begin] < 0.06)
+    start = back[-1] if len(back) else 0
+    largest = float(np.nanmax(off[begin : end + 1]))
+    inside = np.where(np.isfinite(running), off, -1.0)[begin : end + 1]
+    worst = begin + int(np.nanargmax(inside))
+    lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
+    observed, expected = running[worst], running[worst] / (1.0 + sign * off[worst])
+    numbers = f"{observed:.2g} mm/s, {largest:.0%} {'above' if sign > 0 else 'below'} {expected:.2g} mm/s"
+    evidence = (
+        f"vibration has grown ever faster at the same load to {numbers}: a bearing wears"
+        if kind == "bearing_wear"
+        else f"vibration reads {numbers} of the days before at the same load, and got there evenly: its sensor drifts"
+    )
+    times = float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)
+    return _made(seen, kind, "vibration", times, largest, (observed, expected), evidence)
 
 
 def _shaking(past: Hours) -> Floats:
