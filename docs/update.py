@@ -63,7 +63,7 @@ def _access() -> str:
 
 
 def _acls() -> str:
-    resources = ("topic", "dead-letters", "group", "cluster")
+    resources = ("topic", "dead-letters", "events", "group", "cluster")
     rows = []
     for stage in read_access():
         operations = kafka_operations(stage)

@@ -13,11 +13,16 @@ Access = dict[str, dict[str, dict[str, list[str]]]]
 _KAFKA = {
     "write": [("itself", "WRITE")],
     "read": [("itself", "READ")],
+    "see-offsets": [("itself", "DESCRIBE")],
     "read-offsets": [("itself", "DESCRIBE"), ("topic", "DESCRIBE")],
     "commit-offsets": [("itself", "READ"), ("topic", "READ")],
     "create-topics": [
         ("itself", "CREATE"),
-        *((topic, operation) for topic in ("topic", "dead-letters") for operation in ("DESCRIBE", "DESCRIBE_CONFIGS")),
+        *(
+            (topic, operation)
+            for topic in ("topic", "dead-letters", "events")
+            for operation in ("DESCRIBE", "DESCRIBE_CONFIGS")
+        ),
     ],
 }
 # What Cassandra asks: everything but the right to pass rights on.
@@ -39,7 +44,9 @@ def read_access() -> Access:
 
 
 def kafka_operations(stage: str) -> dict[str, list[str]]:
-    """Return the operations that a stage needs, no more, by resource: `topic`, `dead-letters`, `group`, `cluster`."""
+    """Return the operations that a stage needs, no more, by resource: `topic`, `dead-letters`, `events`,
+    `group`, `cluster`.
+    """
     needed: dict[str, dict[str, None]] = {}
     for on, rights in read_access()[stage].get("kafka", {}).items():
         for right in rights:
@@ -53,6 +60,7 @@ def kafka_acls(stage: str, settings: KafkaSettings) -> list[Acl]:
     resources = {
         "topic": ("topic", settings.topic),
         "dead-letters": ("topic", settings.dead_letter_topic),
+        "events": ("topic", settings.events_topic),
         "group": ("group", settings.group),
         "cluster": ("cluster", "kafka-cluster"),
     }

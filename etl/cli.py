@@ -23,6 +23,7 @@ from etl.errors import EtlError, NothingNew, SettingsError, Unreachable
 from etl.log import configure_logs
 from etl.settings import (
     PARTS,
+    AnalyzeSettings,
     CassandraSettings,
     ConsumeSettings,
     GenerateSettings,
@@ -214,6 +215,28 @@ def run_all(run: Run = None) -> None:
     from etl.run import run_stages
 
     raise typer.Exit(run_stages(run))
+
+
+@app.command(
+    help="Look at what was loaded since the last time: what machines did, what is wrong with them, what is to come.",
+    epilog=_variables(AnalyzeSettings, CassandraSettings, KafkaSettings),
+)
+def analyze() -> None:
+    """Analyse what is new."""
+    from etl.analyze import analyze as analyze_new
+    from etl.limits import LIMITS, read_limits
+    from etl.measurements import read_measurements
+
+    settings = read_settings(AnalyzeSettings)
+    began = time.monotonic()
+    counts = analyze_new(
+        read_measurements(read_settings(RunSettings).measurements_file),
+        read_limits(settings.limits_file) if settings.limits_file else LIMITS,
+        settings,
+        read_settings(CassandraSettings),
+        read_settings(KafkaSettings),
+    )
+    log.info("done", stage="analyze", seconds=round(time.monotonic() - began, 3), **counts)
 
 
 @app.command(

@@ -119,6 +119,7 @@ def _kafka() -> Iterator[Check]:
         yield (letters := _try("dead letters", lambda: _topic(client, settings.dead_letter_topic)))
         if letters.state == "ok":
             yield _dead_letter_settings(client)
+        yield _try("events", lambda: _topic(client, settings.events_topic))
 
 
 def _topic(client: kafka.Client, topic: str) -> str:

@@ -145,7 +145,10 @@ def _grant_user(client: Client, account: Account) -> Finding:
 def _elsewhere(acl: ACL, settings: KafkaSettings) -> bool:
     """Whether it is on a topic or group of another pipeline; a pattern is not."""
     pattern = acl.resource_pattern
-    ours = {ResourceType.TOPIC: (settings.topic, settings.dead_letter_topic), ResourceType.GROUP: (settings.group,)}
+    ours = {
+        ResourceType.TOPIC: (settings.topic, settings.dead_letter_topic, settings.events_topic),
+        ResourceType.GROUP: (settings.group,),
+    }
     return (
         pattern.resource_type in ours
         and pattern.pattern_type == ACLResourcePatternType.LITERAL

@@ -139,9 +139,16 @@ def unpack(packed: bytes) -> pa.Table:
 
 
 def by_hour(
-    readings: pa.Table, machine: Machine, day: date, until: datetime | None = None, limits: Limits = LIMITS
+    readings: pa.Table,
+    machine: Machine,
+    day: date,
+    until: datetime | None = None,
+    limits: Limits = LIMITS,
+    since: datetime | None = None,
 ) -> list[Row]:
     """Give the rows of MACHINE_HOURS for the hours of the day that begin before `until` (None: all 24).
+
+    Of a machine that is new since some time, nothing is expected before it, and hours that end before have no row.
 
     Times in a state are seconds of known power. `power_factor` is sum(P) / sum(S) while running; `vibration` is the
     mean while running (of all readings, where no power is known), and `vibration_zone` its zone in ISO 10816-1.
@@ -151,6 +158,7 @@ def by_hour(
     inside = slice(*np.searchsorted(times, (low, high)).tolist())
     times, values = times[inside], {name: column[inside] for name, column in values.items()}
     stop = high if until is None else min(high, to_ms(until))
+    born = low if since is None else max(low, to_ms(since))
     bounds = np.arange(low, high + 1, HOUR_MS)
     integrals = _integrals(times, values, machine, bounds, limits)
     hours = (times - low) // HOUR_MS
@@ -158,7 +166,7 @@ def by_hour(
     received = np.bincount(hours, minlength=24)
     bad = np.bincount(hours, _bad(readings)[inside], minlength=24)
     interval = machine.interval_seconds * 1000.0
-    expected = np.diff(np.ceil(np.minimum(bounds, stop) / interval)).astype(np.int64)
+    expected = np.diff(np.ceil(np.clip(bounds, min(born, stop), stop) / interval)).astype(np.int64)
     spreads = {name: _by_hour(_spread(column, starts), hours[starts]) for name, column in values.items()}
     running = _running(integrals.power, machine, limits)
     vibration = values.get("vibration")
@@ -171,6 +179,8 @@ def by_hour(
         begin = low + hour * HOUR_MS
         if begin >= stop:
             break
+        if begin + HOUR_MS <= born:
+            continue
         means = {name: float(spread[1][hour]) for name, spread in spreads.items() if np.isfinite(spread[1][hour])}
         rows.append(
             {

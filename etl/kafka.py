@@ -507,7 +507,7 @@ class PythonProducer:
 
 
 def create_topics(client: Client, schema: SchemaSettings) -> list[str]:
-    """Create both topics, or check those that are there; return a line for each.
+    """Create the topics, or check those that are there; return a line for each.
 
     The broker stamps what it appends, so that no producer's clock decides which of two readings came later. The
     dead-letter topic keeps everything and takes any record of the other one with its headers.
@@ -534,4 +534,6 @@ def create_topics(client: Client, schema: SchemaSettings) -> list[str]:
         wrong.append(f"max.message.bytes={largest}")
     if wrong:
         raise SettingsError(f"topic {name} would lose dead letters: set {', '.join(wrong)}")
-    return [*lines, f"topic {name}: {'created' if made else 'is there'}"]
+    lines.append(f"topic {name}: {'created' if made else 'is there'}")
+    made = client.create_topic(settings.events_topic, 1, schema.kafka_replication, {})
+    return [*lines, f"topic {settings.events_topic}: {'created' if made else 'is there'}"]

@@ -9,7 +9,7 @@ from cassandra import Unauthorized
 from cassandra.cluster import Session
 
 from etl.cassandra import connect, gather, refuse_changes, retrying, server_message
-from etl.catalogue import Machine, read_catalogue
+from etl.catalogue import Machine, made_up, read_catalogue
 from etl.errors import SettingsError, Unreachable
 from etl.kafka import connect as connect_kafka
 from etl.kafka import create_topics
@@ -50,7 +50,8 @@ def create_tables(
     session: Session, tables: list[Table], settings: SchemaSettings, cassandra: CassandraSettings
 ) -> Iterator[Finding]:
     """Do Cassandra's part of `create_schema` for some tables, with a session in no keyspace."""
-    machines = read_catalogue(settings.catalogue_file) if settings.catalogue_file else []
+    made_up_ones = made_up(settings.made_up_machines)
+    machines = read_catalogue(settings.catalogue_file) if settings.catalogue_file else made_up_ones
     replication = _map("ETL_SCHEMA_CASSANDRA_REPLICATION", settings.cassandra_replication)
     compaction = _map("ETL_SCHEMA_COMPACTION", settings.compaction)
     default = {"class": "NetworkTopologyStrategy", cassandra.local_datacenter: "1"}

@@ -75,6 +75,7 @@ class KafkaSettings(BaseSettings):
     bootstrap_servers: Names = Field("localhost:9092", description="host:port, comma-separated")
     topic: Names = Field("sensor-readings", description="topic of the readings")
     dead_letter_topic: Names = Field("sensor-readings-dead-letters", description="topic of the dead letters")
+    events_topic: Names = Field("sensor-events", description="topic of the events that the analysis finds")
     group: Names = Field("sensor-etl", description="consumer group that holds the offsets")
     security_protocol: Literal["PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="SASL_SSL uses SCRAM-SHA-512")
     username: str | None = Field(None, description="SCRAM user")
@@ -89,6 +90,8 @@ class KafkaSettings(BaseSettings):
             raise ValueError("SASL_SSL needs ETL_KAFKA_USERNAME and ETL_KAFKA_PASSWORD")
         if self.dead_letter_topic == self.topic:
             raise ValueError("ETL_KAFKA_DEAD_LETTER_TOPIC must differ from ETL_KAFKA_TOPIC")
+        if self.events_topic in (self.topic, self.dead_letter_topic):
+            raise ValueError("ETL_KAFKA_EVENTS_TOPIC must differ from the other topics")
         return self
 
 
@@ -131,6 +134,9 @@ class SchemaSettings(BaseSettings):
     ttl: Annotated[int, Field(ge=0)] = Field(0, description="seconds a row of sensor_data lives; 0: for ever")
     compaction: str = Field("", description='CQL map of sensor_data, e.g. {"class": "TimeWindowCompactionStrategy"}')
     catalogue_file: Path | None = Field(None, description="YAML file of machines for table `equipment`")
+    made_up_machines: Annotated[int, Field(ge=0)] = Field(
+        0, description="without such a file: so many made-up machines, those that `generate` makes up"
+    )
 
 
 class GenerateSettings(BaseSettings):
@@ -221,6 +227,22 @@ class LoadSettings(BaseSettings):
     concurrency: Annotated[int, Field(gt=0, le=1024)] = Field(16, description="batches in flight")
 
 
+class AnalyzeSettings(BaseSettings):
+    """What `analyze` holds against the readings, and whom it tells."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_ANALYZE_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    limits_file: Path | None = Field(None, description="YAML file of limits; default: those in etl/limits.yaml")
+    webhook: SecretStr | None = Field(None, description="http(s) URL that gets each event as JSON, beside the topic")
+
+    @field_validator("webhook")
+    @classmethod
+    def _url(cls, given: SecretStr | None) -> SecretStr | None:
+        if given and not given.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("begins with neither http:// nor https://")
+        return given
+
+
 class GrantSettings(BaseSettings):
     """Whom `etl grant` gives rights: mounted secrets, a sub-folder per stage with `password` and perhaps `username`."""
 
@@ -243,6 +265,7 @@ PARTS: tuple[type[BaseSettings], ...] = (
     ConsumeSettings,
     TransformSettings,
     LoadSettings,
+    AnalyzeSettings,
 )
 _OTHERS = ("ETL_SECRETS_DIR", "ETL_SHARED", "ETL_LOG_FORMAT")
 

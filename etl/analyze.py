@@ -1,0 +1,285 @@
+"""`analyze`: look at the days that loads have touched, and write down what machines did and what is wrong.
+
+Per load of the ledger, each at least once: readings of a day -> minutes, hours -> events, trends -> alerts -> tables.
+A load counts as analysed once all of it is written, so a crash repeats it, and the same readings give the same rows.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+from pydantic import SecretStr
+
+from etl import insight
+from etl.alerts import alert, send
+from etl.cassandra import check_columns, connect, read_watermarks
+from etl.catalogue import Machine
+from etl.detection import Event, detect, merge
+from etl.errors import NothingNew
+from etl.indicators import by_day, by_hour, by_minute, pack
+from etl.insight import Load, Row, Store, day_start
+from etl.kafka import Client, Producer, open_producer
+from etl.kafka import connect as connect_kafka
+from etl.limits import Limits
+from etl.measurements import Measurements
+from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings
+from etl.status import read_lags
+from etl.tables import (
+    FLEET_DAYS,
+    INSIGHT,
+    MACHINE_DAYS,
+    MACHINE_HOURS,
+    MACHINE_MINUTES,
+    PIPELINE_HEALTH,
+    pipeline_tables,
+)
+from etl.terminal import progress
+from etl.trends import trends
+
+MINUTE_DAYS, HOUR_DAYS = 7, 28
+# So many days of machines are kept in mind at once; loads that touched more are taken one after another.
+MOST_DAYS = 100_000
+
+log = structlog.get_logger("etl.analyze")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the analysis of one machine after another needs; `until` is how far readings have come."""
+
+    store: Store
+    producer: Producer
+    topic: str
+    webhook: SecretStr | None
+    measurements: Measurements
+    limits: Limits
+    until: datetime
+    now: datetime
+    counts: Counter[str]
+
+
+def analyze(
+    measurements: Measurements,
+    limits: Limits,
+    settings: AnalyzeSettings,
+    cassandra: CassandraSettings,
+    kafka: KafkaSettings,
+) -> Counter[str]:
+    """Analyse what has been loaded since the last time; return counts of loads, days, events and alerts.
+
+    Raises:
+        NothingNew: no load has ended since.
+        SettingsError: a table, topic or right is missing, or the webhook refuses.
+        Unreachable: Cassandra, Kafka or the webhook does not answer.
+    """
+    now = datetime.now(UTC)
+    with connect_kafka(kafka) as client, connect(cassandra) as session:
+        check_columns(session, [*pipeline_tables(measurements), *INSIGHT])
+        client.partitions(kafka.events_topic)
+        store = Store(session, cassandra.timeout)
+        marks = read_watermarks(session)["timestamp"]
+        write_health(store, client, marks, now)
+        loads = insight.pending_loads(store)
+        if not loads:
+            raise NothingNew("no load since the last analysis")
+        counts: Counter[str] = Counter(loads=len(loads), days=0, events=0, alerts=0)
+        machines = insight.read_machines(store)
+        with open_producer(kafka) as producer:
+            analysis = Analysis(
+                store,
+                producer,
+                kafka.events_topic,
+                settings.webhook,
+                measurements,
+                limits,
+                _reached(marks, now),
+                now,
+                counts,
+            )
+            for part, days in _parts(store, loads):
+                _analyze_machines(analysis, machines, days)
+                insight.mark_analyzed(store, part, now)
+    return counts
+
+
+def _reached(marks: pa.ChunkedArray, now: datetime) -> datetime:
+    """Tell how far the readings of the plant have come; those of a clock that is ahead do not count."""
+    known = marks.filter(pc.less_equal(marks, pa.scalar(now, marks.type)))
+    newest: datetime | None = pc.max(known).as_py()
+    return newest + timedelta(milliseconds=1) if newest else now
+
+
+def _parts(store: Store, loads: Sequence[Load]) -> Iterator[tuple[list[Load], dict[str, set[date]]]]:
+    """Group loads so that the days they touched fit in memory."""
+    part: list[Load] = []
+    days: dict[str, set[date]] = defaultdict(set)
+    for load in loads:
+        for equipment_id, day in insight.touched_days(store, load.run):
+            days[equipment_id].add(day)
+        part.append(load)
+        if sum(map(len, days.values())) >= MOST_DAYS:
+            yield part, days
+            part, days = [], defaultdict(set)
+    if part:
+        yield part, days
+
+
+def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], days: Mapping[str, set[date]]) -> None:
+    if unknown := sorted(days.keys() - machines.keys()):
+        default = Machine(equipment_id=unknown[0])
+        log.warning(
+            f"{len(unknown)} machines, such as {unknown[0]}, are not in table equipment and taken for one of"
+            f" {default.nominal_voltage:g} V and {default.rated_current:g} A: name a catalogue to `etl schema`"
+        )
+    with progress("analyze", sum(map(len, days.values()))) as advance:
+        for equipment_id in sorted(days):
+            touched = sorted(days[equipment_id])
+            analyze_machine(analysis, machines.get(equipment_id), equipment_id, touched)
+            advance(len(touched))
+
+
+def analyze_machine(analysis: Analysis, machine: Machine | None, equipment_id: str, days: Sequence[date]) -> None:
+    """Analyse some days of a machine, in ascending order; without a machine of the catalogue, one is assumed."""
+    store, first, last = analysis.store, days[0], days[-1]
+    minutes = insight.read_minutes(store, equipment_id, _days(first - timedelta(days=MINUTE_DAYS - 1), last))
+    begin = day_start(first) - timedelta(days=HOUR_DAYS)
+    hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, begin, day_start(last))}
+    for day in days:
+        readings = insight.read_day(store, analysis.measurements, equipment_id, day)
+        machine = machine or _assumed(equipment_id, readings)
+        minutes[day] = by_minute(readings, machine, day)
+        since = None if hours else _first_time(readings)
+        of_day = by_hour(readings, machine, day, analysis.until, analysis.limits, since)
+        hours |= {row["hour"]: row for row in of_day}
+        row = {"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}
+        insight.write(store, MACHINE_MINUTES, [row])
+        insight.write(store, MACHINE_HOURS, of_day)
+    if machine is None:
+        return
+    events = _settle_events(analysis, machine, days, minutes, hours)
+    _write_days(analysis, machine, days, minutes, hours, events)
+    until = _end(analysis, last)
+    found = trends(machine, [row for row in hours.values() if row["hour"] < until], until, analysis.limits)
+    insight.replace_trends(store, equipment_id, analysis.measurements.names, found)
+    analysis.counts["days"] += len(days)
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _assumed(equipment_id: str, readings: pa.Table) -> Machine:
+    """Assume a machine that the catalogue lacks, which sends as often as its readings say."""
+    stamps = readings["timestamp"].cast(pa.int64())
+    gaps = pc.pairwise_diff(stamps.combine_chunks()) if len(stamps) > 1 else None
+    usual = pc.quantile(gaps.drop_null(), 0.5)[0].as_py() if gaps is not None else 1000.0
+    return Machine(equipment_id=equipment_id, interval_seconds=min(max(usual / 1000.0, 0.001), 31_536_000.0))
+
+
+def _first_time(readings: pa.Table) -> datetime | None:
+    """Nothing is expected of a machine before its first reading of all."""
+    first: datetime | None = readings["timestamp"][0].as_py() if len(readings) else None
+    return first
+
+
+def _end(analysis: Analysis, day: date) -> datetime:
+    return min(day_start(day) + timedelta(days=1), analysis.until)
+
+
+def _settle_events(
+    analysis: Analysis,
+    machine: Machine,
+    days: Sequence[date],
+    minutes: Mapping[date, pa.Table],
+    hours: Mapping[datetime, Row],
+) -> dict[str, Event]:
+    """Find the events of the days, keep the IDs of those known, send what has changed, and write it down."""
+    store, equipment_id = analysis.store, machine.equipment_id
+    years = range(days[0].year - 1, days[-1].year + 1)
+    stored = insight.read_events(store, equipment_id, years)
+    # What began within the days is found again, or was never there.
+    again = {name for name, (event, _) in stored.items() if event.start.date() in set(days)}
+    events = [event for name, (event, _) in stored.items() if name not in again]
+    for day in days:
+        until = _end(analysis, day)
+        seen = [minutes[each] for each in _days(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
+        past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
+        table = pa.concat_tables(seen, promote_options="default")
+        events = merge(events, detect(machine, table, past, until, analysis.limits), until)
+    named = _named(equipment_id, events, stored)
+    changed = {name for name, event in named.items() if name not in stored or stored[name][0] != event}
+    # An event that lasts is seen a little longer each time; that alone is no news.
+    news = {name for name in changed if name not in stored or _news(stored[name][0]) != _news(named[name])}
+    gone = stored.keys() - named.keys()
+    found = {name: stored[name][1] if name in stored else analysis.now for name in named}
+    alerts = [alert(equipment_id, name, named[name], found[name]) for name in sorted(news)]
+    alerts += [alert(equipment_id, name, *stored[name], withdrawn=True) for name in sorted(gone)]
+    send(alerts, analysis.producer, analysis.topic, analysis.webhook, analysis.store.patience)
+    insight.write_events(
+        store, [insight.event_rows(equipment_id, name, named[name], found[name]) for name in sorted(changed)]
+    )
+    insight.remove_events(store, equipment_id, sorted(gone))
+    analysis.counts["events"] += len(changed)
+    analysis.counts["alerts"] += len(alerts)
+    return named
+
+
+def _news(event: Event) -> tuple[str, bool]:
+    return event.severity, event.end is None
+
+
+def _named(
+    equipment_id: str, events: Sequence[Event], stored: Mapping[str, tuple[Event, datetime]]
+) -> dict[str, Event]:
+    """Give each event the ID under which it, or a part of it, is known; else a new one."""
+    named: dict[str, Event] = {}
+    for event in events:
+        same = (name for name in sorted(stored) if name not in named and _overlap(stored[name][0], event))
+        named[next(same, insight.event_id(equipment_id, event))] = event
+    return named
+
+
+def _overlap(one: Event, other: Event) -> bool:
+    if (one.kind, one.measurement) != (other.kind, other.measurement):
+        return False
+    first, second = sorted((one, other), key=lambda event: event.start)
+    return first.end is None or second.start <= first.end
+
+
+def _write_days(
+    analysis: Analysis,
+    machine: Machine,
+    days: Sequence[date],
+    minutes: Mapping[date, pa.Table],
+    hours: Mapping[datetime, Row],
+    events: Mapping[str, Event],
+) -> None:
+    rows = []
+    for day in days:
+        begin, end = day_start(day), day_start(day) + timedelta(days=1)
+        within = {name: event for name, event in events.items() if event.start < end and (event.end or end) >= begin}
+        of_day = [row for hour, row in sorted(hours.items()) if begin <= hour < end]
+        rows.append(by_day(of_day, machine, day, within, minutes[day], analysis.limits))
+    insight.write(analysis.store, MACHINE_DAYS, rows)
+    insight.write(analysis.store, FLEET_DAYS, [{**row, "name": machine.name} for row in rows])
+
+
+def write_health(store: Store, client: Client, marks: pa.ChunkedArray, now: datetime) -> None:
+    """Write down lag, dead letters and watermarks, so that a page need not ask Kafka."""
+    spans = client.log_spans(client.settings.dead_letter_topic)
+    ends: dict[str, Any] = pc.min_max(marks).as_py()
+    row = {
+        "day": now.date(),
+        "at": now,
+        "lags": {lag.partition: lag.lag for lag in read_lags(client)},
+        "dead_letters": sum(span.end - span.begin for span in spans.values()),
+        "equipment": len(marks),
+        "oldest": ends["min"],
+        "newest": ends["max"],
+    }
+    insight.write(store, PIPELINE_HEALTH, [row])
