@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from etl.cassandra import connect
+from etl.kafka import connect as connect_kafka
+from etl.kafka import create_topics
 from etl.measurements import read_measurements
-from etl.schema import create_schema
+from etl.schema import create_tables
 from etl.settings import SchemaSettings
+from etl.tables import pipeline_tables
 from images import local
 from tests.integration.machine import Machine
 
@@ -103,6 +107,9 @@ def bare(kafka: local.Service, cassandra: local.Service, topic: str, keyspace: s
 
 @pytest.fixture
 def machine(bare: Machine) -> Machine:
-    """With topics and tables."""
-    list(create_schema(read_measurements(), SchemaSettings(), bare.cassandra, bare.kafka))
+    """With topics, and the tables of the stages."""
+    measurements, settings = read_measurements(), SchemaSettings()
+    with connect_kafka(bare.kafka) as client, connect(bare.cassandra, keyspace=False) as session:
+        create_topics(client, settings)
+        list(create_tables(session, pipeline_tables(measurements), settings, bare.cassandra))
     return bare
