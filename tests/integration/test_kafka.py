@@ -27,6 +27,7 @@ from etl.kafka import Span
 from etl.record import Records
 from etl.settings import KafkaSettings, SchemaSettings, read_settings
 from images import local
+from tests.integration.conftest import end
 from tests.integration.topics import CLIENTS, await_end, made_topics, send, transaction
 
 
@@ -253,7 +254,7 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Servic
     folder = tmp_path_factory.mktemp("own")
     service = local.start("kafka", folder, heap="256m", java_options=local.QUICK_START, die_with_parent=True)
     yield service
-    local.stop(service)
+    end(service)
 
 
 @contextmanager
@@ -298,8 +299,8 @@ def test_clients_when_the_broker_hangs_find_it_unreachable(
                 with pytest.raises(Unreachable, match="cannot be reached"):
                     send_one(settings, topic, b"c")
 
-            # Each waits for the same seconds, so they wait side by side.
-            with suspended(own_kafka), ThreadPoolExecutor() as threads:
+            # Each waits for the same seconds, so they wait side by side; the broker goes on before they are waited for.
+            with ThreadPoolExecutor() as threads, suspended(own_kafka):
                 for ended in [threads.submit(waits) for waits in (read_on, send_on, read, send)]:
                     ended.result()
 
