@@ -34,7 +34,13 @@ def running(name: str, folders: pytest.TempPathFactory, users: dict[str, str] | 
         die_with_parent=True,
     )
     yield service
-    local.stop(service)
+    end(service)
+
+
+def end(service: local.Service) -> None:
+    """End a service of which nothing is needed any more: in order it would take seconds, to write what nobody reads."""
+    service.process.kill()
+    service.process.wait(local.STOP_SECONDS)
 
 
 @pytest.fixture(scope="session")
