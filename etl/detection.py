@@ -473,6 +473,7 @@ def _made(
 
 
 _BIN = 10 * MINUTE_MS
+_CLEAR = 2.2  # vibration changes that much more over a machine's life than what else sensors tell
 _RUNNING = 0.2  # share of the rated power, from where on a minute is of running alone
 
 
@@ -770,21 +771,24 @@ def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
     wear, drift = seen.limits.detection.bearing_wear, seen.limits.detection.sensor_drift
     smooth = _smooth(_shaking(past), 5)
     time = past.time.astype(np.float64)
-    above = smooth / _usual(time, smooth, 0.3) - 1.0
-    below = 1.0 - smooth / _usual(time, smooth, 0.7)
-    for begin, end in _spans(time, above > 2 * drift.mild, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
+    above = smooth / _usual(time, smooth, 0.3, 156) - 1.0
+    sound = smooth.copy()
+    for begin, end in _spans(time, above > _CLEAR * drift.mild, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
         largest = float(np.nanmax(above[begin : end + 1]))
         even = largest < 2 * drift.severe and _grows_evenly(time, smooth, begin, end)
         if even or largest > wear.mild:
             yield _of_vibration(seen, past, "sensor_drift" if even else "bearing_wear", above, (begin, end), 1)
-    for begin, end in _spans(time, below > 2 * drift.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
-        yield _of_vibration(seen, past, "sensor_drift", below, (begin, end), -1)
+        sound[max(0, begin - 48) : end + 3] = np.nan
+    below = 1.0 - sound / _usual(time, sound, 0.7, 108)
+    for begin, end in _spans(time, below > _CLEAR * drift.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
+        if _grows_evenly(time, -smooth, begin, end):
+            yield _of_vibration(seen, past, "sensor_drift", below, (begin, end), -1)
 
 
-def _usual(time: Floats, values: Floats, quantile: float) -> Floats:
-    """Give the quantile over the 6.5 days up to each time; slower changes are a machine's life."""
+def _usual(time: Floats, values: Floats, quantile: float, hours: int) -> Floats:
+    """Give the quantile over the hours up to each time; slower changes are a machine's life."""
     usual = np.full(len(values), np.nan)
-    firsts = np.searchsorted(time, time - 156 * HOUR_MS)
+    firsts = np.searchsorted(time, time - hours * HOUR_MS)
     for place, first in enumerate(firsts.tolist()):
         window = values[first : place + 1]
         window = window[np.isfinite(window)]
@@ -794,23 +798,25 @@ def _usual(time: Floats, values: Floats, quantile: float) -> Floats:
 
 
 def _grows_evenly(time: Floats, values: Floats, begin: int, end: int) -> bool:
-    """Tell whether growth up to the peak fits a line from some hour on better than a parabola."""
+    """Tell whether growth up to the peak is a line from some hour on, rather than a parabola from there or all along."""
     peak = begin + int(np.nanargmax(values[begin : end + 1]))
     first = int(np.searchsorted(time, time[peak] - 156 * HOUR_MS))
     known = np.arange(first, peak + 1)[np.isfinite(values[first : peak + 1])]
     hours, own = (time[known] - time[peak]) / HOUR_MS, values[known]
-    errors = [np.inf, np.inf]
-    for start in range(-122, -11, 3):
-        grown = np.maximum(0.0, hours - start)
-        if (grown == 0).sum() < 4:
-            continue
-        for order in (1, 2):
-            features = np.column_stack([np.ones(len(own)), grown**order])
-            found, left, rank, _ = np.linalg.lstsq(features, own, rcond=None)
-            slope = found[1] * (-start) ** order / max(found[0], 1e-3) / (-start / 24)
-            if rank == 2 and len(left) and slope > 0.04:
-                errors[order - 1] = min(errors[order - 1], float(left[0]))
-    return errors[0] < 0.8 * errors[1]
+    ones = np.ones(len(own))
+    lines = [_misfit(np.column_stack([ones, np.maximum(0.0, hours - start)]), own) for start in range(-74, -11, 3)]
+    bends = [
+        _misfit(np.column_stack([ones, np.maximum(0.0, hours - start) ** 2]), own) for start in range(-122, -11, 3)
+    ]
+    slow = _misfit(np.column_stack([ones, hours, hours * hours]), own)
+    return min(lines) < min(0.8 * min(bends), 0.6 * slow)
+
+
+def _misfit(features: Floats, values: Floats) -> float:
+    """Give the sum of squares that a linear fit leaves; infinite where there is too little to tell."""
+    if len(values) < 3 * features.shape[1] or (features[:, 1] == 0).sum() < 4 and features.shape[1] == 2:
+        return np.inf
+    return float(np.square(values - features @ np.linalg.lstsq(features, values, rcond=None)[0]).sum())
 
 
 def _of_vibration(seen: Minutes, past: Hours, kind: str, off: Floats, span: tuple[int, int], sign: int) -> Event:
