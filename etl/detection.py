@@ -781,7 +781,7 @@ def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
         sound[max(0, begin - 48) : end + 3] = np.nan
     below = 1.0 - sound / _usual(time, sound, 0.7, 108)
     for begin, end in _spans(time, below > _CLEAR * drift.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
-        if _grows_evenly(time, -smooth, begin, end):
+        if _grows_evenly(time, -sound, begin, end, can_bend=False):
             yield _of_vibration(seen, past, "sensor_drift", below, (begin, end), -1)
 
 
@@ -797,24 +797,27 @@ def _usual(time: Floats, values: Floats, quantile: float, hours: int) -> Floats:
     return usual
 
 
-def _grows_evenly(time: Floats, values: Floats, begin: int, end: int) -> bool:
+def _grows_evenly(time: Floats, values: Floats, begin: int, end: int, can_bend: bool = True) -> bool:
     """Tell whether growth up to the peak is a line from some hour on, rather than a parabola from there or all along."""
     peak = begin + int(np.nanargmax(values[begin : end + 1]))
     first = int(np.searchsorted(time, time[peak] - 156 * HOUR_MS))
     known = np.arange(first, peak + 1)[np.isfinite(values[first : peak + 1])]
     hours, own = (time[known] - time[peak]) / HOUR_MS, values[known]
     ones = np.ones(len(own))
-    lines = [_misfit(np.column_stack([ones, np.maximum(0.0, hours - start)]), own) for start in range(-74, -11, 3)]
-    bends = [
-        _misfit(np.column_stack([ones, np.maximum(0.0, hours - start) ** 2]), own) for start in range(-122, -11, 3)
-    ]
-    slow = _misfit(np.column_stack([ones, hours, hours * hours]), own)
-    return min(lines) < min(0.8 * min(bends), 0.6 * slow)
+
+    def bend(start: int, order: int) -> float:
+        grown = np.maximum(0.0, hours - start) ** order
+        return _misfit(np.column_stack([ones, hours, grown]), own) if (grown == 0).sum() >= 6 else np.inf
+
+    line = min(bend(start, 1) for start in range(-74, -8, 3))
+    if can_bend and line > 0.9 * min(bend(start, 2) for start in range(-122, -11, 3)):
+        return False
+    return line < 0.6 * _misfit(np.column_stack([ones, hours, hours * hours]), own)
 
 
 def _misfit(features: Floats, values: Floats) -> float:
     """Give the sum of squares that a linear fit leaves; infinite where there is too little to tell."""
-    if len(values) < 3 * features.shape[1] or (features[:, 1] == 0).sum() < 4 and features.shape[1] == 2:
+    if len(values) < 3 * features.shape[1]:
         return np.inf
     return float(np.square(values - features @ np.linalg.lstsq(features, values, rcond=None)[0]).sum())
 
