@@ -786,14 +786,14 @@ def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
 
 
 def _usual(time: Floats, values: Floats, quantile: float, hours: int) -> Floats:
-    """Give the quantile over the hours up to each time; slower changes are a machine's life."""
+    """Give the quantile over the hours up to each time of the last ten days; slower changes are a machine's life."""
     usual = np.full(len(values), np.nan)
     firsts = np.searchsorted(time, time - hours * HOUR_MS)
-    for place, first in enumerate(firsts.tolist()):
-        window = values[first : place + 1]
-        window = window[np.isfinite(window)]
+    known = np.isfinite(values)
+    for place in range(int(np.searchsorted(time, time[-1] - 240 * HOUR_MS)), len(values)):
+        window = np.sort(values[firsts[place] : place + 1][known[firsts[place] : place + 1]])
         if len(window) >= 6:
-            usual[place] = np.quantile(window, quantile)
+            usual[place] = window[int(quantile * (len(window) - 1))]
     return usual
 
 
