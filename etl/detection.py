@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.signal import lfilter
+from scipy.signal import lfilter  # type: ignore[import-untyped]
 
 from etl.catalogue import Machine
 from etl.indicators import HOUR_MS, MINUTE_MS, from_ms, nominal_frequency, times_of, to_ms
@@ -428,7 +428,7 @@ def _robust(features: Floats, values: Floats, quantile: float = 0.5, rounds: int
 
 
 def _spans(time: Floats, flagged: Flags, join: float, shortest: float, step: float) -> Iterator[tuple[int, int]]:
-    """Give first and last place of each stretch of flagged bins of `step` ms, joined over gaps shorter than `join` ms."""
+    """Give first and last place of each stretch of flagged bins of `step` ms, joined over gaps of up to `join` ms."""
     places = np.flatnonzero(flagged)
     if not len(places):
         return
@@ -546,7 +546,7 @@ def _bins(seen: Minutes, past: Hours) -> _Bins | None:
 
 
 def _electric(seen: Minutes, past: Hours) -> Iterator[Event]:
-    """Find current above what the load asks for: at once (one phase is missing or weak), or by decay of compensation."""
+    """Find current above what the load asks for: at once (phases are uneven), or by decay of compensation."""
     bins = _bins(seen, past)
     if bins is None:
         return
@@ -623,8 +623,8 @@ def _decay(seen: Minutes, bins: _Bins, uneven: Flags) -> Iterator[Event]:
             (float(bins.time[start]), None if lasts else float(bins.time[end] + _BIN)),
             np.expm1(largest),
             (observed, expected),
-            f"reactive power has grown to {np.exp(largest):.1f} times what this machine takes at such load; power factor "
-            f"{observed:.2f} instead of {expected:.2f}",
+            f"reactive power has grown to {np.exp(largest):.1f} times what this machine takes at such load; "
+            f"power factor {observed:.2f} instead of {expected:.2f}",
         )
 
 
@@ -748,7 +748,7 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
             start = back[-1] if len(back) else 0
             lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
             worst = begin + int(np.nanargmax(sign * off[begin : end + 1]))
-            unit = units.get(name, "")
+            unit, word = units.get(name, ""), "above" if sign > 0 else "below"
             yield _made(
                 seen,
                 "sensor_drift",
@@ -756,15 +756,15 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
                 (float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)),
                 largest,
                 (values[worst], expected[worst]),
-                f"{name.replace('_', ' ')} reads {values[worst]:.3g} {unit}, {largest:.0%} "
-                f"{'above' if sign > 0 else 'below'} the {expected[worst]:.3g} {unit} that load and time of day explain",
+                f"{name.replace('_', ' ')} reads {values[worst]:.3g} {unit}, {largest:.0%} {word} the "
+                f"{expected[worst]:.3g} {unit} that load and time of day explain",
             )
 
 
 def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
-    """Find vibration that grows for days at the same load: ever faster when a bearing wears, evenly when its sensor drifts.
+    """Find vibration that grows for days at the same load: ever faster when a bearing wears, else evenly.
 
-    A vibration that falls is the sensor's.
+    Even growth, and a fall, are those of a sensor that drifts.
     """
     if not np.isfinite(past.vibration).any():
         return
@@ -798,7 +798,7 @@ def _usual(time: Floats, values: Floats, quantile: float, hours: int) -> Floats:
 
 
 def _grows_evenly(time: Floats, values: Floats, begin: int, end: int, can_bend: bool = True) -> bool:
-    """Tell whether growth up to the peak is a line from some hour on, rather than a parabola from there or all along."""
+    """Tell whether growth up to the peak is a line from some hour on, not a parabola from there or all along."""
     peak = begin + int(np.nanargmax(values[begin : end + 1]))
     first = int(np.searchsorted(time, time[peak] - 156 * HOUR_MS))
     known = np.arange(first, peak + 1)[np.isfinite(values[first : peak + 1])]
@@ -843,7 +843,7 @@ def _of_vibration(seen: Minutes, past: Hours, kind: str, off: Floats, span: tupl
 
 
 def _shaking(past: Hours) -> Floats:
-    """Give vibration of each hour as a multiple of what the machine has at that load, or while it is off; shape (m,)."""
+    """Give vibration by hour as a multiple of what the machine has at that load, or while it is off; shape (m,)."""
     ratio = np.full(len(past.time), np.nan)
     on = np.isfinite(past.vibration) & (past.running > 900) & np.isfinite(past.load_running)
     features = np.column_stack([np.ones(on.sum()), past.load_running[on]])
