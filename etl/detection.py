@@ -127,20 +127,27 @@ def detect(
 def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> list[Event]:
     """Join what was known before with what a later `detect`, up to `until`, found.
 
-    Events of one kind and measurement that overlap, or are less than an hour apart, are one: it begins with the first
-    of them, ends as found last, and has the worst severity. What lasted and is not found again has ended.
+    Events of one kind and measurement that overlap are one: it begins with the first of them, ends as found last, and
+    has the worst severity. What lasted and is not found again has ended.
     """
     events = list(found)
     for old in known:
         same = [
             event
             for event in events
-            if (event.kind, event.measurement) == (old.kind, old.measurement) and _near(event, old)
+            if (event.kind, event.measurement) == (old.kind, old.measurement) and _overlap(event, old)
         ]
+        if old.end is None:
+            # How far it had lasted is not known any more, so later events are others.
+            same = sorted(same, key=lambda event: event.start)[:1]
         for event in same:
             events.remove(event)
         if not same:
             events.append(replace(old, end=old.end or until))
+            continue
+        if old.end is not None and all(old.start < event.start and event.end == old.end for event in same):
+            # The minutes now begin within it.
+            events.append(old)
             continue
         newest = max(same, key=lambda event: event.end or until)
         every = [old, *same]
@@ -151,9 +158,9 @@ def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> li
     return sorted(events, key=lambda event: (event.start, event.kind, event.measurement or ""))
 
 
-def _near(one: Event, other: Event) -> bool:
+def _overlap(one: Event, other: Event) -> bool:
     first, second = sorted((one, other), key=lambda event: event.start)
-    return first.end is None or to_ms(second.start) - to_ms(first.end) < HOUR_MS
+    return first.end is None or second.start <= first.end
 
 
 def _read(machine: Machine, minutes: pa.Table, until: datetime, limits: Limits) -> Minutes:
@@ -473,6 +480,7 @@ def _made(
 
 
 _BIN = 10 * MINUTE_MS
+_TELLING = 0.12  # share of its value that a sensor may usually be off what explains it
 _CLEAR = 2.2  # vibration changes that much more over a machine's life than what else sensors tell
 _RUNNING = 0.2  # share of the rated power, from where on a minute is of running alone
 
@@ -737,7 +745,12 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
     scale = np.maximum(np.abs(expected), 1e-3 * float(np.nanmedian(np.abs(values))) + 1e-9)
     off = _smooth((values - expected) / scale, 7)
     # The weather, and what else lasts for days, moves some sensors: those must leave more than their own range.
-    spread = 1.4826 * float(np.nanmedian(np.abs(off - np.nanmedian(off))))
+    away = np.abs(off - np.nanmedian(off))
+    spread = 1.4826 * float(np.nanmedian(away))
+    # What comes and goes as it likes, such as the meter of a single appliance, has nothing to drift from.
+    if spread > _TELLING or np.nanquantile(away, 0.75) > 2 * _TELLING or np.isfinite(values).mean() < 0.5:
+        return
+    off = np.where(np.isfinite(values), off, np.nan)
     bound = max(steps.mild, 3.5 * spread)
     # Heat comes and goes within half a day, whatever its cause; nothing else that is measured here does.
     least = (13 if name == "temperature" else 6) * HOUR_MS

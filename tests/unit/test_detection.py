@@ -194,6 +194,13 @@ def test_dropout_lasts_when_no_reading_is_left():
     assert [(event.kind, event.start, event.end) for event in found] == [("dropout", UNTIL, None)]
 
 
+def test_sensor_does_not_drift_when_nothing_explains_it():
+    made = signals()
+    cycles = np.random.default_rng(2).random(DAYS * 6).repeat(240) < 0.3
+    made["kitchen"] = np.where(cycles, 20.0 + made["pressure"], made["pressure"])
+    assert detect(MACHINE, *summed(made), UNTIL) == []
+
+
 @pytest.mark.parametrize(
     "missing", ["voltage", "current", "power_factor", "frequency", "temperature", "vibration", "pressure"]
 )
@@ -234,6 +241,17 @@ EVENT = Event("dropout", "mild", None, START, START + timedelta(hours=1), 0.0, 6
 def test_events_become_one_when_they_overlap():
     later = replace(EVENT, severity="severe", start=START + timedelta(hours=0.5), end=None, evidence="second")
     assert merge([EVENT], [later], UNTIL) == [replace(later, start=START)]
+
+
+def test_later_event_stays_apart_when_the_one_before_lasted():
+    ended = replace(EVENT, end=START + timedelta(hours=5))
+    later = replace(EVENT, start=START + timedelta(hours=9), end=None)
+    assert merge([replace(EVENT, end=None)], [ended, later], UNTIL) == [ended, later]
+
+
+def test_event_stays_whole_when_only_its_end_is_seen_again():
+    rest = replace(EVENT, start=START + timedelta(minutes=20), evidence="rest")
+    assert merge([EVENT], [rest], UNTIL) == [EVENT]
 
 
 def test_event_is_kept_as_it_was_when_it_is_not_found_again():

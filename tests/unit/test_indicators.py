@@ -189,14 +189,17 @@ def test_only_what_depends_on_it_is_null_when_a_measurement_is_missing(missing):
     lost = {name for name in full if part[name] is None}
     power = {"off_seconds", "idle_seconds", "running_seconds", "energy_kwh", "idle_energy_kwh", "peak_kw"}
     power.add("power_factor")
-    assert lost == {
-        "voltage": power | {"voltage_outside_seconds"},
-        "current": power | {"overload_seconds"},
-        "power_factor": power,
-        "frequency": {"frequency_outside_seconds"},
-        "temperature": {"temperature", "temperature_highest"},
-        "vibration": {"vibration", "vibration_highest", "vibration_zone"},
-    }[missing]
+    assert (
+        lost
+        == {
+            "voltage": power | {"voltage_outside_seconds"},
+            "current": power | {"overload_seconds"},
+            "power_factor": power,
+            "frequency": {"frequency_outside_seconds"},
+            "temperature": {"temperature", "temperature_highest"},
+            "vibration": {"vibration", "vibration_highest", "vibration_zone"},
+        }[missing]
+    )
     assert by_day([part] * 24, MACHINE, DAY, {}, by_minute(whole_day(**values), MACHINE, DAY))["efficiency"] is not None
 
 
