@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-package test-dags test-charts lint docs format bench bench-peers images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-charts lint docs format bench bench-peers bench-insight images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench: $(READY) ## Measure every stage on local services, peers beside it (ONLY=
 
 bench-peers: $(READY) ## Measure Spark and others on the same topic and table (downloads much)
 	$(PYTHON) -m tests.bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
+
+bench-insight: $(READY) ## Judge the analysis by the labels of made-up faults, peers beside it (ARGS="--seeds 3" for some)
+	$(PYTHON) -m tests.bench.insight $(ARGS)
 
 images: $(READY) ## Build all container images, print their sizes
 	@$(PYTHON) -m images.build $(ARGS)
