@@ -29,6 +29,7 @@ from etl.settings import (
     GrantSettings,
     KafkaSettings,
     LoadSettings,
+    PageSettings,
     ProduceSettings,
     RunSettings,
     SchemaSettings,
@@ -284,6 +285,14 @@ def status(
         for stage in run.stages
     ]
     print_table("last runs", ["run", "stage", "shard", "started", "seconds", "readings"], lines)
+
+
+@app.command(help="Serve the page of machines.", epilog=_variables(PageSettings, CassandraSettings))
+def page() -> None:
+    """Serve the page."""
+    from etl.page.server import serve
+
+    serve()
 
 
 @app.command(
