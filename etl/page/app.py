@@ -10,9 +10,13 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from etl.errors import EtlError
+from etl.page.compare import compare
 from etl.page.elements import View, alert, empty, link
+from etl.page.energy import energy
+from etl.page.events import acknowledge, events
 from etl.page.fleet import fleet
 from etl.page.machine import Window, machine
+from etl.page.pipeline import pipeline
 from etl.page.place import Place, machine_of
 from etl.page.queries import Reader
 
@@ -20,6 +24,10 @@ log = structlog.get_logger("etl.page")
 
 VIEWS: dict[str, tuple[str, Callable[[Reader, Place, date], View]]] = {
     "/": ("Fleet", fleet),
+    "/energy": ("Energy", energy),
+    "/events": ("Events", events),
+    "/compare": ("Compare", compare),
+    "/pipeline": ("Pipeline", pipeline),
 }
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -28,13 +36,13 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def make_app(reader: Reader, today: Callable[[], date] = lambda: datetime.now(UTC).date()) -> Dash:
-    """Make the application; its Flask server is `server`.
+def today() -> date:
+    """The day from which the newest data is looked for."""
+    return datetime.now(UTC).date()
 
-    Args:
-        reader: what it asks.
-        today: the day from which the newest data is looked for.
-    """
+
+def make_app(reader: Reader) -> Dash:
+    """Make the application; its Flask server is `server`."""
     app = Dash(
         "etl.page",
         title="Sensor ETL",
@@ -68,19 +76,36 @@ def make_app(reader: Reader, today: Callable[[], date] = lambda: datetime.now(UT
         moved = steered(place, ctx.triggered_id, ctx.triggered[0]["value"] if ctx.triggered else None)
         return no_update if moved.search == place.search else moved.search
 
+    @app.callback(
+        Output("url", "search", allow_duplicate=True),
+        Output({"answer": ALL}, "children"),
+        Input({"act": ALL}, "n_clicks"),
+        Input({"form": ALL}, "n_submit"),
+        State({"form": ALL}, "value"),
+        State("url", "pathname"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def act(clicks: list[Any], enters: list[Any], values: list[str], path: str, search: str) -> list[Any]:
+        # The buttons of a new view count as changed too.
+        if not any(clicks) and not any(enters):
+            return [no_update, [no_update] * len(clicks)]
+        place, answer = acknowledge(reader, Place.of(path, search), *values)
+        return [no_update if answer else place.search, [answer]]
+
     return app
 
 
-def view_of(reader: Reader, place: Place, today: date) -> View:
+def view_of(reader: Reader, place: Place, day: date) -> View:
     """Make the view of a place; an expected error becomes a line in it."""
     try:
         if equipment_id := machine_of(place.path):
-            return machine(reader, place, equipment_id, today)
+            return machine(reader, place, equipment_id, day)
         if place.path in VIEWS:
-            return VIEWS[place.path][1](reader, place, today)
+            return VIEWS[place.path][1](reader, place, day)
     except EtlError as error:
         log.warning(str(error), path=place.path)
-        return View("Error", str(error), [html.H1("This cannot be shown now"), alert(str(error))])
+        return View("Error", str(error), [html.H1("This cannot be shown now"), alert(f"{error}. Try again in a moment.")])
     text = "There is no such page: choose one above."
     return View("Not found", text, [html.H1("Not found"), empty(text)])
 

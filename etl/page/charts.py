@@ -149,21 +149,36 @@ def _layout(height: int) -> Figure:
 
 
 def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> list[Figure]:
-    stamps = series.stamps.tolist()
-    line: Figure = {"x": stamps, "mode": "lines", "yaxis": axis, "legendgroup": name, "connectgaps": False}
-    mean = {
-        **line,
+    mean: Figure = {
+        "x": series.stamps.tolist(),
         "y": _values(series.mean),
+        "mode": "lines",
+        "yaxis": axis,
         "name": written.measurement(name),
+        "legendgroup": name,
         "showlegend": shown,
+        "connectgaps": False,
         "line": {"color": color, "width": 1.5},
     }
     if series.low is series.mean:
         return [mean]
-    edge = {**line, "showlegend": False, "line": {"width": 0, "color": color}}
-    low = {**edge, "y": _values(series.low), "name": "lowest"}
-    high = {**edge, "y": _values(series.high), "name": "highest", "fill": "tonexty", "fillcolor": f"{color}38"}
-    return [low, high, mean]
+    mean["customdata"] = [list(pair) for pair in zip(_values(series.low), _values(series.high), strict=True)]
+    mean["hovertemplate"] = "%{y:.4~g} (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})"
+    return [_spread(series, color, axis) | {"legendgroup": name}, mean]
+
+
+def _spread(series: Series, color: str, axis: str) -> Figure:
+    """Draw the area between lowest and highest, each stretch without a gap by itself."""
+    whole = ~np.isnan(series.low)
+    x: list[int | None] = []
+    y: list[float | None] = []
+    for part in np.split(np.arange(len(series)), np.flatnonzero(~whole)):
+        inside = part[whole[part]]
+        stamps = series.stamps[inside].tolist()
+        x += [*stamps, *stamps[::-1], None]
+        y += [*_values(series.low[inside]), *_values(series.high[inside])[::-1], None]
+    area = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": f"{color}38"}
+    return {"x": x, "y": y, "yaxis": axis, "showlegend": False, "hoverinfo": "skip", **area}
 
 
 def _values(values: Any) -> list[float | None]:

@@ -1,7 +1,7 @@
 """`/`: all machines of a day, those first that need attention."""
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from dash import html
@@ -25,6 +25,7 @@ from etl.page.elements import (
     stats,
     table,
 )
+from etl.page.period import day_of, day_picker
 from etl.page.place import Place, machine_path
 from etl.page.queries import Reader
 
@@ -35,7 +36,7 @@ ROWS = 50
 
 def fleet(reader: Reader, place: Place, today: date) -> View:
     """Show all machines of a day."""
-    day = place.day("day") or reader.newest_day(today)
+    day = day_of(reader, place, today)
     if day is None:
         return View("Fleet", "No data yet.", [empty("No analysed data yet: run `etl analyze` after the first load.")])
     machines = judged(reader, day)
@@ -82,25 +83,13 @@ def _filters(place: Place, day: date, machines: list[Judged]) -> Component:
     ]
     return html.Div(
         [
-            days(place, day),
+            day_picker(place, day),
             field("text", "Filter", place.text("text"), placeholder="name, ID or reason"),
             choices("Severity", options),
             downloads("fleet", place),
         ],
         className="filters",
         role="search",
-    )
-
-
-def days(place: Place, day: date) -> Component:
-    """A picker of the day, with the one before and the one after."""
-    return html.Div(
-        [
-            link("←", place.but(day=day - timedelta(days=1)), "button", label="Day before"),
-            field("day", "Day (UTC)", day.isoformat(), kind="date"),
-            link("→", place.but(day=day + timedelta(days=1)), "button", label="Day after"),
-        ],
-        className="days",
     )
 
 

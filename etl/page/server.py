@@ -13,7 +13,8 @@ from flask import Flask, Response, request
 from etl.cassandra import connect
 from etl.errors import EtlError
 from etl.measurements import read_measurements
-from etl.page.app import make_app
+from etl.page.app import make_app, today
+from etl.page.download import add_downloads
 from etl.page.queries import Reader
 from etl.settings import CassandraSettings, PageSettings, RunSettings, read_settings
 
@@ -46,6 +47,7 @@ def make_server(reader: Reader, settings: PageSettings) -> Flask:
     app = make_app(reader)
     server: Flask = app.server
     _health(server, reader)
+    add_downloads(server, reader, today)
     guard(server, settings)
     protect(server, app)
     compress(server)
