@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC as ZONE
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from etl import written
@@ -105,7 +104,7 @@ def _of_events(row: Row, events: Mapping[str, Row], day: date, units: Mapping[st
         return []
     event = events.get(row.get("worst_event") or "")
     others = (row.get("events") or 1) - 1
-    more = f"; {others} more event{'s' if others > 1 else ''}" if others else ""
+    more = f"; {written.count(others, 'more event')}" if others else ""
     if event is None:
         return [Concern(row["worst_severity"], f"{written.kind(row['worst_kind'])}, {row['worst_severity']}{more}")]
     seen = f" (seen to by {event['by']})" if event.get("by") else ""
@@ -127,7 +126,7 @@ def describe(event: Row, day: date, units: Mapping[str, str]) -> str:
 
 
 def _of_trends(trends: Iterable[Row], day: date, units: Mapping[str, str]) -> list[Concern]:
-    now = datetime.combine(day + timedelta(days=1), time(), ZONE)
+    now = datetime.combine(day + timedelta(days=1), time(), UTC)
     return [
         Concern("moderate" if trend["reached"] - now <= SOON else "mild", forecast(trend, now, units))
         for trend in trends

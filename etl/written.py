@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-NONE = "–"
+NONE = "\u2013"
 _THIN = "\u202f"
 _KINDS = {
     "voltage_sag": "voltage sag",
@@ -29,6 +29,11 @@ def number(value: float | None, unit: str = "", digits: int = 3) -> str:
         text = text.rstrip("0").rstrip(".")
     text = "0" if text == "-0" else text.replace(",", _THIN).replace("-", "\u2212")
     return f"{text}{_THIN}{unit}" if unit and unit != "1" else text
+
+
+def count(how_many: int, what: str) -> str:
+    """Write how many there are of something."""
+    return f"{how_many:,} {what}{'' if how_many == 1 else 's'}".replace(",", _THIN)
 
 
 def share(value: float | None) -> str:

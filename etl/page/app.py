@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 
 from etl.errors import EtlError
 from etl.page.compare import compare
-from etl.page.elements import View, alert, empty, link
+from etl.page.elements import View, alert, aria, empty, link
 from etl.page.energy import energy
 from etl.page.events import acknowledge, events
 from etl.page.fleet import fleet
@@ -105,7 +105,9 @@ def view_of(reader: Reader, place: Place, day: date) -> View:
             return VIEWS[place.path][1](reader, place, day)
     except EtlError as error:
         log.warning(str(error), path=place.path)
-        return View("Error", str(error), [html.H1("This cannot be shown now"), alert(f"{error}. Try again in a moment.")])
+        return View(
+            "Error", str(error), [html.H1("This cannot be shown now"), alert(f"{error}. Try again in a moment.")]
+        )
     text = "There is no such page: choose one above."
     return View("Not found", text, [html.H1("Not found"), empty(text)])
 
@@ -134,10 +136,8 @@ def _layout() -> Component:
             html.A("Skip to the content", href="#main", className="skip"),
             html.Header(
                 [
-                    html.Span(
-                        [html.Span(className="mark", **{"aria-hidden": "true"}), "Sensor ETL"], className="brand"
-                    ),
-                    html.Nav(_navigation(Place("/")), id="nav", **{"aria-label": "Views"}),
+                    html.Span([html.Span(className="mark", **aria(hidden="true")), "Sensor ETL"], className="brand"),
+                    html.Nav(_navigation(Place("/")), id="nav", **aria(label="Views")),
                     html.Div(
                         [
                             html.Button("Copy link", id="copy-link", type="button", className="button"),
@@ -149,8 +149,8 @@ def _layout() -> Component:
                 className="top",
             ),
             html.Main(html.Div(_loading(), id="view"), id="main", tabIndex=-1),
-            html.Div(id="says", className="hidden", role="status", **{"aria-live": "polite"}),
-            html.Div(id="notice", className="notice", role="status", **{"aria-live": "polite"}),
+            html.Div(id="says", className="hidden", role="status", **aria(live="polite")),
+            html.Div(id="notice", className="notice", role="status", **aria(live="polite")),
             html.Footer(f"All days and times in UTC. sensor-etl {version('sensor-etl')}", className="foot"),
         ]
     )
@@ -161,7 +161,8 @@ def _loading() -> Component:
 
 
 def _titled(view: View) -> Component:
-    return html.Div(view.children, className="view", **{"data-title": f"{view.title} – Sensor ETL"})
+    title: dict[str, Any] = {"data-title": f"{view.title} · Sensor ETL"}
+    return html.Div(view.children, className="view", **title)
 
 
 def _navigation(place: Place) -> list[Component]:

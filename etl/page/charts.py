@@ -1,6 +1,6 @@
 """Charts as Plotly takes them. Text, lines and grounds get their colours from the style sheet, light or dark."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from etl.page.series import Series, milliseconds
 LINES = ("#2b83ba", "#d9730d", "#0e9f7e", "#b5589b")
 SEVERITY = {"severe": "#d1495b", "moderate": "#d98e04", "mild": "#4a86c5"}
 SYMBOLS = {"severe": "triangle-up", "moderate": "diamond", "mild": "circle"}
+USEFUL = "#2b83ba"
+IDLE = "#e0a33e"
 ROW = 170
 _GAP = 0.05
 _MOST_BANDS = 100
@@ -50,7 +52,7 @@ def readings(
         }
         for j, (label, series) in enumerate(by_label.items()):
             color = LINES[(j if len(by_label) > 1 else i) % len(LINES)]
-            data += _line(label if len(by_label) > 1 else name, series, color, axis, shown=i == 0 and len(by_label) > 1)
+            data += _line(label if len(by_label) > 1 else name, series, color, axis, shown=len(by_label) > 1)
     layout["xaxis"] = {
         **_AXIS,
         "type": "date",
@@ -117,8 +119,8 @@ def over_time(times: Sequence[datetime], lines: dict[str, Sequence[float | None]
     return {"data": data, "layout": layout}
 
 
-def bars(names: Sequence[str], parts: dict[str, Sequence[float]], unit: str) -> Figure:
-    """Draw stacked bars."""
+def bars(names: Sequence[str], parts: Mapping[str, tuple[str, Sequence[float]]], unit: str) -> Figure:
+    """Draw stacked bars: by name the colour and the values."""
     layout = _layout(ROW + 100)
     layout["barmode"] = "stack"
     layout["bargap"] = 0.25
@@ -126,8 +128,8 @@ def bars(names: Sequence[str], parts: dict[str, Sequence[float]], unit: str) -> 
     layout["yaxis"] = {**_AXIS, "title": {"text": unit}, "fixedrange": True}
     layout["showlegend"] = True
     data = [
-        {"type": "bar", "x": list(names), "y": list(values), "name": name, "marker": {"color": LINES[i % 4]}}
-        for i, (name, values) in enumerate(parts.items())
+        {"type": "bar", "x": list(names), "y": list(values), "name": name, "marker": {"color": color}}
+        for name, (color, values) in parts.items()
     ]
     return {"data": data, "layout": layout}
 
@@ -160,7 +162,7 @@ def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> l
         "connectgaps": False,
         "line": {"color": color, "width": 1.5},
     }
-    if series.low is series.mean:
+    if series.low is series.mean or shown:
         return [mean]
     mean["customdata"] = [list(pair) for pair in zip(_values(series.low), _values(series.high), strict=True)]
     mean["hovertemplate"] = "%{y:.4~g} (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})"

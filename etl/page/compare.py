@@ -22,7 +22,7 @@ from etl.page.elements import (
     table,
 )
 from etl.page.fleet import judged
-from etl.page.machine import Window, read_finest, window
+from etl.page.machine import EXTREMES, Window, extremes, read_finest, window
 from etl.page.place import Place
 from etl.page.queries import MOST_DAYS, Reader
 from etl.page.series import MOST_POINTS, Series, reduced, with_gaps
@@ -54,7 +54,11 @@ def compare(reader: Reader, place: Place, today: date) -> View:
         ),
     ]
     if machines:
-        children += [_controls(reader, place, seen), _readings(reader, place, names, seen), _days(reader, place, names, seen)]
+        children += [
+            _controls(reader, place, seen),
+            _readings(reader, place, names, seen),
+            _days(reader, place, names, seen),
+        ]
     else:
         children.append(empty("No machine is chosen: add some above."))
     return View("Compare", says, children)
@@ -64,7 +68,7 @@ def _suggestions(
     reader: Reader, place: Place, machines: list[str], names: dict[str, str], day: date | None
 ) -> list[tuple[str, Place, bool]]:
     taken = [
-        (f"{names[name]} ×", place.but(machines=",".join(other for other in machines if other != name)), True)
+        (f"{names[name]} \u00d7", place.but(machines=",".join(other for other in machines if other != name)), True)
         for name in machines
     ]
     text = place.text("text").lower()
@@ -111,16 +115,21 @@ def _controls(reader: Reader, place: Place, seen: Window) -> Component:
 def _readings(reader: Reader, place: Place, names: dict[str, str], seen: Window) -> Component:
     chosen = measurement_of(reader, place)
     lines: dict[str, Series] = {}
+    whole: dict[str, Series] = {}
     for equipment_id, name in names.items():
         found = read_finest(reader, equipment_id, [chosen], seen)[1][chosen]
         if len(found):
+            whole[name] = found
             lines[name] = with_gaps(reduced(found, MOST_POINTS // 2))
     heading = written.measurement(chosen).capitalize()
     if not lines:
         return card(heading, empty("No readings in this time: choose an earlier or longer one."))
     figure = charts.readings([(chosen, reader.units[chosen], lines)], [], seen.start, seen.end)
     figure["layout"]["height"] += charts.ROW
-    return card(heading, chart("compare", figure, "Mean, lowest and highest. Drag over a part to see it more finely."))
+    text = f"Means from {written.moment(seen.start)} to {written.moment(seen.end)}. Drag over a part to see it finer."
+    rows = [[name, *extremes(series, reader.units[chosen])] for name, series in whole.items()]
+    listed = table(f"Lowest, mean and highest {written.measurement(chosen)}", EXTREMES, rows, (1, 2, 3))
+    return card(heading, chart("compare", figure, text, listed))
 
 
 def _days(reader: Reader, place: Place, names: dict[str, str], seen: Window) -> Component:
@@ -130,10 +139,21 @@ def _days(reader: Reader, place: Place, names: dict[str, str], seen: Window) -> 
         [machine_link(equipment_id, name, place), *_totals(reader.machine_days(equipment_id, first, last))]
         for equipment_id, name in names.items()
     ]
-    headings = ("Machine", "Utilisation", "Energy", "Idle energy", "Power factor", "Temperature", "Vibration")
-    headings += ("Efficiency", "Events")
     caption = f"{written.calendar_day(first)} to {written.calendar_day(last)}: means, and sums of energy and events"
-    return card("Days", table(caption, headings, rows, range(1, 9)))
+    return card("Days", table(caption, _HEADINGS, rows, range(1, 9)))
+
+
+_HEADINGS = (
+    "Machine",
+    "Utilisation",
+    "Energy",
+    "Idle energy",
+    "Power factor",
+    "Temperature",
+    "Vibration",
+    "Efficiency",
+    "Events",
+)
 
 
 def _totals(days: list[Row]) -> list[Any]:

@@ -25,11 +25,16 @@ class View:
     children: list[Component]
 
 
+def aria(**names: str) -> dict[str, Any]:
+    """ARIA attributes, which have a hyphen in their names."""
+    return {f"aria-{name}": value for name, value in names.items() if value}
+
+
 def badge(severity: str | None, text: str = "") -> Component:
     """A severity by colour, shape and word."""
     level = severity if severity in ICONS else "mild"
     return html.Span(
-        [html.Span(ICONS[level], **{"aria-hidden": "true"}), " ", text or severity or FINE],
+        [html.Span(ICONS[level], **aria(hidden="true")), " ", text or severity or FINE],
         className=f"badge {level}",
     )
 
@@ -39,8 +44,7 @@ def link(
 ) -> Component:
     """A link inside the page; the page's script follows it without loading everything again."""
     href = place.href if isinstance(place, Place) else place
-    aria = {name: value for name, value in (("aria-label", label), ("aria-current", current and "true")) if value}
-    return html.A(text, href=href, className=class_name or None, **aria)
+    return html.A(text, href=href, className=class_name or None, **aria(label=label, current="true" if current else ""))
 
 
 def machine_link(equipment_id: str, name: str, place: Place) -> Component:
@@ -85,7 +89,7 @@ def table(
         className="scroll",
         tabIndex=0,
         role="region",
-        **{"aria-label": caption},
+        **aria(label=caption),
     )
 
 
@@ -96,16 +100,22 @@ def choices(label: str, options: Iterable[tuple[str, Place, bool]]) -> Component
         + [link(text, place, "choice", current=current) for text, place, current in options],
         role="group",
         className="choices",
-        **{"aria-label": label},
+        **aria(label=label),
     )
 
 
 def field(name: str, label: str, value: str, kind: str = "text", placeholder: str = "") -> Component:
     """A filter that goes into the URL as parameter `name`."""
+    # A date is no type that Dash knows of, but the browser does.
     given: Any = {"type": kind, "placeholder": placeholder}
-    identity = f"filter-{name}"
     box = dcc.Input(id={"filter": name}, value=value, debounce=0.5, autoComplete="off", **given)
-    return html.Label([html.Span(label, className="label"), box], className=f"field {identity}")
+    return html.Label([html.Span(label, className="label"), box], className=f"field filter-{name}")
+
+
+def entry(name: str, label: str, most: int) -> Component:
+    """A box of a form, for at most so many characters."""
+    box = dcc.Input(id={"form": name}, value="", maxLength=most, autoComplete="off")
+    return html.Label([html.Span(label, className="label"), box], className=f"field filter-{name}")
 
 
 def pages(place: Place, number: int, rows: int, of_a_page: int) -> list[Component]:
@@ -117,7 +127,7 @@ def pages(place: Place, number: int, rows: int, of_a_page: int) -> list[Componen
         link(text, place.but(page=to), "button") if 1 <= to <= last else html.Span(text, className="button off")
         for text, to in (("← Previous", number - 1), ("Next →", number + 1))
     ]
-    return [html.Nav([steps[0], f"Page {number} of {last}", steps[1]], className="pages", **{"aria-label": "Pages"})]
+    return [html.Nav([steps[0], f"Page {number} of {last}", steps[1]], className="pages", **aria(label="Pages"))]
 
 
 def empty(text: str) -> Component:
@@ -127,7 +137,7 @@ def empty(text: str) -> Component:
 
 def alert(text: str) -> Component:
     """An error in one line that says what to do."""
-    return html.P([html.Strong("! ", **{"aria-hidden": "true"}), text], className="alert", role="alert")
+    return html.P([html.Strong("! ", **aria(hidden="true")), text], className="alert", role="alert")
 
 
 def downloads(what: str, place: Place) -> Component:
@@ -148,7 +158,7 @@ def _with_path(place: Place) -> str:
 def bar(value: float | None, text: str) -> Component:
     """A share from 0 to 1 as a bar with its number."""
     width = f"{100 * min(max(value or 0, 0), 1):.1f}%"
-    track = html.Span(html.Span(style={"width": width}), className="bar", **{"aria-hidden": "true"})
+    track = html.Span(html.Span(style={"width": width}), className="bar", **aria(hidden="true"))
     return html.Span([track, html.Span(text, className="value")], className="measured")
 
 
@@ -156,7 +166,7 @@ def stacked(parts: Sequence[tuple[str, float]], label: str) -> Component:
     """Parts of a whole side by side: name of their colour, and size."""
     total = sum(size for _, size in parts) or 1.0
     spans = [html.Span(className=name, style={"width": f"{100 * size / total:.2f}%"}) for name, size in parts if size]
-    return html.Span(spans, className="stack", role="img", **{"aria-label": label})
+    return html.Span(spans, className="stack", role="img", **aria(label=label))
 
 
 def states(row: dict[str, Any]) -> Component:
@@ -172,7 +182,7 @@ def legend(names: Iterable[str]) -> Component:
 
 def chart(name: str, figure: dict[str, Any], summary: str, *rest: Component) -> Component:
     """A chart with its text alternative; zooming in one with a name goes into the URL."""
-    config = {"displayModeBar": False, "responsive": True, "doubleClick": False, "scrollZoom": False}
+    config: Any = {"displayModeBar": False, "responsive": True, "doubleClick": False, "scrollZoom": False}
     graph = dcc.Graph(id={"chart": name}, figure=figure, config=config, className="plot", responsive=True)
     height = {"height": f"{figure['layout']['height']}px"}
-    return html.Figure([html.Div(graph, style=height, **{"aria-hidden": "true"}), html.Figcaption(summary), *rest])
+    return html.Figure([html.Div(graph, style=height, **aria(hidden="true")), html.Figcaption(summary), *rest])

@@ -121,8 +121,14 @@ def _by_day(rows: list[Row], days: list[date]) -> Component:
         f" to {written.energy(max(useful[day] + wasted[day] for day in days))} a day."
     )
     names = [f"{day:%a %-d %b}" for day in days]
-    parts = {"useful": list(useful.values()), "idle": list(wasted.values())}
-    return card("By day", chart("energy", charts.bars(names, parts, "kWh"), text))
+    parts = {"useful": (charts.USEFUL, list(useful.values())), "idle": (charts.IDLE, list(wasted.values()))}
+    by_day = [
+        [written.calendar_day(day), written.energy(useful[day] + wasted[day]), written.energy(wasted[day])]
+        for day in days
+    ]
+    listed = table("Energy by day", ("Day (UTC)", "Energy", "Idle energy"), by_day, (1, 2))
+    details = html.Details([html.Summary("As a table"), listed])
+    return card("By day", chart("energy", charts.bars(names, parts, "kWh"), text, details))
 
 
 def _machines(shown: list[Use], place: Place) -> list[Component]:
@@ -131,7 +137,7 @@ def _machines(shown: list[Use], place: Place) -> list[Component]:
         [
             machine_link(use.equipment_id, use.name, place),
             stacked(
-                [("useful", use.kwh - use.idle_kwh), ("wasted", use.idle_kwh)],
+                [("useful", use.kwh - use.idle_kwh), ("idle", use.idle_kwh)],
                 f"{written.share(use.idle_share)} idle",
             ),
             written.energy(use.kwh),
@@ -145,6 +151,6 @@ def _machines(shown: list[Use], place: Place) -> list[Component]:
     headings = ("Machine", "Useful and idle", "Energy", "Idle energy", "Idle share", "Running empty", "Running")
     listed = table("Machines by idle energy, most first", headings, rows, (2, 3, 5, 6))
     return [
-        card("Where energy is wasted", legend(("useful", "wasted")), listed),
+        card("Where energy is wasted", legend(("useful", "idle")), listed),
         *pages(place, number, len(shown), ROWS),
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 
-from dash import dcc, html
+from dash import html
 from dash.development.base_component import Component
 
 from etl import written
@@ -18,6 +18,7 @@ from etl.page.elements import (
     choices,
     downloads,
     empty,
+    entry,
     field,
     link,
     machine_link,
@@ -148,19 +149,14 @@ def _form(reader: Reader, place: Place) -> list[Component]:
     if event is None:
         return [alert("This event is not there any more: choose one from the list.")]
     day = event["start"].date()
-    boxes = [
-        html.Label([html.Span(label, className="label"), dcc.Input(id={"form": name}, value="", maxLength=most)])
-        for name, label, most in (("by", "Your name", MOST_NAME), ("note", "Note (may be empty)", MOST_NOTE))
-    ]
-    for name, box in zip(("by", "note"), boxes, strict=True):
-        box.className = f"field filter-{name}"
     return [
         card(
             f"Acknowledge {written.kind(event['kind'])} on {event['equipment_id']}",
             html.P([badge(event["severity"]), " ", describe(event, day, reader.units)]),
             html.Div(
                 [
-                    *boxes,
+                    entry("by", "Your name", MOST_NAME),
+                    entry("note", "Note (may be empty)", MOST_NOTE),
                     html.Button("Save", id={"act": "acknowledge"}, type="button", className="button main"),
                     link("Cancel", place.but(ack=None), "button"),
                 ],

@@ -113,12 +113,12 @@ def _first(machines: list[Judged], place: Place) -> Component:
 
 def _reasons(machine: Judged) -> str:
     others = len(machine.concerns) - 1
-    return machine.why + (f" (+{others} more reason{'s' if others > 1 else ''})" if others else "")
+    return machine.why + (f" (+{written.count(others, 'more reason')})" if others else "")
 
 
 def total(rows: Iterable[dict[str, Any]], name: str) -> float:
     """Add up what is known."""
-    return sum(row[name] for row in rows if row.get(name) is not None)
+    return float(sum(row[name] for row in rows if row.get(name) is not None))
 
 
 def _figures(machines: list[Judged]) -> Component:

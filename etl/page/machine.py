@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 import numpy as np
 from dash import html
@@ -116,14 +115,14 @@ def machine(reader: Reader, place: Place, equipment_id: str, today: date) -> Vie
     events = reader.machine_events(equipment_id, seen.start, seen.end)
     last = seen.end.date() if seen.end.time() > time() else seen.end.date() - timedelta(days=1)
     days = reader.machine_days(equipment_id, max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1)), last)
-    says = f"{name}, {written.moment(seen.start)} to {written.moment(seen.end)}, {len(events)} events."
+    says = f"{name}, {written.moment(seen.start)} to {written.moment(seen.end)}, {written.count(len(events), 'event')}."
     children = [
         html.Header([html.H1(name), html.P(_about(equipment_id, known, mark), className="lead")]),
-        _controls(reader, place, seen),
+        _controls(reader, place, equipment_id, seen),
         _figures(days),
         _readings(reader, place, equipment_id, seen, events),
         card("Events in this time", _events(reader, events, last, place)),
-        *_trends(reader, equipment_id, last),
+        *_trends(reader, equipment_id),
         card("Days", *_days(days, place)),
         card("When energy is used", *_heat(reader, equipment_id, seen.end)),
     ]
@@ -133,7 +132,7 @@ def machine(reader: Reader, place: Place, equipment_id: str, today: date) -> Vie
 def _about(equipment_id: str, known: Row | None, mark: datetime | None) -> str:
     parts = [equipment_id]
     if known:
-        phases = f"{known['phases']} phase{'s' if known['phases'] != 1 else ''}" if known["phases"] else ""
+        phases = written.count(known["phases"], "phase") if known["phases"] else ""
         parts += [
             f"{written.number(known['nominal_voltage'], 'V')} nominal" if known["nominal_voltage"] else "",
             f"{written.number(known['rated_current'], 'A')} rated" if known["rated_current"] else "",
@@ -142,7 +141,7 @@ def _about(equipment_id: str, known: Row | None, mark: datetime | None) -> str:
     return " · ".join([*filter(None, parts), f"newest reading {written.moment(mark)}"])
 
 
-def _controls(reader: Reader, place: Place, seen: Window) -> Component:
+def _controls(reader: Reader, place: Place, equipment_id: str, seen: Window) -> Component:
     shown = shown_measurements(reader, place)
     toggles = [
         (written.measurement(name), place.but(show=",".join(_toggled(shown, name))), name in shown)
@@ -163,6 +162,7 @@ def _controls(reader: Reader, place: Place, seen: Window) -> Component:
             choices("Time", spans),
             html.Div([link(text, to.in_(place), "button") for text, to in moves], className="moves"),
             choices("Show", toggles),
+            link("Compare with others", Place("/compare", {"machines": equipment_id}), "button"),
             downloads("readings", place),
         ],
         className="filters",
@@ -184,7 +184,7 @@ def _figures(days: list[Row]) -> Component:
     energy, idle = total("energy_kwh"), total("idle_energy_kwh")
     factors = [row["power_factor"] for row in days if row["power_factor"] is not None]
     outside = {part: total(f"{part}_outside_seconds") for part in ("voltage", "frequency")}
-    span = f"{len(days)} day{'s' if len(days) != 1 else ''}"
+    span = written.count(len(days), "day")
     return stats(
         [
             ("Utilisation", written.share(busy / seconds if seconds else None), f"of {span}"),
@@ -214,7 +214,7 @@ def _readings(reader: Reader, place: Place, equipment_id: str, seen: Window, eve
     text = (
         f"{written.moment(seen.start)} to {written.moment(seen.end)}, by {unit}: {written.number(most)} values a line"
         + (f", shown as {written.number(points)} with lowest and highest kept" if points < most else "")
-        + f". {len(events)} events are marked. Drag over a part to see it more finely."
+        + f". {written.count(len(events), 'event')} in it. Drag over a part to see it more finely."
     )
     return card(
         "Readings",
@@ -223,23 +223,20 @@ def _readings(reader: Reader, place: Place, equipment_id: str, seen: Window, eve
     )
 
 
+EXTREMES = ("", "Lowest", "Mean", "Highest")
+
+
 def _summary(reader: Reader, found: dict[str, Series]) -> Component:
-    rows = []
-    for name, series in found.items():
-        values = (
-            (np.nanmin(series.low), np.nanmean(series.mean), np.nanmax(series.high)) if _any(series) else [None] * 3
-        )
-        unit = reader.units[name]
-        rows.append([written.measurement(name), *(written.number(_number(value), unit, 4) for value in values)])
-    return table("Lowest, mean and highest in this time", ("Measurement", "Lowest", "Mean", "Highest"), rows, (1, 2, 3))
+    rows = [[written.measurement(name), *extremes(series, reader.units[name])] for name, series in found.items()]
+    return table("Lowest, mean and highest in this time", EXTREMES, rows, (1, 2, 3))
 
 
-def _any(series: Series) -> bool:
-    return bool(len(series)) and not bool(np.isnan(series.mean).all())
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def extremes(series: Series, unit: str) -> list[str]:
+    """Write the lowest, the mean and the highest value."""
+    if not len(series) or np.isnan(series.mean).all():
+        return [written.NONE] * 3
+    values = np.nanmin(series.low), np.nanmean(series.mean), np.nanmax(series.high)
+    return [written.number(float(value), unit, 4) for value in values]
 
 
 def _events(reader: Reader, events: list[Row], day: date, place: Place) -> Component:
@@ -265,7 +262,7 @@ def _acknowledge(event: Row) -> Place:
     return Place("/events", {"ack": event["event_id"], "day": event["event_id"][:10]})
 
 
-def _trends(reader: Reader, equipment_id: str, last: date) -> list[Component]:
+def _trends(reader: Reader, equipment_id: str) -> list[Component]:
     parts: list[Component] = []
     for trend in reader.trends(equipment_id):
         name = trend["measurement"]

@@ -57,8 +57,16 @@ def _figures(newest: Row) -> Component:
             ("Lag", f"{lag_of(newest):,}", f"offsets on {len(newest['lags'] or {})} partitions"),
             ("Dead letters", written.number(newest["dead_letters"], digits=9), "on their topic"),
             ("Machines", written.number(newest["equipment"], digits=9), "with a watermark"),
-            ("Newest watermark", written.moment(newest["newest"]), f"{written.length(since['newest'])} before"),
-            ("Oldest watermark", written.moment(newest["oldest"]), f"{written.length(since['oldest'])} before"),
+            (
+                "Newest watermark",
+                written.clock(newest["newest"], at.date()),
+                f"{written.length(since['newest'])} before",
+            ),
+            (
+                "Oldest watermark",
+                written.clock(newest["oldest"], at.date()),
+                f"{written.length(since['oldest'])} before",
+            ),
         ]
     )
 

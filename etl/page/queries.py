@@ -40,6 +40,7 @@ class Reader:
     """What the views ask Cassandra; one for all threads."""
 
     def __init__(self, session: Session, measurements: Measurements) -> None:
+        """Ask through this session, for these measurements."""
         self.session = session
         self.measurements = measurements
         self.doubles = [found.name for found in measurements.declared if found.type == "double"]

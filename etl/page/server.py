@@ -2,7 +2,6 @@
 
 import gzip
 import hmac
-from collections.abc import Callable
 from functools import lru_cache
 
 import structlog
@@ -25,6 +24,7 @@ OPEN = ("/healthz", "/readyz")
 _SMALLEST_COMPRESSED = 1_000
 _COMPRESSIBLE = ("text/", "application/json", "application/javascript")
 _KEPT_FILES = 64
+_CHALLENGE = 'Basic realm="sensor-etl", charset="UTF-8"'
 
 
 def serve() -> None:
@@ -117,7 +117,7 @@ def compress(server: Flask) -> None:
     @server.after_request
     def pack(response: Response) -> Response:
         # A file is passed through, unless it is one of the scripts.
-        if "gzip" not in request.accept_encodings or not response.mimetype.startswith(_COMPRESSIBLE):
+        if "gzip" not in str(request.accept_encodings) or not (response.mimetype or "").startswith(_COMPRESSIBLE):
             return response
         if response.is_streamed and not response.direct_passthrough:
             return response
@@ -136,6 +136,9 @@ def _static(body: bytes) -> bytes:
 
 
 def _health(server: Flask, reader: Reader) -> None:
+    def alive() -> Response:
+        return Response("ok\n")
+
     def ready() -> Response:
         try:
             reader.answers()
@@ -143,6 +146,5 @@ def _health(server: Flask, reader: Reader) -> None:
             return Response(f"{error}\n", 503)
         return Response("ok\n")
 
-    alive: Callable[[], Response] = lambda: Response("ok\n")  # noqa: E731
     server.add_url_rule("/healthz", "healthz", alive)
     server.add_url_rule("/readyz", "readyz", ready)

@@ -80,7 +80,7 @@ class Plant:
 
 
 def seed(session: Session, machines: int, days: int, last: date, detailed: int = 2, detailed_days: int = 3) -> Plant:
-    """Write `machines` machines over `days` days; hours of `detailed` of them, minutes and readings of the last days."""
+    """Write machines over some days; hours, minutes and readings of the first `detailed` of them."""
     span = [last - timedelta(days=back) for back in range(days - 1, -1, -1)]
     names = [f"{list(KINDS)[i % len(KINDS)]}-{i // len(KINDS) + 1:04d}" for i in range(machines)]
     plant = Plant(
