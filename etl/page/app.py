@@ -32,7 +32,7 @@ VIEWS: dict[str, tuple[str, Callable[[Reader, Place, date], View]]] = {
 INDEX = """<!DOCTYPE html>
 <html lang="en">
 <head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
-<body>{%app_entry%}<footer class="page-footer">{%config%}{%scripts%}{%renderer%}</footer></body>
+<body>{%app_entry%}<div class="scripts">{%config%}{%scripts%}{%renderer%}</div></body>
 </html>"""
 
 
@@ -72,8 +72,11 @@ def make_app(reader: Reader) -> Dash:
         prevent_initial_call=True,
     )
     def steer(_: list[str], __: list[Any], path: str, search: str) -> Any:
+        # Several at once are those of a new view, which nobody has touched.
+        if len(ctx.triggered) != 1:
+            return no_update
         place = Place.of(path, search)
-        moved = steered(place, ctx.triggered_id, ctx.triggered[0]["value"] if ctx.triggered else None)
+        moved = steered(place, ctx.triggered_id, ctx.triggered[0]["value"])
         return no_update if moved.search == place.search else moved.search
 
     @app.callback(

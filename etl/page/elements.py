@@ -13,6 +13,7 @@ from etl.page.place import Place, machine_path
 
 Children = Any
 ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
+_STACKING = range(5, 12)
 STATES = ("overload", "running", "idle", "off")
 
 
@@ -72,25 +73,27 @@ def stats(values: Sequence[tuple[str, str, str]]) -> Component:
 def table(
     caption: str, headings: Sequence[str], rows: Iterable[Sequence[Children]], numeric: Iterable[int] = ()
 ) -> Component:
-    """A table that scrolls by itself where the screen is narrow; columns named `numeric` align to the right."""
+    """A table whose columns named `numeric` align to the right.
+
+    Where the screen is narrow it scrolls by itself, or its rows become cards if it has several columns.
+    """
     right = set(numeric)
     head = [html.Th(text, scope="col", className="num" if i in right else "") for i, text in enumerate(headings)]
-    body = [
-        html.Tr(
-            [
-                html.Th(cell, scope="row") if i == 0 else html.Td(cell, className="num" if i in right else "")
-                for i, cell in enumerate(row)
-            ]
-        )
-        for row in rows
-    ]
+    body = [html.Tr([_cell(i, cell, headings, right) for i, cell in enumerate(row)]) for row in rows]
     return html.Div(
         html.Table([html.Caption(caption), html.Thead(html.Tr(head)), html.Tbody(body)]),
-        className="scroll",
+        className="scroll stacks" if len(headings) in _STACKING else "scroll",
         tabIndex=0,
         role="region",
         **aria(label=caption),
     )
+
+
+def _cell(i: int, cell: Children, headings: Sequence[str], right: set[int]) -> Component:
+    if i == 0:
+        return html.Th(cell, scope="row")
+    label: dict[str, Any] = {"data-label": headings[i]}
+    return html.Td(cell, className="num" if i in right else None, **label)
 
 
 def choices(label: str, options: Iterable[tuple[str, Place, bool]]) -> Component:

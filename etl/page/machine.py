@@ -223,7 +223,7 @@ def _readings(reader: Reader, place: Place, equipment_id: str, seen: Window, eve
     )
 
 
-EXTREMES = ("", "Lowest", "Mean", "Highest")
+EXTREMES = ("Line", "Lowest", "Mean", "Highest")
 
 
 def _summary(reader: Reader, found: dict[str, Series]) -> Component:
@@ -340,7 +340,7 @@ def _heat(reader: Reader, equipment_id: str, end: datetime) -> list[Component]:
         for weekday in range(7)
     ]
     caption = f"Mean kWh by weekday and hour (UTC), four weeks up to {written.calendar_day(end.date())}"
-    return [html.Div(table(caption, ("", *(f"{hour:02d}" for hour in range(24))), lines), className="heat")]
+    return [html.Div(table(caption, ("Day", *(f"{hour:02d}" for hour in range(24))), lines), className="heat")]
 
 
 def _cell(value: float | None, most: float) -> Component:

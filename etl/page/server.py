@@ -2,6 +2,8 @@
 
 import gzip
 import hmac
+import signal
+import sys
 from functools import lru_cache
 
 import structlog
@@ -10,7 +12,7 @@ from dash import Dash
 from flask import Flask, Response, request
 
 from etl.cassandra import connect
-from etl.errors import EtlError
+from etl.errors import TERMINATED, EtlError
 from etl.measurements import read_measurements
 from etl.page.app import make_app, today
 from etl.page.download import add_downloads
@@ -39,7 +41,14 @@ def serve() -> None:
     with connect(read_settings(CassandraSettings)) as session:
         server = make_server(Reader(session, measurements), settings)
         log.info(f"serving on http://{settings.host}:{settings.port}")
+        signal.signal(signal.SIGTERM, _end)
         waitress.serve(server, host=settings.host, port=settings.port, threads=THREADS, ident=None, _quiet=True)
+    sys.exit(TERMINATED)
+
+
+def _end(*_: object) -> None:
+    """Make the server finish what it answers, and return."""
+    raise SystemExit(TERMINATED)
 
 
 def make_server(reader: Reader, settings: PageSettings) -> Flask:
