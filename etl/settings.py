@@ -238,6 +238,14 @@ class PageSettings(BaseSettings):
         return self
 
 
+class ReportSettings(BaseSettings):
+    """How `etl report` prints."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_REPORT_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    chromium: str | None = Field(None, description="program that prints PDF; default: Chromium or Chrome on the PATH")
+
+
 class GrantSettings(BaseSettings):
     """Whom `etl grant` gives rights: mounted secrets, a sub-folder per stage with `password` and perhaps `username`."""
 
@@ -261,6 +269,7 @@ PARTS: tuple[type[BaseSettings], ...] = (
     TransformSettings,
     LoadSettings,
     PageSettings,
+    ReportSettings,
 )
 _OTHERS = ("ETL_SECRETS_DIR", "ETL_SHARED", "ETL_LOG_FORMAT")
 
