@@ -38,13 +38,13 @@ GLOSSARY = {
     "Dead letter": "A message that could not be used. It is kept with the reason, and can be sent again.",
     "Efficiency": "An index from 0 to 100 for a day: 100 less points for running empty, missing readings, a low power "
     "factor, overload, bad supply, vibration and heat. It compares a machine with itself, not with other kinds.",
-    "EN 50160": "The European standard of the voltage that a supplier delivers: within 10 % of the nominal voltage, and "
-    "within 1 % of the nominal frequency.",
-    "Event": "Something that differs from what the machine's own past and its load explain, with a begin, mostly an end.",
+    "EN 50160": "The European standard of what a supplier of electricity delivers: voltage within 10 %, and frequency "
+    "within 1 % of the nominal one.",
+    "Event": "Something that differs from what the machine's own past and its load explain, with a begin and an end.",
     "Forecast": "What grows is continued in a straight line. In 80 of 100 cases the threshold is reached between the "
     "earliest and the latest day.",
     "Idle, running empty": "The machine is switched on but does no work. Idle energy is used while it is idle or off.",
-    "kWh, MWh": "Kilowatt-hour: what a machine of one kilowatt uses in an hour. A megawatt-hour is 1,000 of them.",
+    "kWh, MWh": "Kilowatt-hour: what a machine of one kilowatt uses in an hour. A MWh is 1,000 of them.",
     "Lag": "Messages that are still waiting to be read from the topic, where machines put them.",
     "Power factor": "The part of the current that does work, from 0 to 1. Below 0.9 most suppliers charge for the rest.",
     "Severity": "Severe: act now. Moderate: plan for it. Mild: know about it.",
@@ -67,10 +67,10 @@ class Material:
     health: Row | None
     units: dict[str, str]
 
-    @property
-    def names(self) -> dict[str, str]:
-        """What people call each machine."""
-        return {machine.equipment_id: machine.name for machine in self.judged}
+    def name_of(self, equipment_id: str) -> str:
+        """What people call a machine, as HTML."""
+        names = (machine.name for machine in self.judged if machine.equipment_id == equipment_id)
+        return escape(next(names, equipment_id))
 
     @property
     def end(self) -> datetime:
@@ -296,7 +296,8 @@ def _energy(material: Material) -> str:
     ]
     headings = ("Machine", "Idle energy", "of its energy", "Energy", "Running empty")
     return (
-        f"<h2>Energy and idle waste</h2><p>{text}</p><figure>{chart}<figcaption>Energy by day {key}</figcaption></figure>"
+        f"<h2>Energy and idle waste</h2><p>{text}</p><figure>{chart}"
+        f"<figcaption>Energy by day {key}</figcaption></figure>"
         + _table("Machines that waste most", headings, rows, (1, 2, 3, 4))
     )
 
@@ -314,7 +315,7 @@ def _events(material: Material) -> str:
         [
             written.moment(event["start"]),
             _badge(event["severity"]),
-            escape(material.names.get(event["equipment_id"], event["equipment_id"])),
+            material.name_of(event["equipment_id"]),
             escape(describe(event, event["start"].date(), material.units)),
             escape(f"{event['by']}{': ' + event['note'] if event['note'] else ''}" if event["by"] else "nobody yet"),
         ]
@@ -335,20 +336,20 @@ def _trends(material: Material) -> str:
     parts = [f"<h2>Trends</h2><p>{len(material.trends):,} measurements reach a threshold in {AHEAD.days} days.</p>"]
     for trend in material.trends[:MOST_TRENDS]:
         unit = material.units.get(trend["measurement"], "")
-        name = material.names.get(trend["equipment_id"], trend["equipment_id"])
         text = (
-            f"{name}: {forecast(trend, material.end, material.units)}. It is {written.number(trend['value'], unit)} now"
+            f"{forecast(trend, material.end, material.units)}. It is {written.number(trend['value'], unit)} now"
             f" and changes by {written.number(trend['per_day'], unit)} a day."
         )
         bounds = trend["earliest"] or trend["reached"], trend["latest"] or trend["reached"]
         now, then = (trend["as_of"], trend["value"]), (trend["reached"], trend["threshold"])
         chart = svg.growth(material.histories[_key(trend)], now, then, bounds, unit, text)
-        parts.append(f"<figure>{chart}<figcaption>{escape(text)}</figcaption></figure>")
+        name = material.name_of(trend["equipment_id"])
+        parts.append(f"<figure>{chart}<figcaption><strong>{name}</strong>: {escape(text)}</figcaption></figure>")
     others = material.trends[MOST_TRENDS:]
     if others:
         rows = [
             [
-                escape(material.names.get(trend["equipment_id"], trend["equipment_id"])),
+                material.name_of(trend["equipment_id"]),
                 escape(forecast(trend, material.end, material.units)),
             ]
             for trend in others[:MOST_RANKED]
@@ -364,9 +365,11 @@ def _quality(material: Material) -> str:
         [received[day] for day in material.days],
         [max(expected[day] - received[day], 0) for day in material.days],
     )
+    wanted = sum(expected.values())
+    bad = written.number(_sum(material.rows, "bad"), digits=9)
     text = (
-        f"{written.share(sum(known) / sum(expected.values()) if sum(expected.values()) else None)} of the expected readings"
-        f" arrived. {written.number(_sum(material.rows, 'bad'), digits=9)} of them held a value that no sensor can put out."
+        f"{written.share(sum(known) / wanted if wanted else None)} of the expected readings arrived."
+        f" {bad} of them held a value that no sensor can put out."
     )
     names = [f"{day:%-d %b}" for day in material.days]
     chart = svg.bars(names, [("received", known), ("absent", missing)], "", text)
@@ -387,7 +390,7 @@ def _fewest(material: Material) -> str:
     shares = sorted((got / wanted, name) for name, (got, wanted) in sums.items() if wanted and got / wanted < 0.95)
     if not shares:
         return "<p>Every machine sent at least 95 % of what was expected.</p>"
-    rows = [[escape(material.names.get(name, name)), written.share(share)] for share, name in shares[:MOST_WASTERS]]
+    rows = [[material.name_of(name), written.share(share)] for share, name in shares[:MOST_WASTERS]]
     return _table("Machines with fewest readings", ("Machine", "Readings received"), rows, (1,))
 
 
@@ -416,7 +419,7 @@ def find_browser(settings: ReportSettings) -> str:
     found = next(filter(None, map(shutil.which, wanted)), None)
     if found is None:
         raise SettingsError(
-            f"--pdf needs Chromium, and there is no {' or '.join(wanted)}: install it, or name it in ETL_REPORT_CHROMIUM"
+            f"--pdf needs Chromium, and there is no {' or '.join(wanted)}: install it, or set ETL_REPORT_CHROMIUM"
         )
     return found
 

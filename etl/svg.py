@@ -36,10 +36,10 @@ def bars(names: Sequence[str], parts: Sequence[tuple[str, Sequence[float]]], uni
             )
             floors[i] += value
     every = -(-len(names) // _MOST_LABELS) or 1
-    for i in range(0, len(names), every):
-        shapes.append(
-            f'<text x="{_LEFT + step * (i + 0.5):.1f}" y="{HEIGHT - 10}" class="middle">{escape(names[i])}</text>'
-        )
+    shapes += [
+        f'<text x="{_LEFT + step * (i + 0.5):.1f}" y="{HEIGHT - 10}" class="middle">{escape(names[i])}</text>'
+        for i in range(0, len(names), every)
+    ]
     return _svg(shapes, label)
 
 

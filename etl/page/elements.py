@@ -14,6 +14,7 @@ from etl.page.place import Place, machine_path
 Children = Any
 ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
 _STACKING = range(5, 12)
+_WIDE = ("Evidence", "Readings", "Seen to", "States", "Useful and idle", "What", "Why")
 STATES = ("overload", "running", "idle", "off")
 
 
@@ -93,7 +94,8 @@ def _cell(i: int, cell: Children, headings: Sequence[str], right: set[int]) -> C
     if i == 0:
         return html.Th(cell, scope="row")
     label: dict[str, Any] = {"data-label": headings[i]}
-    return html.Td(cell, className="num" if i in right else None, **label)
+    style = "num" if i in right else "wide" if headings[i] in _WIDE else None
+    return html.Td(cell, className=style, **label)
 
 
 def choices(label: str, options: Iterable[tuple[str, Place, bool]]) -> Component:
