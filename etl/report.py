@@ -46,7 +46,7 @@ GLOSSARY = {
     "Idle, running empty": "The machine is switched on but does no work. Idle energy is used while it is idle or off.",
     "kWh, MWh": "Kilowatt-hour: what a machine of one kilowatt uses in an hour. A MWh is 1,000 of them.",
     "Lag": "Messages that are still waiting to be read from the topic, where machines put them.",
-    "Power factor": "The part of the current that does work, from 0 to 1. Below 0.9 most suppliers charge for the rest.",
+    "Power factor": "The part of the current that does work, from 0 to 1. Below 0.9 most suppliers charge it.",
     "Severity": "Severe: act now. Moderate: plan for it. Mild: know about it.",
     "Utilisation": "The share of the day in which the machine worked.",
     "Vibration": "Speed of vibration in mm/s. ISO 20816-1 divides it into zones: A is new, D is dangerous.",

@@ -19,6 +19,7 @@ from etl.page.machine import Window, machine
 from etl.page.pipeline import pipeline
 from etl.page.place import Place, machine_of
 from etl.page.queries import Reader
+from etl.page.still import stilled
 
 log = structlog.get_logger("etl.page")
 
@@ -165,7 +166,7 @@ def _loading() -> Component:
 
 def _titled(view: View) -> Component:
     title: dict[str, Any] = {"data-title": f"{view.title} · Sensor ETL"}
-    return html.Div(view.children, className="view", **title)
+    return html.Div([stilled(part) for part in view.children], className="view", **title)
 
 
 def _navigation(place: Place) -> list[Component]:

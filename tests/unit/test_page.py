@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from dash import html
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,11 +18,13 @@ from etl.attention import judge, summary
 from etl.errors import SettingsError, Unreachable
 from etl.page.app import steered, view_of
 from etl.page.download import csv_of
+from etl.page.elements import aria, field
 from etl.page.machine import Window, read_finest, window
 from etl.page.place import Place, machine_of, machine_path
 from etl.page.queries import Reader, event_day
 from etl.page.series import MOST_POINTS, Series, level_of, reduced, with_gaps
 from etl.page.server import make_server
+from etl.page.still import as_html, is_live
 from etl.settings import PageSettings, read_settings
 
 DAY = date(2026, 1, 5)
@@ -240,3 +243,11 @@ def test_text_is_compressed_when_the_browser_takes_it() -> None:
 def test_most_points_are_as_promised() -> None:
     # Lowest and highest are drawn as one area of twice as many.
     assert 2 * MOST_POINTS <= 2_000
+
+
+def test_text_is_escaped_when_a_part_is_written_as_html() -> None:
+    part = html.Section([html.A("<b>&", href='/"x', className="c"), None, 5], style={"width": "5%"}, **aria(label="a"))
+    inside = '<a class="c" href="/&quot;x">&lt;b&gt;&amp;</a>5'
+    assert as_html(part) == f'<section style="width:5%" aria-label="a">{inside}</section>'
+    assert not is_live(part)
+    assert is_live(html.Div([html.P([field("text", "Filter", "")])]))

@@ -55,6 +55,11 @@
     last = { sign: sign(event.target), at: event.target.selectionStart };
   });
   const settled = () => {
+    for (const still of document.querySelectorAll("[data-html]")) {
+      if (still.shown === still.dataset.html) continue;
+      still.shown = still.dataset.html;
+      still.innerHTML = still.shown;
+    }
     const view = document.querySelector("#view > .view");
     if (view && document.title !== view.dataset.title) document.title = view.dataset.title;
     if (document.activeElement !== document.body || !last?.sign) return;
@@ -62,5 +67,7 @@
     found?.focus({ preventScroll: true });
     if (found?.type === "text" && last.at != null) found.setSelectionRange(found.value.length, found.value.length);
   };
-  new MutationObserver(settled).observe(document.getElementById("react-entry-point"), { childList: true, subtree: true });
+  new MutationObserver(settled).observe(document.getElementById("react-entry-point"), {
+    childList: true, subtree: true, attributeFilter: ["data-html", "data-title"],
+  });
 })();
