@@ -39,7 +39,7 @@ from tests.integration.insight import Plant, seed
 from tests.integration.machine import part
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
-MACHINES, DAYS = 60, 8
+MACHINES, DAYS = 40, 6
 # A shared machine is slow at times.
 expect.set_options(timeout=20_000)
 
