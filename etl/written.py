@@ -27,13 +27,13 @@ def number(value: float | None, unit: str = "", digits: int = 3) -> str:
     text = f"{value:,.{places}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    text = "0" if text == "-0" else text.replace(",", _THIN).replace("-", "\u2212")
+    text = "0" if text == "-0" else text.replace("-", "\u2212")
     return f"{text}{_THIN}{unit}" if unit and unit != "1" else text
 
 
 def count(how_many: int, what: str) -> str:
     """Write how many there are of something."""
-    return f"{how_many:,} {what}{'' if how_many == 1 else 's'}".replace(",", _THIN)
+    return f"{how_many:,} {what}{'' if how_many == 1 else 's'}"
 
 
 def share(value: float | None) -> str:
