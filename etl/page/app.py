@@ -9,7 +9,7 @@ import structlog
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from etl.errors import EtlError
+from etl.errors import EtlError, Unreachable
 from etl.page.compare import compare
 from etl.page.elements import View, alert, aria, empty, link
 from etl.page.energy import energy

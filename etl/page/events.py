@@ -57,7 +57,8 @@ def events(reader: Reader, place: Place, today: date) -> View:
         children.append(empty("No event matches: loosen the filters."))
     else:
         children += _listed(reader, shown, place, last)
-    return View("Events", f"{len(shown):,} events match. {says}", children)
+    saved = "Saved. " if place.text("saved") else ""
+    return View("Events", f"{saved}{written.count(len(shown), 'event')} shown. {says}", children)
 
 
 def matching(found: Iterable[Row], place: Place) -> list[Row]:

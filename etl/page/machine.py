@@ -339,7 +339,8 @@ def _heat(reader: Reader, equipment_id: str, end: datetime) -> list[Component]:
         ]
         for weekday in range(7)
     ]
-    caption = f"Mean kWh by weekday and hour (UTC), four weeks up to {written.calendar_day(end.date())}"
+    last = (end - timedelta(microseconds=1)).date()
+    caption = f"Mean kWh by weekday and hour (UTC), four weeks up to {written.calendar_day(last)}"
     return [html.Div(table(caption, ("Day", *(f"{hour:02d}" for hour in range(24))), lines), className="heat")]
 
 

@@ -189,7 +189,7 @@ def test_day_is_known_when_an_event_id_begins_with_it() -> None:
 
 def test_error_is_one_line_when_cassandra_does_not_answer() -> None:
     view = view_of(cast(Reader, Silent()), Place("/"), DAY)
-    assert view.says == "Cassandra cannot be reached"
+    assert view.says == "Cassandra cannot be reached: try again in a moment"
     assert view_of(cast(Reader, Silent()), Place("/none"), DAY).title == "Not found"
 
 
