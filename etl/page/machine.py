@@ -179,8 +179,8 @@ def _figures(days: list[Row]) -> Component:
     def total(name: str) -> float:
         return sum(row[name] or 0 for row in days)
 
-    seconds = total("off_seconds") + total("idle_seconds") + total("running_seconds") + total("overload_seconds")
-    busy = total("running_seconds") + total("overload_seconds")
+    busy = total("running_seconds")
+    seconds = total("off_seconds") + total("idle_seconds") + busy
     energy, idle = total("energy_kwh"), total("idle_energy_kwh")
     factors = [row["power_factor"] for row in days if row["power_factor"] is not None]
     outside = {part: total(f"{part}_outside_seconds") for part in ("voltage", "frequency")}
