@@ -1,6 +1,6 @@
 """How values are written for people: numbers with units and sensible digits, times with their zone."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 NONE = "\u2013"
 _THIN = "\u202f"
@@ -97,8 +97,3 @@ def ahead(reached: datetime | None, now: datetime) -> str:
         return NONE
     days = (reached - now) / timedelta(days=1)
     return "by now" if days <= 0 else "within a day" if days < 1 else f"in about {days:.0f} days"
-
-
-def as_utc(time: datetime | None) -> datetime | None:
-    """Give a time as the driver returns it its zone."""
-    return time.replace(tzinfo=UTC) if time else None
