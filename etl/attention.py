@@ -156,7 +156,7 @@ def _of_efficiency(row: Row) -> list[Concern]:
     efficiency = row.get("efficiency")
     if efficiency is None or efficiency >= LOW_EFFICIENCY:
         return []
-    because = f", mostly {row['reasons'][0]}" if row.get("reasons") else ""
+    because = f": {row['reasons'][0]}" if row.get("reasons") else ""
     return [Concern("mild", f"efficiency {written.number(efficiency, digits=2)} of 100{because}")]
 
 

@@ -373,7 +373,7 @@ def _quality(material: Material) -> str:
     )
     names = [f"{day:%-d %b}" for day in material.days]
     chart = svg.bars(names, [("received", known), ("absent", missing)], "", text)
-    key = '<span class="key"><i style="background:#0e9f7e"></i>received<i style="background:#d1495b"></i>missing</span>'
+    key = '<span class="key"><i style="background:#2b83ba"></i>received<i style="background:#d9730d"></i>missing</span>'
     return (
         f"<h2>Data quality</h2><p>{text}</p><figure>{chart}<figcaption>Readings by day {key}</figcaption></figure>"
         + _fewest(material)

@@ -1,6 +1,6 @@
 """How values are written for people: numbers with units and sensible digits, times with their zone."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 NONE = "\u2013"
 _THIN = "\u202f"
@@ -27,13 +27,13 @@ def number(value: float | None, unit: str = "", digits: int = 3) -> str:
     text = f"{value:,.{places}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    text = "0" if text == "-0" else text.replace(",", _THIN).replace("-", "\u2212")
+    text = "0" if text == "-0" else text.replace("-", "\u2212")
     return f"{text}{_THIN}{unit}" if unit and unit != "1" else text
 
 
 def count(how_many: int, what: str) -> str:
     """Write how many there are of something."""
-    return f"{how_many:,} {what}{'' if how_many == 1 else 's'}".replace(",", _THIN)
+    return f"{how_many:,} {what}{'' if how_many == 1 else 's'}"
 
 
 def share(value: float | None) -> str:
@@ -97,8 +97,3 @@ def ahead(reached: datetime | None, now: datetime) -> str:
         return NONE
     days = (reached - now) / timedelta(days=1)
     return "by now" if days <= 0 else "within a day" if days < 1 else f"in about {days:.0f} days"
-
-
-def as_utc(time: datetime | None) -> datetime | None:
-    """Give a time as the driver returns it its zone."""
-    return time.replace(tzinfo=UTC) if time else None

@@ -9,7 +9,7 @@ import structlog
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from etl.errors import EtlError
+from etl.errors import EtlError, Unreachable
 from etl.page.compare import compare
 from etl.page.elements import View, alert, aria, empty, link
 from etl.page.energy import energy
@@ -109,9 +109,8 @@ def view_of(reader: Reader, place: Place, day: date) -> View:
             return VIEWS[place.path][1](reader, place, day)
     except EtlError as error:
         log.warning(str(error), path=place.path)
-        return View(
-            "Error", str(error), [html.H1("This cannot be shown now"), alert(f"{error}. Try again in a moment.")]
-        )
+        text = f"{error}: try again in a moment" if isinstance(error, Unreachable) else str(error)
+        return View("Error", text, [html.H1("This cannot be shown now"), alert(text)])
     text = "There is no such page: choose one above."
     return View("Not found", text, [html.H1("Not found"), empty(text)])
 

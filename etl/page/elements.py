@@ -175,8 +175,9 @@ def stacked(parts: Sequence[tuple[str, float]], label: str) -> Component:
 
 
 def states(row: dict[str, Any]) -> Component:
-    """How long a machine was in each state, as a bar."""
-    parts = [(name, row.get(f"{name}_seconds") or 0.0) for name in STATES]
+    """How long a machine was in each state, as a bar; what it ran overloaded is a part of the time that it ran."""
+    seconds = {name: row.get(f"{name}_seconds") or 0.0 for name in STATES}
+    parts = list((seconds | {"running": max(seconds["running"] - seconds["overload"], 0.0)}).items())
     return stacked(parts, ", ".join(f"{name} {written.length(size)}" for name, size in parts))
 
 

@@ -7,7 +7,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.attention import SEVERITIES, Row, describe, rank
+from etl.attention import SEVERITIES, Row, describe
 from etl.errors import EtlError
 from etl.page.elements import (
     ICONS,
@@ -57,7 +57,8 @@ def events(reader: Reader, place: Place, today: date) -> View:
         children.append(empty("No event matches: loosen the filters."))
     else:
         children += _listed(reader, shown, place, last)
-    return View("Events", f"{len(shown):,} events match. {says}", children)
+    saved = "Saved. " if place.text("saved") else ""
+    return View("Events", f"{saved}{written.count(len(shown), 'event')} shown. {says}", children)
 
 
 def matching(found: Iterable[Row], place: Place) -> list[Row]:
@@ -179,9 +180,3 @@ def acknowledge(reader: Reader, place: Place, by: str, note: str) -> tuple[Place
     except EtlError as error:
         return place, f"Not saved: {error}"
     return place.but(ack=None, saved=event_id, page=place.text("page")), ""
-
-
-def worst_first(found: Iterable[Row]) -> list[Row]:
-    """Put events in order of severity, the newest of each first."""
-    newest = sorted(found, key=lambda event: event["start"], reverse=True)
-    return sorted(newest, key=lambda event: rank(event["severity"]))

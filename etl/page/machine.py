@@ -179,8 +179,8 @@ def _figures(days: list[Row]) -> Component:
     def total(name: str) -> float:
         return sum(row[name] or 0 for row in days)
 
-    seconds = total("off_seconds") + total("idle_seconds") + total("running_seconds") + total("overload_seconds")
-    busy = total("running_seconds") + total("overload_seconds")
+    busy = total("running_seconds")
+    seconds = total("off_seconds") + total("idle_seconds") + busy
     energy, idle = total("energy_kwh"), total("idle_energy_kwh")
     factors = [row["power_factor"] for row in days if row["power_factor"] is not None]
     outside = {part: total(f"{part}_outside_seconds") for part in ("voltage", "frequency")}
@@ -339,7 +339,8 @@ def _heat(reader: Reader, equipment_id: str, end: datetime) -> list[Component]:
         ]
         for weekday in range(7)
     ]
-    caption = f"Mean kWh by weekday and hour (UTC), four weeks up to {written.calendar_day(end.date())}"
+    last = (end - timedelta(microseconds=1)).date()
+    caption = f"Mean kWh by weekday and hour (UTC), four weeks up to {written.calendar_day(last)}"
     return [html.Div(table(caption, ("Day", *(f"{hour:02d}" for hour in range(24))), lines), className="heat")]
 
 

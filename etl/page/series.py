@@ -11,7 +11,6 @@ Level = Literal["hours", "minutes", "readings"]
 MOST_POINTS = 1_000
 MINUTES_UP_TO = timedelta(days=14)
 READINGS_UP_TO = timedelta(hours=4)
-STEPS = {"hours": timedelta(hours=1), "minutes": timedelta(minutes=1)}
 _GAP_STEPS = 3
 
 

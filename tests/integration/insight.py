@@ -175,7 +175,8 @@ def _acknowledgements(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _performance(chance: np.random.Generator, seconds: float, kw: float) -> dict[str, Any]:
     shares = chance.dirichlet([3, 2, 9, 0.3])
     off, idle, running, overload = (float(share * seconds) for share in shares)
-    energy = kw * (running + 1.2 * overload) / 3600 * 0.7
+    running += overload
+    energy = kw * running / 3600 * 0.7
     wasted = kw * 0.1 * idle / 3600
     return {
         "expected": int(seconds),
@@ -219,7 +220,7 @@ def _days(index: int, name: str, days: list[date], events: list[dict[str, Any]])
         row = _performance(chance, 86_400.0, _kw(name))
         today = [event for event in own if event["day"] == day]
         worst = max(today, key=lambda event: SEVERITIES.index(event["severity"]), default=None)
-        on = row["idle_seconds"] + row["running_seconds"] + row["overload_seconds"]
+        on = row["idle_seconds"] + row["running_seconds"]
         yield (
             row
             | _spread(i / 10)
@@ -229,7 +230,7 @@ def _days(index: int, name: str, days: list[date], events: list[dict[str, Any]])
                 "day": day,
                 "year": day.year,
                 "availability": on / 86_400,
-                "utilisation": (row["running_seconds"] + row["overload_seconds"]) / 86_400,
+                "utilisation": row["running_seconds"] / 86_400,
                 "load_factor": float(chance.uniform(0.4, 0.8)),
                 "idle_share": row["idle_seconds"] / on,
                 "efficiency": 100 - 40 * row["idle_seconds"] / on - float(chance.uniform(0, 15)),

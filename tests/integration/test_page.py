@@ -227,12 +227,14 @@ def test_page_is_usable_when_there_is_only_a_keyboard(page: Page, served: Served
 def test_event_is_acknowledged_when_somebody_says_who_they_are(page: Page, served: Served) -> None:
     opened(page, "/events?severity=severe&status=open")
     page.get_by_role("link", name="Acknowledge").first.click()
+    expect(page.get_by_label("Your name")).to_be_focused()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Say who you are")).to_be_visible()
     page.get_by_label("Your name").fill("=Eva Lang")
     page.get_by_label("Note").fill("bearing ordered")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved:")).to_be_visible()
+    expect(page.locator("#says")).to_contain_text("Saved.")
     rows = served.reader.events(served.plant.days)
     (mine,) = [row for row in rows if row["by"] == "=Eva Lang"]
     assert mine["note"] == "bearing ordered"

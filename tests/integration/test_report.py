@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from collections.abc import Iterator
 from datetime import date, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,14 +23,14 @@ VOID = {"meta", "rect", "line", "polyline"}
 
 
 @pytest.fixture(scope="module")
-def plant(cassandra: local.Service) -> Iterator[Machine]:
+def plant(cassandra: local.Service) -> Machine:
     environment = {**cassandra.environment, "ETL_CASSANDRA_KEYSPACE": f"sensors_{secrets.token_hex(4)}"}
     settings = CassandraSettings(**part(environment, "ETL_CASSANDRA_"))
     with connect(settings, keyspace=False) as session:
         list(create_tables(session, [*pipeline_tables(read_measurements()), *INSIGHT], SchemaSettings(), settings))
         session.set_keyspace(settings.keyspace)
         seed(session, 20, 7, LAST, detailed=0)
-    yield Machine(environment)
+    return Machine(environment)
 
 
 class Nested(HTMLParser):

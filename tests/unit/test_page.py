@@ -171,7 +171,7 @@ def test_machines_are_in_order_when_judged() -> None:
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(None, "V", "\u2013"), (0.0, "A", "0 A"), (1234567.0, "kWh", "1 234 567 kWh"), (-0.1234, "", "\u22120.12")],
+    [(None, "V", "\u2013"), (0.0, "A", "0 A"), (1234567.0, "kWh", "1,234,567 kWh"), (-0.1234, "", "\u22120.12")],
 )
 def test_number_has_sensible_digits_when_written(value: float | None, unit: str, text: str) -> None:
     assert written.number(value, unit).replace("\u202f", " ") == text
@@ -189,7 +189,7 @@ def test_day_is_known_when_an_event_id_begins_with_it() -> None:
 
 def test_error_is_one_line_when_cassandra_does_not_answer() -> None:
     view = view_of(cast(Reader, Silent()), Place("/"), DAY)
-    assert view.says == "Cassandra cannot be reached"
+    assert view.says == "Cassandra cannot be reached: try again in a moment"
     assert view_of(cast(Reader, Silent()), Place("/none"), DAY).title == "Not found"
 
 

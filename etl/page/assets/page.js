@@ -50,6 +50,7 @@
 
   // A view is drawn anew when the URL changes: give the focus back to what had it.
   let last = null;
+  let greeted = "";
   const sign = (element) => element.id || (element.tagName === "A" ? `a:${element.textContent}` : null);
   document.addEventListener("focusin", (event) => {
     last = { sign: sign(event.target), at: event.target.selectionStart };
@@ -62,6 +63,11 @@
     }
     const view = document.querySelector("#view > .view");
     if (view && document.title !== view.dataset.title) document.title = view.dataset.title;
+    const entry = document.querySelector("#view .form input");
+    if (entry && greeted !== location.search) {
+      greeted = location.search;
+      entry.focus();
+    }
     if (document.activeElement !== document.body || !last?.sign) return;
     const found = [...document.querySelectorAll("#view a, #view input, #view button, nav a")].find((e) => sign(e) === last.sign);
     found?.focus({ preventScroll: true });
