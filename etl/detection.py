@@ -158,6 +158,28 @@ def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> li
     return sorted(events, key=lambda event: (event.start, event.kind, event.measurement or ""))
 
 
+def without_shared(events: Mapping[str, Sequence[Event]]) -> dict[str, list[Event]]:
+    """Leave out drifts of sensors that other machines show too: by equipment ID, events of a whole plant.
+
+    A drift is shared when sensors of that measurement drift at the same time on two other machines at least, and on a
+    quarter of all: that is the weather or the supply, not a sensor.
+    """
+    least = max(2.0, len(events) / 4)
+
+    def shared(name: str, event: Event) -> bool:
+        others = [
+            any(
+                (other.kind, other.measurement) == ("sensor_drift", event.measurement) and _overlap(event, other)
+                for other in own
+            )
+            for machine, own in events.items()
+            if machine != name
+        ]
+        return event.kind == "sensor_drift" and sum(others) >= least
+
+    return {name: [event for event in own if not shared(name, event)] for name, own in events.items()}
+
+
 def _overlap(one: Event, other: Event) -> bool:
     first, second = sorted((one, other), key=lambda event: event.start)
     return first.end is None or second.start <= first.end

@@ -10,7 +10,7 @@ import pytest
 from scipy.signal import lfilter
 
 from etl.catalogue import Machine
-from etl.detection import Event, detect, merge
+from etl.detection import Event, detect, merge, without_shared
 from etl.indicators import by_hour, by_minute, day_start
 from etl.limits import rated_kva
 from etl.readings import TIMESTAMP
@@ -271,3 +271,11 @@ def test_events_stay_apart_when_kind_measurement_or_time_differ():
 def test_severity_stays_when_it_was_worse_before():
     known = replace(EVENT, severity="severe", evidence="worse")
     assert merge([known], [EVENT], UNTIL) == [known]
+
+
+def test_drift_is_left_out_when_other_machines_show_it_too():
+    drift = replace(EVENT, kind="sensor_drift", measurement="humidity", end=None)
+    elsewhere = replace(drift, measurement="pressure")
+    events = {"a": [drift, EVENT], "b": [drift, elsewhere], "c": [drift], "d": []}
+    assert without_shared(events) == {"a": [EVENT], "b": [elsewhere], "c": [], "d": []}
+    assert without_shared({"a": [drift], "b": [drift], "c": [EVENT]}) == {"a": [drift], "b": [drift], "c": [EVENT]}

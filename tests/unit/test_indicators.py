@@ -79,9 +79,13 @@ def test_minutes_hold_spread_and_power_when_readings_are_given():
 
 
 def test_minutes_are_null_when_a_measurement_is_missing():
-    minutes = by_minute(readings([0, 1000, 60_000], flow=[np.nan, np.nan, 2.0]), MACHINE, DAY)
-    assert minutes["flow_mean"].to_pylist() == [None, 2.0]
-    assert minutes["flow_low"].to_pylist() == [None, 2.0]
+    table = readings([0, 1000, 60_000, 61_000, 62_000], flow=[np.nan, np.nan, 2.0, np.nan, 4.0])
+    minutes = by_minute(table, MACHINE, DAY)
+    assert [minutes[f"flow_{label}"].to_pylist() for label in ("low", "mean", "high")] == [
+        [None, 2.0],
+        [None, 3.0],
+        [None, 4.0],
+    ]
     assert minutes["kilowatts"].null_count == 2
 
 
