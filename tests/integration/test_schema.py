@@ -204,3 +204,9 @@ def test_schema_creates_nothing_when_kafka_is_away(place: Place) -> None:
 
     query = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s"
     assert place.session.execute(query, (place.cassandra.keyspace,)).one() is None
+
+
+def test_schema_knows_the_machines_that_generate_makes_up_when_asked(place: Place) -> None:
+    place.create(VOLTAGE, made_up_machines=3)
+    found = place.session.execute(f"SELECT equipment_id FROM {place.cassandra.keyspace}.equipment")
+    assert {row[0] for row in found} == {"conveyor-0001", "pump-0001", "compressor-0001"}
