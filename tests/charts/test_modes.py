@@ -173,6 +173,19 @@ def test_stages_that_use_a_service_are_those_of_the_access_table(render: Render)
         assert ("ETL_KAFKA_" in used, "ETL_CASSANDRA_" in used) == ("kafka" in rights, "cassandra" in rights), stage
 
 
+def test_analysis_has_no_workspace(render: Render) -> None:
+    spec = stage_pod(render(), "analyze")["spec"]
+    assert {volume["name"] for volume in spec["volumes"]} == {"tmp", "config", "secrets", "kafka-ca", "cassandra-ca"}
+    assert "ETL_WORKSPACE_URL" not in environment(spec["containers"][0])
+
+
+def test_page_is_ready_when_cassandra_answers_and_started_again_only_when_it_hangs_itself(render: Render) -> None:
+    (page,) = page_pod(render())["spec"]["containers"]
+    paths = {kind: page[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert environment(page)["ETL_PAGE_PORT"] == str(page["ports"][0]["containerPort"])
+
+
 def test_grant_is_given_the_account_of_everybody_who_has_rights(render: Render) -> None:
     (volumes,) = [
         i["spec"]["template"]["spec"]["volumes"] for i in render(file=SMALL) if "-schema-" in str(i["metadata"])
