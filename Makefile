@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-charts lint docs format bench bench-peers images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-charts lint docs format bench bench-peers bench-insight images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,22 @@ setup: $(READY) ## Make the environment .venv from uv.lock (the other commands d
 demo: $(READY) ## Bring up Kafka and Cassandra, run synthetic readings through all stages twice, show the table
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" docs/examples/demo.sh
 
-# Two processes, each with services of its own: half of the time they wait for Java.
-test: $(READY) $(AIRFLOW) ## Run the tests of the package, on real services, and of the DAG (ARGS="tests/unit -k name" for some)
-	$(PYTHON) -m pytest $(or $(ARGS),--numprocesses=2 --dist=worksteal)
-	$(if $(ARGS),,.cache/airflow/venv/bin/python -m pytest tests/dags)
+ifdef ARGS
+test: $(READY) ## Run the tests of the package, on real services, and of the DAG (ARGS="tests/unit -k name" for some)
+	$(PYTHON) -m pytest $(ARGS)
+else
+test: $(READY) $(AIRFLOW)
+	@$(MAKE) --no-print-directory --jobs=2 test-package test-dags
+endif
+
+# Two processes: half of the time they wait for Java.
+test-package: $(READY)
+	$(PYTHON) -m pytest --numprocesses=2 --dist=worksteal
+
+# It runs beside those of the package, and so prints in one piece.
+test-dags: $(AIRFLOW)
+	@out=$$(.cache/airflow/venv/bin/python -m pytest tests/dags 2>&1) && status=0 || status=$$?; \
+	    printf '\n%s\n' "$$out"; exit $$status
 
 test-charts: $(READY) ## Run the tests of the chart
 	$(PYTHON) -m pytest tests/charts $(ARGS)
@@ -51,6 +63,9 @@ bench: $(READY) ## Measure every stage on local services, peers beside it (ONLY=
 
 bench-peers: $(READY) ## Measure Spark and others on the same topic and table (downloads much)
 	$(PYTHON) -m tests.bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
+
+bench-insight: $(READY) ## Judge the analysis by the labels of made-up faults, peers beside it (ARGS="--seeds 3" for some)
+	$(PYTHON) -m tests.bench.insight $(ARGS)
 
 images: $(READY) ## Build all container images, print their sizes
 	@$(PYTHON) -m images.build $(ARGS)

@@ -210,18 +210,20 @@ def _settle_events(
         seen = [minutes[each] for each in _days(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
         past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
         table = pa.concat_tables(seen, promote_options="default")
-        events = merge(events, detect(machine, table, past, until, analysis.limits), until)
+        found = detect(machine, table, past, until, analysis.limits)
+        # Of what ended on a day before, all was said when that day was looked at.
+        events = merge(events, [event for event in found if (event.end or until) >= day_start(day)], until)
     named = _named(equipment_id, events, stored)
     changed = {name for name, event in named.items() if name not in stored or stored[name][0] != event}
     # An event that lasts is seen a little longer each time; that alone is no news.
     news = {name for name in changed if name not in stored or _news(stored[name][0]) != _news(named[name])}
     gone = stored.keys() - named.keys()
-    found = {name: stored[name][1] if name in stored else analysis.now for name in named}
-    alerts = [alert(equipment_id, name, named[name], found[name]) for name in sorted(news)]
+    first_found = {name: stored[name][1] if name in stored else analysis.now for name in named}
+    alerts = [alert(equipment_id, name, named[name], first_found[name]) for name in sorted(news)]
     alerts += [alert(equipment_id, name, *stored[name], withdrawn=True) for name in sorted(gone)]
     send(alerts, analysis.producer, analysis.topic, analysis.webhook, analysis.store.patience)
     insight.write_events(
-        store, [insight.event_rows(equipment_id, name, named[name], found[name]) for name in sorted(changed)]
+        store, [insight.event_rows(equipment_id, name, named[name], first_found[name]) for name in sorted(changed)]
     )
     insight.remove_events(store, equipment_id, sorted(gone))
     analysis.counts["events"] += len(changed)

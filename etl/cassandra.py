@@ -217,6 +217,20 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def set_role(session: Session, name: str, password: str, *, superuser: bool) -> None:
+    """Make a role that may log in, or change it to that.
+
+    Raises:
+        SettingsError: whoever is logged in lacks a right.
+        Unreachable: Cassandra still fails after all retries.
+    """
+    there = retrying(lambda: session.execute("SELECT role FROM system_auth.roles WHERE role = %s", (name,)).one())
+    # A node refuses to change a password that it has set within five seconds, so a new one is not set twice.
+    verb = "ALTER ROLE" if there else "CREATE ROLE IF NOT EXISTS"
+    options = f"PASSWORD = {literal(password)} AND LOGIN = true AND SUPERUSER = {str(superuser).lower()}"
+    retrying(partial(session.execute, f"{verb} {identifier(name)} WITH {options}"))
+
+
 def _cause(error: Any) -> Any:
     """Return the reason inside NoHostAvailable; one that waiting does not mend goes first."""
     if not isinstance(error, NoHostAvailable):

@@ -9,10 +9,11 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from importlib import import_module
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import structlog
@@ -30,7 +31,9 @@ from etl.settings import (
     GrantSettings,
     KafkaSettings,
     LoadSettings,
+    PageSettings,
     ProduceSettings,
+    ReportSettings,
     RunSettings,
     SchemaSettings,
     TransformSettings,
@@ -307,6 +310,39 @@ def status(
         for stage in run.stages
     ]
     print_table("last runs", ["run", "stage", "shard", "started", "seconds", "readings"], lines)
+
+
+@app.command(
+    help="Serve the page that shows machines, their events and energy, and the pipeline.",
+    epilog=_variables(PageSettings, CassandraSettings),
+)
+def page() -> None:
+    """Serve the page."""
+    from etl.page.server import serve
+
+    serve()
+
+
+@app.command(
+    help="Write a report of some days, as one HTML or PDF file.", epilog=_variables(ReportSettings, CassandraSettings)
+)
+def report(
+    first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day (UTC), as in 2026-01-05.")],
+    last: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="File to write.")],
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write PDF, which needs Chromium.")] = False,
+) -> None:
+    """Write the report."""
+    from etl.report import report as write_report
+
+    _print_line("ok", write_report(_day("--from", first), _day("--to", last), output, pdf=pdf))
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {text} is no day, write it as 2026-01-05") from error
 
 
 @app.command(

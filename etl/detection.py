@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.signal import lfilter
+from scipy.signal import lfilter  # type: ignore[import-untyped]
 
 from etl.catalogue import Machine
 from etl.indicators import HOUR_MS, MINUTE_MS, from_ms, nominal_frequency, times_of, to_ms
@@ -127,20 +127,27 @@ def detect(
 def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> list[Event]:
     """Join what was known before with what a later `detect`, up to `until`, found.
 
-    Events of one kind and measurement that overlap, or are less than an hour apart, are one: it begins with the first
-    of them, ends as found last, and has the worst severity. What lasted and is not found again has ended.
+    Events of one kind and measurement that overlap are one: it begins with the first of them, ends as found last, and
+    has the worst severity. What lasted and is not found again has ended.
     """
     events = list(found)
     for old in known:
         same = [
             event
             for event in events
-            if (event.kind, event.measurement) == (old.kind, old.measurement) and _near(event, old)
+            if (event.kind, event.measurement) == (old.kind, old.measurement) and _overlap(event, old)
         ]
+        if old.end is None:
+            # How far it had lasted is not known any more, so later events are others.
+            same = sorted(same, key=lambda event: event.start)[:1]
         for event in same:
             events.remove(event)
         if not same:
             events.append(replace(old, end=old.end or until))
+            continue
+        if old.end is not None and all(old.start < event.start and event.end == old.end for event in same):
+            # The minutes now begin within it.
+            events.append(old)
             continue
         newest = max(same, key=lambda event: event.end or until)
         every = [old, *same]
@@ -151,9 +158,31 @@ def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> li
     return sorted(events, key=lambda event: (event.start, event.kind, event.measurement or ""))
 
 
-def _near(one: Event, other: Event) -> bool:
+def without_shared(events: Mapping[str, Sequence[Event]]) -> dict[str, list[Event]]:
+    """Leave out drifts of sensors that other machines show too: by equipment ID, events of a whole plant.
+
+    A drift is shared when sensors of that measurement drift at the same time on two other machines at least, and on a
+    quarter of all: that is the weather or the supply, not a sensor.
+    """
+    least = max(2.0, len(events) / 4)
+
+    def shared(name: str, event: Event) -> bool:
+        others = [
+            any(
+                (other.kind, other.measurement) == ("sensor_drift", event.measurement) and _overlap(event, other)
+                for other in own
+            )
+            for machine, own in events.items()
+            if machine != name
+        ]
+        return event.kind == "sensor_drift" and sum(others) >= least
+
+    return {name: [event for event in own if not shared(name, event)] for name, own in events.items()}
+
+
+def _overlap(one: Event, other: Event) -> bool:
     first, second = sorted((one, other), key=lambda event: event.start)
-    return first.end is None or to_ms(second.start) - to_ms(first.end) < HOUR_MS
+    return first.end is None or second.start <= first.end
 
 
 def _read(machine: Machine, minutes: pa.Table, until: datetime, limits: Limits) -> Minutes:
@@ -428,7 +457,7 @@ def _robust(features: Floats, values: Floats, quantile: float = 0.5, rounds: int
 
 
 def _spans(time: Floats, flagged: Flags, join: float, shortest: float, step: float) -> Iterator[tuple[int, int]]:
-    """Give first and last place of each stretch of flagged bins of `step` ms, joined over gaps shorter than `join` ms."""
+    """Give first and last place of each stretch of flagged bins of `step` ms, joined over gaps of up to `join` ms."""
     places = np.flatnonzero(flagged)
     if not len(places):
         return
@@ -473,6 +502,8 @@ def _made(
 
 
 _BIN = 10 * MINUTE_MS
+_TELLING = 0.12  # share of its value that a sensor may usually be off what explains it
+_CLEAR = 2.2  # vibration changes that much more over a machine's life than what else sensors tell
 _RUNNING = 0.2  # share of the rated power, from where on a minute is of running alone
 
 
@@ -545,7 +576,7 @@ def _bins(seen: Minutes, past: Hours) -> _Bins | None:
 
 
 def _electric(seen: Minutes, past: Hours) -> Iterator[Event]:
-    """Find current above what the load asks for: at once (one phase is missing or weak), or by decay of compensation."""
+    """Find current above what the load asks for: at once (phases are uneven), or by decay of compensation."""
     bins = _bins(seen, past)
     if bins is None:
         return
@@ -622,8 +653,8 @@ def _decay(seen: Minutes, bins: _Bins, uneven: Flags) -> Iterator[Event]:
             (float(bins.time[start]), None if lasts else float(bins.time[end] + _BIN)),
             np.expm1(largest),
             (observed, expected),
-            f"reactive power has grown to {np.exp(largest):.1f} times what this machine takes at such load; power factor "
-            f"{observed:.2f} instead of {expected:.2f}",
+            f"reactive power has grown to {np.exp(largest):.1f} times what this machine takes at such load; "
+            f"power factor {observed:.2f} instead of {expected:.2f}",
         )
 
 
@@ -736,7 +767,12 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
     scale = np.maximum(np.abs(expected), 1e-3 * float(np.nanmedian(np.abs(values))) + 1e-9)
     off = _smooth((values - expected) / scale, 7)
     # The weather, and what else lasts for days, moves some sensors: those must leave more than their own range.
-    spread = 1.4826 * float(np.nanmedian(np.abs(off - np.nanmedian(off))))
+    away = np.abs(off - np.nanmedian(off))
+    spread = 1.4826 * float(np.nanmedian(away))
+    # What comes and goes as it likes, such as the meter of a single appliance, has nothing to drift from.
+    if spread > _TELLING or np.nanquantile(away, 0.75) > 2 * _TELLING or np.isfinite(values).mean() < 0.5:
+        return
+    off = np.where(np.isfinite(values), off, np.nan)
     bound = max(steps.mild, 3.5 * spread)
     # Heat comes and goes within half a day, whatever its cause; nothing else that is measured here does.
     least = (13 if name == "temperature" else 6) * HOUR_MS
@@ -747,7 +783,7 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
             start = back[-1] if len(back) else 0
             lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
             worst = begin + int(np.nanargmax(sign * off[begin : end + 1]))
-            unit = units.get(name, "")
+            unit, word = units.get(name, ""), "above" if sign > 0 else "below"
             yield _made(
                 seen,
                 "sensor_drift",
@@ -755,62 +791,70 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
                 (float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)),
                 largest,
                 (values[worst], expected[worst]),
-                f"{name.replace('_', ' ')} reads {values[worst]:.3g} {unit}, {largest:.0%} "
-                f"{'above' if sign > 0 else 'below'} the {expected[worst]:.3g} {unit} that load and time of day explain",
+                f"{name.replace('_', ' ')} reads {values[worst]:.3g} {unit}, {largest:.0%} {word} the "
+                f"{expected[worst]:.3g} {unit} that load and time of day explain",
             )
 
 
 def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
-    """Find vibration that grows for days at the same load: ever faster when a bearing wears, evenly when its sensor drifts.
+    """Find vibration that grows for days at the same load: ever faster when a bearing wears, else evenly.
 
-    A vibration that falls is the sensor's.
+    Even growth, and a fall, are those of a sensor that drifts.
     """
     if not np.isfinite(past.vibration).any():
         return
     wear, drift = seen.limits.detection.bearing_wear, seen.limits.detection.sensor_drift
     smooth = _smooth(_shaking(past), 5)
     time = past.time.astype(np.float64)
-    above = smooth / _usual(time, smooth, 0.3) - 1.0
-    below = 1.0 - smooth / _usual(time, smooth, 0.7)
-    for begin, end in _spans(time, above > 2 * drift.mild, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
+    above = smooth / _usual(time, smooth, 0.3, 156) - 1.0
+    sound = smooth.copy()
+    for begin, end in _spans(time, above > _CLEAR * drift.mild, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
         largest = float(np.nanmax(above[begin : end + 1]))
         even = largest < 2 * drift.severe and _grows_evenly(time, smooth, begin, end)
         if even or largest > wear.mild:
             yield _of_vibration(seen, past, "sensor_drift" if even else "bearing_wear", above, (begin, end), 1)
-    for begin, end in _spans(time, below > 2 * drift.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
-        yield _of_vibration(seen, past, "sensor_drift", below, (begin, end), -1)
+        sound[max(0, begin - 48) : end + 3] = np.nan
+    below = 1.0 - sound / _usual(time, sound, 0.7, 108)
+    for begin, end in _spans(time, below > _CLEAR * drift.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
+        if _grows_evenly(time, -sound, begin, end, can_bend=False):
+            yield _of_vibration(seen, past, "sensor_drift", below, (begin, end), -1)
 
 
-def _usual(time: Floats, values: Floats, quantile: float) -> Floats:
-    """Give the quantile over the 6.5 days up to each time; slower changes are a machine's life."""
+def _usual(time: Floats, values: Floats, quantile: float, hours: int) -> Floats:
+    """Give the quantile over the hours up to each time of the last ten days; slower changes are a machine's life."""
     usual = np.full(len(values), np.nan)
-    firsts = np.searchsorted(time, time - 156 * HOUR_MS)
-    for place, first in enumerate(firsts.tolist()):
-        window = values[first : place + 1]
-        window = window[np.isfinite(window)]
+    firsts = np.searchsorted(time, time - hours * HOUR_MS)
+    known = np.isfinite(values)
+    for place in range(int(np.searchsorted(time, time[-1] - 240 * HOUR_MS)), len(values)):
+        window = np.sort(values[firsts[place] : place + 1][known[firsts[place] : place + 1]])
         if len(window) >= 6:
-            usual[place] = np.quantile(window, quantile)
+            usual[place] = window[int(quantile * (len(window) - 1))]
     return usual
 
 
-def _grows_evenly(time: Floats, values: Floats, begin: int, end: int) -> bool:
-    """Tell whether growth up to the peak fits a line from some hour on better than a parabola."""
+def _grows_evenly(time: Floats, values: Floats, begin: int, end: int, can_bend: bool = True) -> bool:
+    """Tell whether growth up to the peak is a line from some hour on, not a parabola from there or all along."""
     peak = begin + int(np.nanargmax(values[begin : end + 1]))
     first = int(np.searchsorted(time, time[peak] - 156 * HOUR_MS))
     known = np.arange(first, peak + 1)[np.isfinite(values[first : peak + 1])]
     hours, own = (time[known] - time[peak]) / HOUR_MS, values[known]
-    errors = [np.inf, np.inf]
-    for start in range(-122, -11, 3):
-        grown = np.maximum(0.0, hours - start)
-        if (grown == 0).sum() < 4:
-            continue
-        for order in (1, 2):
-            features = np.column_stack([np.ones(len(own)), grown**order])
-            found, left, rank, _ = np.linalg.lstsq(features, own, rcond=None)
-            slope = found[1] * (-start) ** order / max(found[0], 1e-3) / (-start / 24)
-            if rank == 2 and len(left) and slope > 0.04:
-                errors[order - 1] = min(errors[order - 1], float(left[0]))
-    return errors[0] < 0.8 * errors[1]
+    ones = np.ones(len(own))
+
+    def bend(start: int, order: int) -> float:
+        grown = np.maximum(0.0, hours - start) ** order
+        return _misfit(np.column_stack([ones, hours, grown]), own) if (grown == 0).sum() >= 6 else np.inf
+
+    line = min(bend(start, 1) for start in range(-74, -8, 3))
+    if can_bend and line > 0.9 * min(bend(start, 2) for start in range(-122, -11, 3)):
+        return False
+    return line < 0.6 * _misfit(np.column_stack([ones, hours, hours * hours]), own)
+
+
+def _misfit(features: Floats, values: Floats) -> float:
+    """Give the sum of squares that a linear fit leaves; infinite where there is too little to tell."""
+    if len(values) < 3 * features.shape[1]:
+        return np.inf
+    return float(np.square(values - features @ np.linalg.lstsq(features, values, rcond=None)[0]).sum())
 
 
 def _of_vibration(seen: Minutes, past: Hours, kind: str, off: Floats, span: tuple[int, int], sign: int) -> Event:
@@ -834,7 +878,7 @@ def _of_vibration(seen: Minutes, past: Hours, kind: str, off: Floats, span: tupl
 
 
 def _shaking(past: Hours) -> Floats:
-    """Give vibration of each hour as a multiple of what the machine has at that load, or while it is off; shape (m,)."""
+    """Give vibration by hour as a multiple of what the machine has at that load, or while it is off; shape (m,)."""
     ratio = np.full(len(past.time), np.nan)
     on = np.isfinite(past.vibration) & (past.running > 900) & np.isfinite(past.load_running)
     features = np.column_stack([np.ones(on.sum()), past.load_running[on]])

@@ -23,7 +23,7 @@ from kafka.errors import NoError
 from pydantic import SecretStr
 
 from etl.access import cassandra_permissions, kafka_acls, read_access
-from etl.cassandra import connect, identifier, literal, retrying
+from etl.cassandra import connect, identifier, retrying, set_role
 from etl.errors import SettingsError
 from etl.kafka import Client, reach
 from etl.kafka import connect as connect_kafka
@@ -181,9 +181,8 @@ def _await_login(settings: KafkaSettings, account: Account) -> None:
 
 def _grant_role(session: Session, account: Account, keyspace: str) -> Finding:
     """Set password and permissions of a Cassandra role; what else it has on this keyspace, or on all, is taken."""
-    role, password = identifier(account.name), literal(account.password.get_secret_value())
-    options = f"WITH PASSWORD = {password} AND LOGIN = true AND SUPERUSER = false"
-    _execute(session, [f"CREATE ROLE IF NOT EXISTS {role} {options}", f"ALTER ROLE {role} {options}"])
+    role = identifier(account.name)
+    set_role(session, account.name, account.password.get_secret_value(), superuser=False)
     wanted = cassandra_permissions(account.stage, keyspace)
     if keyspace not in session.cluster.metadata.keyspaces:
         # Whoever creates it has all rights on it.

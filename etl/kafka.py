@@ -482,7 +482,8 @@ class PythonProducer:
         try:
             self._producer.flush(timeout=self._settings.timeout)
         except kafka_errors.KafkaError as error:
-            raise explain(error, "Kafka", self._settings) from error
+            unsent = next((f"topic {topic}" for future, topic, _ in self._waiting if not future.succeeded()), "Kafka")
+            raise explain(error, unsent, self._settings) from error
         self._settle(0)
 
     def _partition(self, topic: str, key: bytes) -> int:

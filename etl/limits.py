@@ -85,6 +85,14 @@ class Detection(_Part):
     dropout_intervals: float
 
 
+class Trends(_Part):
+    """What counts as a trend, and how far ahead it is followed."""
+
+    windows_days: tuple[float, ...]
+    significance: float
+    horizon_days: float
+
+
 class Limits(_Part):
     """All of the file."""
 
@@ -95,6 +103,7 @@ class Limits(_Part):
     power_factor: float
     efficiency: Efficiency
     detection: Detection
+    trends: Trends
 
 
 def read_limits(path: Path = _FILE) -> Limits:

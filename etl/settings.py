@@ -243,6 +243,31 @@ class AnalyzeSettings(BaseSettings):
         return given
 
 
+class PageSettings(BaseSettings):
+    """Where `etl page` serves, and to whom."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_PAGE_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    host: Names = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
+    port: Annotated[int, Field(gt=0, lt=65_536)] = Field(8050, description="port to listen on")
+    username: str | None = Field(None, description="user of basic authentication; none: everybody may see the page")
+    password: SecretStr | None = Field(None, description="the user's password")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PageSettings":
+        if bool(self.username) != bool(self.password):
+            raise ValueError("ETL_PAGE_USERNAME and ETL_PAGE_PASSWORD go together")
+        return self
+
+
+class ReportSettings(BaseSettings):
+    """How `etl report` prints."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_REPORT_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    chromium: str | None = Field(None, description="program that prints PDF; default: Chromium or Chrome on the PATH")
+
+
 class GrantSettings(BaseSettings):
     """Whom `etl grant` gives rights: mounted secrets, a sub-folder per stage with `password` and perhaps `username`."""
 
@@ -266,6 +291,8 @@ PARTS: tuple[type[BaseSettings], ...] = (
     TransformSettings,
     LoadSettings,
     AnalyzeSettings,
+    PageSettings,
+    ReportSettings,
 )
 _OTHERS = ("ETL_SECRETS_DIR", "ETL_SHARED", "ETL_LOG_FORMAT")
 

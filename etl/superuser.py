@@ -8,7 +8,7 @@ from functools import partial
 from cassandra.cluster import Session
 from pydantic import SecretStr
 
-from etl.cassandra import connect, identifier, literal, retrying
+from etl.cassandra import connect, literal, retrying, set_role
 from etl.errors import SettingsError
 from etl.settings import CassandraSettings
 
@@ -29,10 +29,7 @@ def replace_default_superuser(settings: CassandraSettings) -> str:
     made = not _let_in(settings)
     if made:
         with _default_superuser(settings) as session:
-            role, password = identifier(settings.username), literal(settings.password.get_secret_value())
-            options = f"WITH PASSWORD = {password} AND LOGIN = true AND SUPERUSER = true"
-            for statement in (f"CREATE ROLE IF NOT EXISTS {role} {options}", f"ALTER ROLE {role} {options}"):
-                retrying(partial(session.execute, statement))
+            set_role(session, settings.username, settings.password.get_secret_value(), superuser=True)
     # Nobody can do this to the role that he is logged in as.
     with connect(settings, keyspace=False) as session:
         unknown = literal(secrets.token_urlsafe(32))

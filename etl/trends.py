@@ -1,16 +1,122 @@
 """What grows on a machine, and when it reaches a limit: a robust slope through its running hours, and a forecast."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats  # type: ignore[import-untyped]
 
 from etl.catalogue import Machine
-from etl.limits import LIMITS, Limits
+from etl.indicators import HOUR_MS, from_ms, to_ms
+from etl.limits import LIMITS, Limits, rated_kva, vibration_zones
 
+Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
+
+_DAY_MS = 24 * HOUR_MS
+_HALF_DAY = 0.5
+_LEAST_POINTS = 6
+_SHARE = 0.8  # of the chance that lies between `earliest` and `latest`
+
+
+class Slope(NamedTuple):
+    """A line through points: its value at time 0, and its change per day with the bounds of `_SHARE` of the chance."""
+
+    value: float
+    per_day: float
+    low: float
+    high: float
+    significance: float
 
 
 def trends(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime, limits: Limits = LIMITS) -> list[Row]:
-    """Give the rows of TRENDS for a machine from its rows of `by_hour` before `until`, of up to 28 days."""
-    del machine, hours, until, limits
-    return []
+    """Give the rows of TRENDS for a machine from its rows of `by_hour` before `until`, of up to 28 days.
+
+    Values are those of running hours, freed of what their load explains, as medians of half days, which depend on each
+    other much less than hours do. Only a trend that is significant and reaches a limit within the horizon gives a row:
+    the next bound of the vibration zones, the temperature limit, or the power factor's. `latest` is null where the
+    slope may as well be none.
+    """
+    rows = [row for row in hours if row["hour"] < until and (row["running_seconds"] or 0.0) > 1800]
+    if not rows:
+        return []
+    days = np.array([(to_ms(row["hour"]) - to_ms(until)) / _DAY_MS for row in rows])
+    energy = np.array([(row["energy_kwh"] - row["idle_energy_kwh"]) / row["running_seconds"] for row in rows])
+    load = energy * 3600.0 / rated_kva(machine)
+    found = []
+    for measurement, unit, bounds, sign in _limits(machine, limits):
+        values = np.array([np.nan if row[measurement] is None else row[measurement] for row in rows], dtype=np.float64)
+        slope = slope_of(days, _at_mean_load(days, load, values), limits)
+        ahead = [] if slope is None else [bound for bound in bounds if sign * (bound - slope.value) > 0]
+        if slope is None or sign * slope.per_day <= 0 or not ahead:
+            continue
+        near, steep = sorted((sign * slope.low, sign * slope.high))
+        reached, earliest, latest = (
+            _when(abs(ahead[0] - slope.value), pace, until) for pace in (sign * slope.per_day, steep, near)
+        )
+        if reached is None or (reached - until).days >= limits.trends.horizon_days:
+            continue
+        found.append(
+            {
+                "measurement": measurement,
+                "equipment_id": machine.equipment_id,
+                "as_of": until,
+                "value": slope.value,
+                "per_day": slope.per_day,
+                "threshold": ahead[0],
+                "reached": reached,
+                "earliest": earliest,
+                "latest": latest,
+                "evidence": f"{measurement.replace('_', ' ')} {'grows' if sign > 0 else 'falls'} by "
+                f"{abs(slope.per_day):.2g}{unit} a day; at {slope.value:.3g}{unit} now, it reaches "
+                f"{ahead[0]:.3g}{unit} on {reached:%Y-%m-%d}",
+            }
+        )
+    return found
+
+
+def _limits(machine: Machine, limits: Limits) -> Iterator[tuple[str, str, tuple[float, ...], int]]:
+    """Give each measurement with a limit: name, unit, bounds in the order in which they are reached, and the way."""
+    yield "vibration", " mm/s", vibration_zones(machine, limits)[1:], 1
+    yield "temperature", " °C", (limits.temperature,), 1
+    yield "power_factor", "", (limits.power_factor,), -1
+
+
+def _at_mean_load(days: Floats, load: Floats, values: Floats) -> Floats:
+    """Take out what load explains beside time: values minus b * (load - mean load), with b of a plane through them."""
+    known = np.isfinite(values) & np.isfinite(load)
+    if known.sum() < 2 * _LEAST_POINTS:
+        return values
+    plane = np.column_stack([np.ones(known.sum()), days[known], load[known]])
+    slope = np.linalg.lstsq(plane, values[known], rcond=None)[0][2]
+    return np.where(known, values - slope * (load - load[known].mean()), values)
+
+
+def slope_of(days: Floats, values: Floats, limits: Limits = LIMITS) -> Slope | None:
+    """Give the slope over the shortest window up to time 0 in which it is significant; `days` (n,) are negative.
+
+    Theil-Sen slope with its interval (Sen, JASA 63, 1968), and the Mann-Kendall test: Kendall's tau against time.
+    """
+    known = np.isfinite(values)
+    halves = np.floor(days[known] / _HALF_DAY)
+    times = np.unique(halves)
+    middles = np.array([np.median(values[known][halves == half]) for half in times])
+    times = (times + 0.5) * _HALF_DAY
+    for window in sorted(limits.trends.windows_days):
+        inside = times > -window
+        if inside.sum() < _LEAST_POINTS or np.ptp(middles[inside]) == 0:
+            continue
+        significance = float(stats.kendalltau(times[inside], middles[inside]).pvalue)
+        if significance <= limits.trends.significance:
+            line = stats.theilslopes(middles[inside], times[inside], alpha=_SHARE)
+            return Slope(float(line[1]), float(line[0]), float(line[2]), float(line[3]), significance)
+    return None
+
+
+def _when(distance: float, per_day: float, until: datetime) -> datetime | None:
+    """Give the time at which a distance is covered; None where it never is, or later than dates go."""
+    if per_day <= 0 or distance / per_day > 36_500:
+        return None
+    return from_ms(to_ms(until) + int(distance / per_day * _DAY_MS))

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# `make demo`: synthetic readings through all stages twice. The second run's time range overlaps the first one's by half,
+# `make demo`: a week of a small plant, in which things go wrong, through all stages in two runs; then what the machines
+# are telling: as a page in a terminal, until Ctrl-C, else as a report. The second run's time range overlaps the first one's,
 # so half of its readings are duplicates and only the others are loaded.
 set -euo pipefail
 
 services=.cache/demo/services
 export ETL_WORKSPACE_URL=.cache/demo/workspace
-export ETL_GENERATE_MACHINES=10 ETL_GENERATE_INTERVAL=1 ETL_GENERATE_DURATION=600
+export ETL_SCHEMA_CATALOGUE_FILE=docs/examples/plant.yaml ETL_GENERATE_CATALOGUE_FILE=docs/examples/plant.yaml
+export ETL_GENERATE_FAULT_RATE=1.5 ETL_GENERATE_SEED=2164
 rm -rf .cache/demo
 
 echo "== Kafka and Cassandra"
@@ -16,14 +18,24 @@ eval "$settings"
 echo "== etl schema"
 etl schema
 
-echo "== First run: 06:00 to 06:10"
-ETL_GENERATE_START=2026-01-05T06:00:00Z etl run
+echo "== First run: Monday to Saturday"
+ETL_GENERATE_START=2026-01-05T00:00:00Z ETL_GENERATE_DURATION=518400 etl run
 
-echo "== Second run: 06:05 to 06:15"
-ETL_GENERATE_START=2026-01-05T06:05:00Z etl run
+echo "== Second run: Saturday noon to Sunday noon"
+ETL_GENERATE_START=2026-01-10T12:00:00Z ETL_GENERATE_DURATION=86400 etl run
 
 echo "== etl status"
 etl status --runs 2
 
 echo "== A few rows of sensor_data"
 python docs/examples/newest_rows.py fan-0001
+
+echo "== etl analyze"
+etl analyze
+
+echo "== What the machines are telling"
+if [[ -t 1 ]]; then
+    etl page
+else
+    etl report --from 2026-01-05 --to 2026-01-11 --output .cache/demo/report.html
+fi

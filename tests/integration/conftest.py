@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from etl.cassandra import connect
+from etl.kafka import connect as connect_kafka
+from etl.kafka import create_topics
 from etl.measurements import read_measurements
-from etl.schema import create_schema
+from etl.schema import create_tables
 from etl.settings import SchemaSettings
+from etl.tables import pipeline_tables
 from images import local
 from tests.integration.machine import Machine
 
@@ -30,7 +34,13 @@ def running(name: str, folders: pytest.TempPathFactory, users: dict[str, str] | 
         die_with_parent=True,
     )
     yield service
-    local.stop(service)
+    end(service)
+
+
+def end(service: local.Service) -> None:
+    """End a service of which nothing is needed any more: in order it would take seconds, to write what nobody reads."""
+    service.process.kill()
+    service.process.wait(local.STOP_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +113,9 @@ def bare(kafka: local.Service, cassandra: local.Service, topic: str, keyspace: s
 
 @pytest.fixture
 def machine(bare: Machine) -> Machine:
-    """With topics and tables."""
-    list(create_schema(read_measurements(), SchemaSettings(), bare.cassandra, bare.kafka))
+    """With topics, and the tables of the stages."""
+    measurements, settings = read_measurements(), SchemaSettings()
+    with connect_kafka(bare.kafka) as client, connect(bare.cassandra, keyspace=False) as session:
+        create_topics(client, settings)
+        list(create_tables(session, pipeline_tables(measurements), settings, bare.cassandra))
     return bare

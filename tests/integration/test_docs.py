@@ -33,7 +33,8 @@ def test_docs_commands_end_well_when_they_are_run_in_order(
         "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
     }
     # Where `schema` is not shown again, it has been run before.
-    subprocess.run([shutil.which("etl", path=environment["PATH"]) or "etl", "schema"], env=environment, check=True)
+    if not PAGES[page][0].startswith("etl schema\n"):
+        subprocess.run([shutil.which("etl", path=environment["PATH"]) or "etl", "schema"], env=environment, check=True)
     for block in PAGES[page]:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -116,9 +116,11 @@ def check_rights(machine: Machine, names: dict[str, str], admin: KafkaAdminClien
 def test_grant_gives_a_stage_its_rights_and_shows_no_password_when_run_and_run_again(
     machine: Machine, names: dict[str, str], admin: KafkaAdminClient, session: Session
 ) -> None:
-    for _ in range(2):
+    for again in (False, True):
         done = machine.etl("grant")
         assert done.returncode == 0, done.stderr
+        # The node refuses to change a password that it has just set; a new one has to be set once.
+        assert again or "asked again" not in done.stderr
         lines = done.stdout.splitlines()
         assert len(lines) == 2 * len(STAGES)
         assert all(line.startswith("ok ") for line in lines)

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from etl.kafka import Span
 from etl.record import Records
 from etl.settings import KafkaSettings, SchemaSettings, read_settings
 from images import local
+from tests.integration.conftest import end
 from tests.integration.topics import CLIENTS, await_end, made_topics, send, transaction
 
 
@@ -146,6 +148,13 @@ def test_read_when_more_arrives_meanwhile_keeps_to_its_range(
 
 def test_read_when_records_were_compacted_away_ends(kafka: local.Service, client: port.Client, topic: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=kafka.address)
+
+    def pause_cleaner(milliseconds: int) -> None:
+        changed = {"log.cleaner.backoff.ms": str(milliseconds)}
+        admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", changed)])
+
+    # By itself it looks for work every 15 seconds.
+    pause_cleaner(100)
     name = f"{topic}-compacted"
     settings = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
     admin.create_topics({name: {"num_partitions": 1, "configs": settings}}, wait_for_metadata=True)
@@ -155,7 +164,8 @@ def test_read_when_records_were_compacted_away_ends(kafka: local.Service, client
     deadline = time.monotonic() + 60
     # The cleaner leaves a gap in front; a range that lies in it must come to its end.
     while len(read_all(client, name)) == 11 and time.monotonic() < deadline:
-        time.sleep(1)
+        time.sleep(0.1)
+    pause_cleaner(15_000)
     admin.close()
     assert [offset for _, offset, _ in read_all(client, name)] == [9, 10]
     assert read_all(client, name, {0: Span(2, 7)}) == []
@@ -241,9 +251,10 @@ def test_connect_when_an_address_is_wrong(servers: str) -> None:
 @pytest.fixture(scope="module")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Service]:
     """A broker that a test may stop in its tracks."""
-    service = local.start("kafka", tmp_path_factory.mktemp("own"), heap="256m", die_with_parent=True)
+    folder = tmp_path_factory.mktemp("own")
+    service = local.start("kafka", folder, heap="256m", java_options=local.QUICK_START, die_with_parent=True)
     yield service
-    local.stop(service)
+    end(service)
 
 
 @contextmanager
@@ -270,16 +281,28 @@ def test_clients_when_the_broker_hangs_find_it_unreachable(
         with port.open_producer(settings) as producer:
             producer.send(topic, b"m1", b"a", [])
             producer.flush()
-            with suspended(own_kafka):
+
+            def read_on() -> None:
                 with pytest.raises(Unreachable, match=f"topic {topic}: nothing came from Kafka for 3 s"):
                     list(blocks)
+
+            def send_on() -> None:
                 producer.send(topic, b"m1", b"b", [])
                 with pytest.raises(Unreachable, match=f"topic {topic}"):
                     producer.flush()
+
+            def read() -> None:
                 with pytest.raises(Unreachable, match="cannot be reached"):
                     next(port.read(settings, topic, {0: Span(0, 1)}))
+
+            def send() -> None:
                 with pytest.raises(Unreachable, match="cannot be reached"):
                     send_one(settings, topic, b"c")
+
+            # Each waits for the same seconds, so they wait side by side; the broker goes on before they are waited for.
+            with ThreadPoolExecutor() as threads, suspended(own_kafka):
+                for ended in [threads.submit(waits) for waits in (read_on, send_on, read, send)]:
+                    ended.result()
 
 
 # A secure broker

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from etl.cassandra import connect
 from etl.errors import SettingsError
 from images import local
+from tests.integration.conftest import end
 from tests.integration.machine import Machine
 
 
@@ -21,7 +22,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         "cassandra", tmp_path, heap="1g", java_options=local.QUICK_START, users=users, die_with_parent=True
     )
     yield Machine(node.environment)
-    local.stop(node)
+    end(node)
 
 
 def test_default_superuser_is_shut_out_when_another_takes_its_place(machine: Machine) -> None:

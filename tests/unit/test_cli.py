@@ -12,7 +12,7 @@ from etl.errors import DeliveryError, EtlError, NothingNew, SettingsError, Unrea
 from etl.settings import PARTS, describe
 from etl.stage import STAGES
 
-COMMANDS = [*STAGES, "run", "schema", "grant", "status", "doctor", "dead-letters"]
+COMMANDS = [*STAGES, "run", "schema", "grant", "status", "doctor", "dead-letters", "page", "report"]
 
 
 def etl(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

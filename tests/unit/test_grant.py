@@ -20,7 +20,10 @@ def mount(folder: Path, **files: str) -> GrantSettings:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"loader__password": "x"}, "loader is none of generate, produce, consume, transform, load, schema"),
+        (
+            {"loader__password": "x"},
+            "loader is none of generate, produce, consume, transform, load, analyze, page, schema",
+        ),
         ({"load__username": "x"}, r"load/password is missing or empty"),
         ({"load__password": " \n"}, r"load/password is missing or empty"),
         ({"load__password": "x", "load__username": ""}, r"load/username is missing or empty"),

@@ -1,0 +1,170 @@
+"""Which machine needs attention, and why: what the analysis found, put in order and in words."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from etl import written
+
+Row = dict[str, Any]
+SEVERITIES = ("severe", "moderate", "mild")
+FINE = "fine"
+LEVELS = (*SEVERITIES, FINE)
+SOON = timedelta(days=7)
+LATER = timedelta(days=30)
+FEW_READINGS = 0.5
+MISSING_READINGS = 0.95
+LOW_EFFICIENCY = 50.0
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One reason to look at a machine; seen: somebody has acknowledged it."""
+
+    severity: str
+    text: str
+    seen: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A machine's day with the reasons to look at it, worst first."""
+
+    row: Row
+    concerns: list[Concern]
+
+    @property
+    def equipment_id(self) -> str:
+        """Its key."""
+        return str(self.row["equipment_id"])
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.row.get("name") or self.row["equipment_id"])
+
+    @property
+    def level(self) -> str:
+        """The severity of the worst reason that nobody has seen to, or `fine`."""
+        return next((concern.severity for concern in self.concerns if not concern.seen), FINE)
+
+    @property
+    def why(self) -> str:
+        """The first reason in words."""
+        return self.concerns[0].text if self.concerns else "nothing found"
+
+
+def judge(
+    rows: Iterable[Row], events: Iterable[Row], trends: Iterable[Row], day: date, units: Mapping[str, str]
+) -> list[Judged]:
+    """Put the machines of a day in the order in which they need attention.
+
+    Args:
+        rows: rows of `fleet_days`.
+        events: events with their acknowledgements (`by`), among them the worst of each row.
+        trends: rows of `trends`.
+        day: the day of the rows.
+        units: unit by measurement.
+    """
+    event_by_id = {event["event_id"]: event for event in events}
+    trends_by_machine = defaultdict(list)
+    for trend in trends:
+        trends_by_machine[trend["equipment_id"]].append(trend)
+    judged = []
+    for row in rows:
+        concerns = [
+            *_of_events(row, event_by_id, day, units),
+            *_of_trends(trends_by_machine[row["equipment_id"]], day, units),
+            *_of_readings(row),
+            *_of_efficiency(row),
+        ]
+        judged.append(Judged(row, sorted(concerns, key=_order)))
+    return sorted(judged, key=_urgency)
+
+
+def _order(concern: Concern) -> tuple[bool, int]:
+    return concern.seen, rank(concern.severity)
+
+
+def _urgency(machine: Judged) -> tuple[int, int, float, str]:
+    unseen = sum(not concern.seen for concern in machine.concerns)
+    efficiency = machine.row.get("efficiency")
+    return rank(machine.level), -unseen, 101.0 if efficiency is None else efficiency, machine.equipment_id
+
+
+def rank(severity: str | None) -> int:
+    """Give a severity's place, the worst first; one that is not known comes after those that are."""
+    return LEVELS.index(severity) if severity in LEVELS else len(SEVERITIES) - 1
+
+
+def _of_events(row: Row, events: Mapping[str, Row], day: date, units: Mapping[str, str]) -> list[Concern]:
+    if not row.get("worst_severity"):
+        return []
+    event = events.get(row.get("worst_event") or "")
+    others = (row.get("events") or 1) - 1
+    more = f"; {written.count(others, 'more event')}" if others else ""
+    if event is None:
+        return [Concern(row["worst_severity"], f"{written.kind(row['worst_kind'])}, {row['worst_severity']}{more}")]
+    seen = f" (seen to by {event['by']})" if event.get("by") else ""
+    return [Concern(event["severity"], f"{describe(event, day, units)}{seen}{more}", bool(event.get("by")))]
+
+
+def describe(event: Row, day: date, units: Mapping[str, str]) -> str:
+    """Say in a line what an event is, how far it is off, and since when."""
+    text = f"{written.kind(event['kind'])}, {event['severity']}"
+    name = event.get("measurement")
+    if name and event.get("observed") is not None:
+        text += f": {written.measurement(name)} {written.number(event['observed'], units.get(name, ''))}"
+        if event.get("expected") is not None:
+            text += f", expected {written.number(event['expected'], units.get(name, ''))}"
+    if event["end"] is None:
+        return f"{text}, since {written.clock(event['start'], day)}, still lasting"
+    lasted = written.length((event["end"] - event["start"]).total_seconds())
+    return f"{text}, from {written.clock(event['start'], day)} for {lasted}"
+
+
+def _of_trends(trends: Iterable[Row], day: date, units: Mapping[str, str]) -> list[Concern]:
+    now = datetime.combine(day + timedelta(days=1), time(), UTC)
+    return [
+        Concern("moderate" if trend["reached"] - now <= SOON else "mild", forecast(trend, now, units))
+        for trend in trends
+        if trend["reached"] and trend["reached"] - now <= LATER
+    ]
+
+
+def forecast(trend: Row, now: datetime, units: Mapping[str, str]) -> str:
+    """Say when what grows reaches its threshold."""
+    name = trend["measurement"]
+    text = f"{written.measurement(name)} reaches {written.number(trend['threshold'], units.get(name, ''))}"
+    text += f" {written.ahead(trend['reached'], now)}"
+    if trend["earliest"] and trend["latest"]:
+        text += f" ({trend['earliest']:%-d %b} to {trend['latest']:%-d %b})"
+    return text
+
+
+def _of_readings(row: Row) -> list[Concern]:
+    expected, received = row.get("expected"), row.get("received")
+    if not expected or received is None or received / expected >= MISSING_READINGS:
+        return []
+    severity = "moderate" if received / expected < FEW_READINGS else "mild"
+    return [Concern(severity, f"only {written.share(received / expected)} of the expected readings arrived")]
+
+
+def _of_efficiency(row: Row) -> list[Concern]:
+    efficiency = row.get("efficiency")
+    if efficiency is None or efficiency >= LOW_EFFICIENCY:
+        return []
+    because = f": {row['reasons'][0]}" if row.get("reasons") else ""
+    return [Concern("mild", f"efficiency {written.number(efficiency, digits=2)} of 100{because}")]
+
+
+def summary(judged: list[Judged]) -> str:
+    """Say in a sentence how many machines need attention."""
+    counts = {level: sum(machine.level == level for machine in judged) for level in SEVERITIES}
+    urgent = sum(counts.values())
+    if not urgent:
+        return f"None of {len(judged):,} machines needs attention."
+    parts = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
+    return f"{urgent:,} of {len(judged):,} machines {'need' if urgent > 1 else 'needs'} attention: {parts}."

@@ -1,0 +1,175 @@
+"""The Dash application: one layout, one callback that shows a place, and those that lead to another place."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.development.base_component import Component
+
+from etl.errors import EtlError, Unreachable
+from etl.page.compare import compare
+from etl.page.elements import View, alert, aria, empty, link
+from etl.page.energy import energy
+from etl.page.events import acknowledge, events
+from etl.page.fleet import fleet
+from etl.page.machine import Window, machine
+from etl.page.pipeline import pipeline
+from etl.page.place import Place, machine_of
+from etl.page.queries import Reader
+from etl.page.still import stilled
+
+log = structlog.get_logger("etl.page")
+
+VIEWS: dict[str, tuple[str, Callable[[Reader, Place, date], View]]] = {
+    "/": ("Fleet", fleet),
+    "/energy": ("Energy", energy),
+    "/events": ("Events", events),
+    "/compare": ("Compare", compare),
+    "/pipeline": ("Pipeline", pipeline),
+}
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<body>{%app_entry%}<div class="scripts">{%config%}{%scripts%}{%renderer%}</div></body>
+</html>"""
+
+
+def today() -> date:
+    """The day from which the newest data is looked for."""
+    return datetime.now(UTC).date()
+
+
+def make_app(reader: Reader) -> Dash:
+    """Make the application; its Flask server is `server`."""
+    app = Dash(
+        "etl.page",
+        title="Sensor ETL",
+        update_title="",
+        index_string=INDEX,
+        suppress_callback_exceptions=True,
+        serve_locally=True,
+        add_log_handler=False,
+        enable_mcp=False,
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+    )
+    app.layout = _layout()
+    outputs = [Output("view", "children"), Output("says", "children"), Output("nav", "children")]
+
+    @app.callback(outputs, Input("url", "pathname"), Input("url", "search"))
+    def show(path: str, search: str) -> list[Any]:
+        place = Place.of(path, search)
+        view = view_of(reader, place, today())
+        return [_titled(view), view.says, _navigation(place)]
+
+    @app.callback(
+        Output("url", "search"),
+        Input({"filter": ALL}, "value"),
+        Input({"chart": ALL}, "relayoutData"),
+        State("url", "pathname"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def steer(_: list[str], __: list[Any], path: str, search: str) -> Any:
+        # Several at once are those of a new view, which nobody has touched.
+        if len(ctx.triggered) != 1:
+            return no_update
+        place = Place.of(path, search)
+        moved = steered(place, ctx.triggered_id, ctx.triggered[0]["value"])
+        return no_update if moved.search == place.search else moved.search
+
+    @app.callback(
+        Output("url", "search", allow_duplicate=True),
+        Output({"answer": ALL}, "children"),
+        Input({"act": ALL}, "n_clicks"),
+        Input({"form": ALL}, "n_submit"),
+        State({"form": ALL}, "value"),
+        State("url", "pathname"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def act(clicks: list[Any], enters: list[Any], values: list[str], path: str, search: str) -> list[Any]:
+        # The buttons of a new view count as changed too.
+        if not any(clicks) and not any(enters):
+            return [no_update, [no_update] * len(clicks)]
+        place, answer = acknowledge(reader, Place.of(path, search), *values)
+        return [no_update if answer else place.search, [answer]]
+
+    return app
+
+
+def view_of(reader: Reader, place: Place, day: date) -> View:
+    """Make the view of a place; an expected error becomes a line in it."""
+    try:
+        if equipment_id := machine_of(place.path):
+            return machine(reader, place, equipment_id, day)
+        if place.path in VIEWS:
+            return VIEWS[place.path][1](reader, place, day)
+    except EtlError as error:
+        log.warning(str(error), path=place.path)
+        text = f"{error}: try again in a moment" if isinstance(error, Unreachable) else str(error)
+        return View("Error", text, [html.H1("This cannot be shown now"), alert(text)])
+    text = "There is no such page: choose one above."
+    return View("Not found", text, [html.H1("Not found"), empty(text)])
+
+
+def steered(place: Place, by: Any, value: Any) -> Place:
+    """Return where a filter or a zoomed chart leads."""
+    if isinstance(by, dict) and "filter" in by:
+        return place.but(**{by["filter"]: value or None})
+    if isinstance(value, dict) and "xaxis.range[0]" in value:
+        ends = [_time_of(value[f"xaxis.range[{i}]"]) for i in (0, 1)]
+        return Window(ends[0], ends[1]).in_(place)
+    return place
+
+
+def _time_of(value: str | float) -> datetime:
+    """Read a time as Plotly gives it: text without a zone, or milliseconds."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value.replace(" ", "T")).replace(tzinfo=UTC)
+    return datetime.fromtimestamp(value / 1000, UTC)
+
+
+def _layout() -> Component:
+    return html.Div(
+        [
+            dcc.Location(id="url", refresh="callback-nav"),
+            html.A("Skip to the content", href="#main", className="skip"),
+            html.Header(
+                [
+                    html.Span([html.Span(className="mark", **aria(hidden="true")), "Sensor ETL"], className="brand"),
+                    html.Nav(_navigation(Place("/")), id="nav", **aria(label="Views")),
+                    html.Div(
+                        [
+                            html.Button("Copy link", id="copy-link", type="button", className="button"),
+                            html.Button("Theme", id="theme", type="button", className="button"),
+                        ],
+                        className="tools",
+                    ),
+                ],
+                className="top",
+            ),
+            html.Main(html.Div(_loading(), id="view"), id="main", tabIndex=-1),
+            html.Div(id="says", className="hidden", role="status", **aria(live="polite")),
+            html.Div(id="notice", className="notice", role="status", **aria(live="polite")),
+            html.Footer(f"All days and times in UTC. sensor-etl {version('sensor-etl')}", className="foot"),
+        ]
+    )
+
+
+def _loading() -> Component:
+    return html.P("Loading …", className="empty")
+
+
+def _titled(view: View) -> Component:
+    title: dict[str, Any] = {"data-title": f"{view.title} · Sensor ETL"}
+    return html.Div([stilled(part) for part in view.children], className="view", **title)
+
+
+def _navigation(place: Place) -> list[Component]:
+    return [
+        link(name, place.at(path, "day"), current=path == place.path or (path == "/" and bool(machine_of(place.path))))
+        for path, (name, _) in VIEWS.items()
+    ]

@@ -1,0 +1,227 @@
+"""Charts as Plotly takes them. Text, lines and grounds get their colours from the style sheet, light or dark."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from etl import written
+from etl.page.series import Series, milliseconds
+
+# Okabe and Ito's colours, which all eyes tell apart; none too light or too dark for either ground.
+LINES = ("#2b83ba", "#d9730d", "#0e9f7e", "#b5589b")
+SEVERITY = {"severe": "#d1495b", "moderate": "#d98e04", "mild": "#4a86c5"}
+SYMBOLS = {"severe": "triangle-up", "moderate": "diamond", "mild": "circle"}
+USEFUL = "#2b83ba"
+IDLE = "#e0a33e"
+ROW = 170
+_GAP = 0.05
+_MOST_BANDS = 100
+
+Figure = dict[str, Any]
+
+
+def readings(
+    lines: Sequence[tuple[str, str, dict[str, Series]]],
+    events: Sequence[dict[str, Any]],
+    start: datetime,
+    end: datetime,
+) -> Figure:
+    """Draw measurements below each other over the same time, with bands where events were.
+
+    Args:
+        lines: name, unit, and series by what the legend calls it, for each measurement.
+        events: what to mark.
+        start: left edge.
+        end: right edge.
+    """
+    count = len(lines)
+    height = (1 - _GAP * (count - 1)) / count
+    data: list[Figure] = []
+    layout = _layout(ROW * count + 70)
+    for i, (name, unit, by_label) in enumerate(lines):
+        axis = f"y{i + 1 if i else ''}"
+        top = 1 - i * (height + _GAP)
+        title = f"{written.measurement(name)}{f' ({unit})' if unit and unit != '1' else ''}"
+        layout[f"yaxis{axis[1:]}"] = {
+            **_AXIS,
+            "domain": [max(0.0, top - height), top],
+            "title": {"text": title, "standoff": 8},
+            "fixedrange": True,
+        }
+        for j, (label, series) in enumerate(by_label.items()):
+            color = LINES[(j if len(by_label) > 1 else i) % len(LINES)]
+            data += _line(label if len(by_label) > 1 else name, series, color, axis, shown=len(by_label) > 1)
+    layout["xaxis"] = {
+        **_AXIS,
+        "type": "date",
+        "range": [milliseconds(start), milliseconds(end)],
+        "anchor": f"y{count if count > 1 else ''}",
+        "title": {"text": "time (UTC)"},
+    }
+    layout["shapes"] = [_band(event, end) for event in events[:_MOST_BANDS]]
+    layout["showlegend"] = any(len(by_label) > 1 for _, _, by_label in lines)
+    if events:
+        data.append(_marks(events[:_MOST_BANDS], start))
+        layout["yaxis99"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
+    return {"data": data, "layout": layout}
+
+
+def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], unit: str) -> Figure:
+    """Draw what grows, and how it goes on to its threshold."""
+    name = written.measurement(trend["measurement"])
+    layout = _layout(ROW + 60)
+    layout["xaxis"] = {**_AXIS, "type": "date", "fixedrange": True}
+    layout["yaxis"] = {**_AXIS, "title": {"text": f"{name} ({unit})" if unit else name}, "fixedrange": True}
+    now = milliseconds(trend["as_of"])
+    data: list[Figure] = [
+        {
+            "x": [milliseconds(time) for time, _ in history],
+            "y": [value for _, value in history],
+            "mode": "lines",
+            "name": "daily mean",
+            "line": {"color": LINES[0], "width": 2},
+        }
+    ]
+    if trend["reached"]:
+        reached, threshold = milliseconds(trend["reached"]), trend["threshold"]
+        data.append(
+            {
+                "x": [now, reached],
+                "y": [trend["value"], threshold],
+                "mode": "lines+markers",
+                "name": "forecast",
+                "line": {"color": LINES[1], "dash": "dash", "width": 2},
+            }
+        )
+        bounds = [milliseconds(trend[end] or trend["reached"]) for end in ("earliest", "latest")]
+        layout["shapes"] = [
+            _threshold(threshold),
+            {"type": "rect", "x0": bounds[0], "x1": bounds[1], "y0": 0, "y1": 1, "yref": "paper"}
+            | {"fillcolor": LINES[1], "opacity": 0.15, "line": {"width": 0}},
+        ]
+    layout["showlegend"] = True
+    return {"data": data, "layout": layout}
+
+
+def over_time(times: Sequence[datetime], lines: dict[str, Sequence[float | None]], unit: str) -> Figure:
+    """Draw a few lines over the time of a day."""
+    layout = _layout(ROW + 90)
+    layout["xaxis"] = {**_AXIS, "type": "date", "fixedrange": True}
+    layout["yaxis"] = {**_AXIS, "title": {"text": unit}, "rangemode": "tozero", "fixedrange": True}
+    layout["showlegend"] = len(lines) > 1
+    stamps = [milliseconds(time) for time in times]
+    data = [
+        {"x": stamps, "y": list(values), "mode": "lines", "name": name, "line": {"color": LINES[i % 4], "width": 2}}
+        for i, (name, values) in enumerate(lines.items())
+    ]
+    return {"data": data, "layout": layout}
+
+
+def bars(names: Sequence[str], parts: Mapping[str, tuple[str, Sequence[float]]], unit: str) -> Figure:
+    """Draw stacked bars: by name the colour and the values."""
+    layout = _layout(ROW + 100)
+    layout["barmode"] = "stack"
+    layout["bargap"] = 0.25
+    layout["xaxis"] = {**_AXIS, "type": "category", "fixedrange": True}
+    layout["yaxis"] = {**_AXIS, "title": {"text": unit}, "fixedrange": True}
+    layout["showlegend"] = True
+    data = [
+        {"type": "bar", "x": list(names), "y": list(values), "name": name, "marker": {"color": color}}
+        for name, (color, values) in parts.items()
+    ]
+    return {"data": data, "layout": layout}
+
+
+_AXIS: Figure = {"showgrid": True, "zeroline": False, "automargin": True, "ticks": "outside", "ticklen": 4}
+
+
+def _layout(height: int) -> Figure:
+    return {
+        "height": height,
+        "margin": {"l": 64, "r": 16, "t": 24, "b": 40},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "inherit", "size": 12},
+        "hovermode": "x unified",
+        "dragmode": "zoom",
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    }
+
+
+def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> list[Figure]:
+    mean: Figure = {
+        "x": series.stamps.tolist(),
+        "y": _values(series.mean),
+        "mode": "lines",
+        "yaxis": axis,
+        "name": written.measurement(name),
+        "legendgroup": name,
+        "showlegend": shown,
+        "connectgaps": False,
+        "line": {"color": color, "width": 1.5},
+    }
+    if series.low is series.mean or shown:
+        return [mean]
+    mean["customdata"] = [list(pair) for pair in zip(_values(series.low), _values(series.high), strict=True)]
+    mean["hovertemplate"] = "%{y:.4~g} (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})"
+    return [_spread(series, color, axis) | {"legendgroup": name}, mean]
+
+
+def _spread(series: Series, color: str, axis: str) -> Figure:
+    """Draw the area between lowest and highest, each stretch without a gap by itself."""
+    whole = ~np.isnan(series.low)
+    x: list[int | None] = []
+    y: list[float | None] = []
+    for part in np.split(np.arange(len(series)), np.flatnonzero(~whole)):
+        inside = part[whole[part]]
+        stamps = series.stamps[inside].tolist()
+        x += [*stamps, *stamps[::-1], None]
+        y += [*_values(series.low[inside]), *_values(series.high[inside])[::-1], None]
+    area = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": f"{color}38"}
+    return {"x": x, "y": y, "yaxis": axis, "showlegend": False, "hoverinfo": "skip", **area}
+
+
+def _values(values: Any) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in np.round(values, 4).tolist()]
+
+
+def _band(event: dict[str, Any], end: datetime) -> Figure:
+    return {
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        "x0": milliseconds(event["start"]),
+        "x1": milliseconds(event["end"] or end),
+        "y0": 0,
+        "y1": 1,
+        "fillcolor": SEVERITY.get(event["severity"], SEVERITY["mild"]),
+        "opacity": 0.16,
+        "line": {"width": 0},
+        "layer": "below",
+    }
+
+
+def _marks(events: Sequence[dict[str, Any]], start: datetime) -> Figure:
+    return {
+        "x": [milliseconds(max(event["start"], start)) for event in events],
+        "y": [1.0] * len(events),
+        "text": [f"{written.kind(event['kind'])}, {event['severity']}" for event in events],
+        "mode": "markers",
+        "name": "event",
+        "yaxis": "y99",
+        "cliponaxis": False,
+        "hovertemplate": "%{text}<extra></extra>",
+        "showlegend": False,
+        "marker": {
+            "size": 11,
+            "symbol": [SYMBOLS.get(event["severity"], "circle") for event in events],
+            "color": [SEVERITY.get(event["severity"], SEVERITY["mild"]) for event in events],
+        },
+    }
+
+
+def _threshold(value: float) -> Figure:
+    line = {"color": SEVERITY["severe"], "width": 1.5, "dash": "dot"}
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "line": line}

@@ -1,0 +1,155 @@
+"""What one sees, as a file: the rows behind a view, at most `MOST_ROWS` of them, streamed."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from flask import Flask, Response, request
+
+from etl.attention import Row
+from etl.errors import EtlError
+from etl.page.compare import MOST_MACHINES, measurement_of
+from etl.page.energy import matching as matching_uses
+from etl.page.energy import uses
+from etl.page.events import matching as matching_events
+from etl.page.fleet import judged, matching
+from etl.page.machine import newest_of, read_finest, shown_measurements, window
+from etl.page.period import day_of, days_of
+from etl.page.place import Place, machine_of
+from etl.page.queries import Reader
+from etl.page.series import Series
+
+MOST_ROWS = 100_000
+_CHUNK_ROWS = 1_000
+_CHUNK_BYTES = 64 * 1024
+# A spreadsheet takes text that begins with one of these for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+
+
+def add_downloads(server: Flask, reader: Reader, today: Callable[[], date]) -> None:
+    """Serve `/download/<what>.<csv|parquet>`, with the parameters of the view and its path as `path`."""
+
+    @server.get("/download/<what>.<suffix>")
+    def download(what: str, suffix: str) -> Response:
+        if what not in _ROWS or suffix not in _TYPES:
+            return Response("there is no such file: use the links on the page\n", 404)
+        place = Place.of(request.args.get("path"), request.query_string.decode())
+        try:
+            rows = islice(_ROWS[what](reader, place, today()), MOST_ROWS)
+            body = csv_of(rows) if suffix == "csv" else parquet_of(list(rows))
+            first = next(body, b"")
+        except EtlError as error:
+            return Response(f"{error}\n", 503)
+        name = f'attachment; filename="sensor-etl-{what}.{suffix}"'
+
+        def stream() -> Iterator[bytes]:
+            yield first
+            yield from body
+
+        return Response(stream(), mimetype=_TYPES[suffix], headers={"Content-Disposition": name})
+
+
+def csv_of(rows: Iterator[Row]) -> Iterator[bytes]:
+    """Write rows with a header; times have their zone."""
+    header: list[str] = []
+    while chunk := list(islice(rows, _CHUNK_ROWS)):
+        text = io.StringIO()
+        writer = csv.writer(text)
+        if not header:
+            header = list(chunk[0])
+            writer.writerow(header)
+        writer.writerows([_cell(row[name]) for name in header] for row in chunk)
+        yield text.getvalue().encode()
+
+
+def parquet_of(rows: list[Row]) -> Iterator[bytes]:
+    """Write rows as a Parquet file; the rows of a download fit into memory."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    body = sink.getvalue().to_pybytes()
+    for first in range(0, len(body), _CHUNK_BYTES):
+        yield body[first : first + _CHUNK_BYTES]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _fleet(reader: Reader, place: Place, today: date) -> Iterator[Row]:
+    day = day_of(reader, place, today)
+    for machine in matching(judged(reader, day), place) if day else []:
+        row = {name: list(value) if name == "reasons" and value else value for name, value in machine.row.items()}
+        yield {"attention": machine.level, "why": machine.why, **row}
+
+
+def _readings(reader: Reader, place: Place, today: date) -> Iterator[Row]:
+    equipment_id = machine_of(place.path) or ""
+    seen = window(place, newest_of(reader, equipment_id, today))
+    _, found = read_finest(reader, equipment_id, shown_measurements(reader, place), seen)
+    yield from _points({"equipment_id": equipment_id}, found)
+
+
+def _compare(reader: Reader, place: Place, today: date) -> Iterator[Row]:
+    end = (reader.newest_day(today) or today) + timedelta(days=1)
+    seen = window(place, datetime(end.year, end.month, end.day, tzinfo=UTC))
+    for equipment_id in place.words("machines")[:MOST_MACHINES]:
+        found = read_finest(reader, equipment_id, [measurement_of(reader, place)], seen)[1]
+        yield from _points({"equipment_id": equipment_id}, found)
+
+
+def _points(key: Row, found: dict[str, Series]) -> Iterator[Row]:
+    stamps = next(iter(found.values())).stamps.tolist()
+    columns: dict[str, list[Any]] = {}
+    for name, series in found.items():
+        if series.low is series.mean:
+            columns[name] = series.mean.tolist()
+        else:
+            parts = {"lowest": series.low, "mean": series.mean, "highest": series.high}
+            columns |= {f"{name}_{part}": values.tolist() for part, values in parts.items()}
+    for i, stamp in enumerate(stamps):
+        values = {name: None if column[i] != column[i] else column[i] for name, column in columns.items()}
+        yield {**key, "time": datetime.fromtimestamp(stamp / 1000, UTC), **values}
+
+
+def _energy(reader: Reader, place: Place, today: date) -> Iterator[Row]:
+    last = day_of(reader, place, today)
+    found = uses(reader.fleet_energy(days_of(place, last))) if last else []
+    for use in matching_uses(found, place):
+        yield {
+            "equipment_id": use.equipment_id,
+            "name": use.name,
+            "energy_kwh": use.kwh,
+            "idle_energy_kwh": use.idle_kwh,
+            "idle_seconds": use.idle_seconds,
+            "running_seconds": use.running_seconds,
+        }
+
+
+def _events(reader: Reader, place: Place, today: date) -> Iterator[Row]:
+    last = day_of(reader, place, today)
+    yield from matching_events(reader.events(days_of(place, last)), place) if last else []
+
+
+def _pipeline(reader: Reader, place: Place, today: date) -> Iterator[Row]:
+    for row in reader.health(place.day("day") or today):
+        yield {**row, "lags": ", ".join(f"{name}: {lag}" for name, lag in sorted((row["lags"] or {}).items()))}
+
+
+_ROWS: dict[str, Callable[[Reader, Place, date], Iterator[Row]]] = {
+    "fleet": _fleet,
+    "readings": _readings,
+    "compare": _compare,
+    "energy": _energy,
+    "events": _events,
+    "pipeline": _pipeline,
+}

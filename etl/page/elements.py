@@ -1,0 +1,194 @@
+"""The building blocks of all views, each of them usable by keyboard and screen reader."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from etl import written
+from etl.attention import FINE
+from etl.page.place import Place, machine_path
+
+Children = Any
+ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
+_STACKING = range(5, 12)
+_WIDE = ("Evidence", "Readings", "Seen to", "States", "Useful and idle", "What", "Why")
+STATES = ("overload", "running", "idle", "off")
+
+
+@dataclass(frozen=True)
+class View:
+    """What a place shows: the title, the sentence that a screen reader says, and all below the heading."""
+
+    title: str
+    says: str
+    children: list[Component]
+
+
+def aria(**names: str) -> dict[str, Any]:
+    """ARIA attributes, which have a hyphen in their names."""
+    return {f"aria-{name}": value for name, value in names.items() if value}
+
+
+def badge(severity: str | None, text: str = "") -> Component:
+    """A severity by colour, shape and word."""
+    level = severity if severity in ICONS else "mild"
+    return html.Span(
+        [html.Span(ICONS[level], **aria(hidden="true")), " ", text or severity or FINE],
+        className=f"badge {level}",
+    )
+
+
+def link(
+    text: Children, place: Place | str, class_name: str = "", *, current: bool = False, label: str = ""
+) -> Component:
+    """A link inside the page; the page's script follows it without loading everything again."""
+    href = place.href if isinstance(place, Place) else place
+    return html.A(text, href=href, className=class_name or None, **aria(label=label, current="true" if current else ""))
+
+
+def machine_link(equipment_id: str, name: str, place: Place) -> Component:
+    """A link to a machine's page."""
+    return link(name, place.at(machine_path(equipment_id)))
+
+
+def card(heading: Children, *children: Children, class_name: str = "", level: int = 2) -> Component:
+    """A part of the view with its heading."""
+    title = html.H2(heading) if level == 2 else html.H3(heading)
+    return html.Section([title, *children], className=f"card {class_name}")
+
+
+def stats(values: Sequence[tuple[str, str, str]]) -> Component:
+    """A row of figures: label, value and what it means."""
+    return html.Dl(
+        [
+            html.Div([html.Dt(label), html.Dd([html.Strong(value), html.Span(note)])], className="stat")
+            for label, value, note in values
+        ],
+        className="stats",
+    )
+
+
+def table(
+    caption: str, headings: Sequence[str], rows: Iterable[Sequence[Children]], numeric: Iterable[int] = ()
+) -> Component:
+    """A table whose columns named `numeric` align to the right.
+
+    Where the screen is narrow it scrolls by itself, or its rows become cards if it has several columns.
+    """
+    right = set(numeric)
+    head = [html.Th(text, scope="col", className="num" if i in right else "") for i, text in enumerate(headings)]
+    body = [html.Tr([_cell(i, cell, headings, right) for i, cell in enumerate(row)]) for row in rows]
+    return html.Div(
+        html.Table([html.Caption(caption), html.Thead(html.Tr(head)), html.Tbody(body)]),
+        className="scroll stacks" if len(headings) in _STACKING else "scroll",
+        tabIndex=0,
+        role="region",
+        **aria(label=caption),
+    )
+
+
+def _cell(i: int, cell: Children, headings: Sequence[str], right: set[int]) -> Component:
+    if i == 0:
+        return html.Th(cell, scope="row")
+    label: dict[str, Any] = {"data-label": headings[i]}
+    style = "num" if i in right else "wide" if headings[i] in _WIDE else None
+    return html.Td(cell, className=style, **label)
+
+
+def choices(label: str, options: Iterable[tuple[str, Place, bool]]) -> Component:
+    """A choice of one, each a link: text, where it leads, whether it is the current one."""
+    return html.Div(
+        [html.Span(label, className="label")]
+        + [link(text, place, "choice", current=current) for text, place, current in options],
+        role="group",
+        className="choices",
+        **aria(label=label),
+    )
+
+
+def field(name: str, label: str, value: str, kind: str = "text", placeholder: str = "") -> Component:
+    """A filter that goes into the URL as parameter `name`."""
+    # A date is no type that Dash knows of, but the browser does.
+    given: Any = {"type": kind, "placeholder": placeholder}
+    box = dcc.Input(id={"filter": name}, value=value, debounce=0.5, autoComplete="off", **given)
+    return html.Label([html.Span(label, className="label"), box], className=f"field filter-{name}")
+
+
+def entry(name: str, label: str, most: int) -> Component:
+    """A box of a form, for at most so many characters."""
+    box = dcc.Input(id={"form": name}, value="", maxLength=most, autoComplete="off")
+    return html.Label([html.Span(label, className="label"), box], className=f"field filter-{name}")
+
+
+def pages(place: Place, number: int, rows: int, of_a_page: int) -> list[Component]:
+    """Links to the page before and after, where there is more than one."""
+    last = max(1, -(-rows // of_a_page))
+    if last == 1:
+        return []
+    steps = [
+        link(text, place.but(page=to), "button") if 1 <= to <= last else html.Span(text, className="button off")
+        for text, to in (("← Previous", number - 1), ("Next →", number + 1))
+    ]
+    return [html.Nav([steps[0], f"Page {number} of {last}", steps[1]], className="pages", **aria(label="Pages"))]
+
+
+def empty(text: str) -> Component:
+    """What is said where there is nothing to show."""
+    return html.P(text, className="empty")
+
+
+def alert(text: str) -> Component:
+    """An error in one line that says what to do."""
+    return html.P([html.Strong("! ", **aria(hidden="true")), text], className="alert", role="alert")
+
+
+def downloads(what: str, place: Place) -> Component:
+    """Links that download what one sees."""
+    return html.Span(
+        [
+            html.A(text, href=f"/download/{what}.{suffix}{_with_path(place)}", className="button", download="")
+            for text, suffix in (("Download CSV", "csv"), ("Parquet", "parquet"))
+        ],
+        className="downloads",
+    )
+
+
+def _with_path(place: Place) -> str:
+    return Place("", {**place.given, "path": place.path}).search
+
+
+def bar(value: float | None, text: str) -> Component:
+    """A share from 0 to 1 as a bar with its number."""
+    width = f"{100 * min(max(value or 0, 0), 1):.1f}%"
+    track = html.Span(html.Span(style={"width": width}), className="bar", **aria(hidden="true"))
+    return html.Span([track, html.Span(text, className="value")], className="measured")
+
+
+def stacked(parts: Sequence[tuple[str, float]], label: str) -> Component:
+    """Parts of a whole side by side: name of their colour, and size."""
+    total = sum(size for _, size in parts) or 1.0
+    spans = [html.Span(className=name, style={"width": f"{100 * size / total:.2f}%"}) for name, size in parts if size]
+    return html.Span(spans, className="stack", role="img", **aria(label=label))
+
+
+def states(row: dict[str, Any]) -> Component:
+    """How long a machine was in each state, as a bar; what it ran overloaded is a part of the time that it ran."""
+    seconds = {name: row.get(f"{name}_seconds") or 0.0 for name in STATES}
+    parts = list((seconds | {"running": max(seconds["running"] - seconds["overload"], 0.0)}).items())
+    return stacked(parts, ", ".join(f"{name} {written.length(size)}" for name, size in parts))
+
+
+def legend(names: Iterable[str]) -> Component:
+    """What the colours of stacked bars mean."""
+    return html.P([html.Span([html.I(className=name), name], className="key") for name in names], className="legend")
+
+
+def chart(name: str, figure: dict[str, Any], summary: str, *rest: Component) -> Component:
+    """A chart with its text alternative; zooming in one with a name goes into the URL."""
+    config: Any = {"displayModeBar": False, "responsive": True, "doubleClick": False, "scrollZoom": False}
+    graph = dcc.Graph(id={"chart": name}, figure=figure, config=config, className="plot", responsive=True)
+    height = {"height": f"{figure['layout']['height']}px"}
+    return html.Figure([html.Div(graph, style=height, **aria(hidden="true")), html.Figcaption(summary), *rest])

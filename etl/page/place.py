@@ -1,0 +1,95 @@
+"""Where somebody is on the page: a path and parameters, all of it in the URL."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+MAX_TEXT = 200
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path and its parameters; what cannot be used counts as not given."""
+
+    path: str
+    given: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: str | None, search: str | None) -> "Place":
+        """Read the two parts of a URL."""
+        pairs = parse_qsl((search or "").removeprefix("?"))
+        return cls(path or "/", {name: value[:MAX_TEXT] for name, value in pairs})
+
+    @property
+    def search(self) -> str:
+        """The query as it stands in the URL, the same for the same parameters."""
+        shown = {name: value for name, value in sorted(self.given.items()) if value}
+        return f"?{urlencode(shown, safe=':,', quote_via=quote)}" if shown else ""
+
+    @property
+    def href(self) -> str:
+        """The URL without scheme and host."""
+        return self.path + self.search
+
+    def but(self, **changes: object) -> "Place":
+        """Return the place with other parameters; None takes one away. Another choice begins on the first page."""
+        kept = {**self.given, **({} if "page" in changes else {"page": ""})}
+        changed = kept | {name.rstrip("_"): written(value) for name, value in changes.items()}
+        return Place(self.path, {name: value for name, value in changed.items() if value})
+
+    def at(self, path: str, *names: str) -> "Place":
+        """Return another path, with only these parameters."""
+        return Place(path, {name: self.given[name] for name in names if name in self.given})
+
+    def text(self, name: str) -> str:
+        """A parameter as it is, empty if it is not there."""
+        return self.given.get(name, "").strip()
+
+    def choice(self, name: str, allowed: Collection[str]) -> str:
+        """A parameter that is one of those allowed, else empty."""
+        found = self.text(name)
+        return found if found in allowed else ""
+
+    def words(self, name: str) -> list[str]:
+        """A parameter that is a list, each word once."""
+        return list(dict.fromkeys(word for word in self.text(name).split(",") if word))
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A parameter that is a whole number from 1 on."""
+        found = self.text(name)
+        return min(int(found), most) if found.isascii() and found.isdigit() and int(found) else default
+
+    def day(self, name: str) -> date | None:
+        """A parameter that is a day."""
+        try:
+            return date.fromisoformat(self.text(name))
+        except ValueError:
+            return None
+
+    def time(self, name: str) -> datetime | None:
+        """A parameter that is a time, in UTC where it has no zone."""
+        try:
+            found = datetime.fromisoformat(self.text(name))
+            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            return None
+
+
+def written(value: object) -> str:
+    """Write a parameter as the getters read it."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def machine_path(equipment_id: str) -> str:
+    """Return the path of a machine's page."""
+    return f"/machine/{quote(equipment_id, safe='')}"
+
+
+def machine_of(path: str) -> str | None:
+    """Return the machine whose page has this path."""
+    return unquote(path.removeprefix("/machine/")) or None if path.startswith("/machine/") else None

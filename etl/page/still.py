@@ -1,0 +1,56 @@
+"""Parts of a view that no callback touches, as HTML text.
+
+Dash makes a component of each element, which takes a browser a millisecond or more; a table has hundreds of them.
+"""
+
+from html import escape
+from typing import Any
+
+from dash import html
+from dash.development.base_component import Component
+
+_NAMES = {"className": "class", "tabIndex": "tabindex"}
+_ALLOWED = {"class", "tabindex", "href", "role", "scope", "style", "download"}
+
+
+def stilled(component: Component) -> Component:
+    """Return a component that the page's script fills with the HTML, or the same one where it holds what must live."""
+    if is_live(component):
+        return component
+    text: dict[str, Any] = {"data-html": as_html(component)}
+    return html.Div(className="still", **text)
+
+
+def is_live(node: Any) -> bool:
+    """Tell whether there is something in it that callbacks know, or that is more than an HTML element."""
+    if isinstance(node, list | tuple):
+        return any(map(is_live, node))
+    if not isinstance(node, Component):
+        return False
+    return node._namespace != "dash_html_components" or hasattr(node, "id") or is_live(getattr(node, "children", None))
+
+
+def as_html(node: Any) -> str:
+    """Write elements as HTML, all text escaped."""
+    if node is None:
+        return ""
+    if isinstance(node, list | tuple):
+        return "".join(map(as_html, node))
+    if not isinstance(node, Component):
+        return escape(str(node))
+    props = {name: getattr(node, name) for name in node._prop_names if hasattr(node, name)}
+    props |= {name: value for name, value in vars(node).items() if name.startswith(("aria-", "data-"))}
+    children = props.pop("children", None)
+    tag = str(node._type).lower()
+    return f"<{tag}{''.join(_attribute(*prop) for prop in props.items())}>{as_html(children)}</{tag}>"
+
+
+def _attribute(name: str, value: Any) -> str:
+    name = _NAMES.get(name, name)
+    if name not in _ALLOWED and not name.startswith(("aria-", "data-")):
+        raise ValueError(f"attribute {name} is not known here")
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        value = ";".join(f"{key}:{part}" for key, part in value.items())
+    return f' {name}="{escape(str(value))}"'

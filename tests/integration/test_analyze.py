@@ -1,0 +1,363 @@
+"""`etl analyze` on a real broker and node: what it writes, sends and repeats."""
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from cassandra.cluster import Session
+from cassandra.concurrent import execute_concurrent_with_args
+from pydantic import SecretStr
+
+from etl import analyze as stage
+from etl import insight, kafka
+from etl.analyze import analyze
+from etl.cassandra import connect
+from etl.errors import NothingNew, SettingsError, Unreachable
+from etl.limits import LIMITS
+from etl.measurements import read_measurements
+from etl.schema import create_schema
+from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings, SchemaSettings
+from images import local
+from tests.integration.machine import Machine as Command
+
+MEASUREMENTS = read_measurements()
+DAY = date(2026, 1, 5)
+MIDNIGHT = datetime(2026, 1, 5, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+FULL_DAY = 1440
+
+
+@dataclass
+class Plant:
+    """A keyspace and topics of a test module; `equipment_id` is the test's own machine."""
+
+    session: Session
+    cassandra: CassandraSettings
+    kafka: KafkaSettings
+    equipment_id: str
+    settings: AnalyzeSettings
+    addresses: dict[str, str]
+
+    def load(self, run: str, times: Sequence[datetime], **changes: Callable[[datetime], float]) -> None:
+        """Write readings, and all that says so, in the order of the stage."""
+        names = ["voltage", "current", "frequency", "temperature", "power_factor", "vibration"]
+        columns = ", ".join(names)
+        insert = self.session.prepare(
+            f"INSERT INTO sensor_data (equipment_id, day, timestamp, {columns}, quality) VALUES (?,?,?,?,?,?,?,?,?,'')"
+        )
+        rows = []
+        for time in times:
+            noise = np.random.default_rng(int(time.timestamp())).normal(0, 1, len(names))
+            usual = [400, 10, 50, 45, 0.85, 1.2]
+            values = [value * (1 + 0.002 * share) for value, share in zip(usual, noise, strict=True)]
+            for name, change in changes.items():
+                values[names.index(name)] *= change(time)
+            rows.append((self.equipment_id, time.date(), time, *values))
+        execute_concurrent_with_args(self.session, insert, rows)
+        for day in {time.date() for time in times}:
+            self.session.execute(
+                "INSERT INTO touched_days (run, equipment_id, day) VALUES (%s,%s,%s)", (run, self.equipment_id, day)
+            )
+        self.mark(self.equipment_id, max(times))
+        self.session.execute(
+            "INSERT INTO runs (month, run, stage, shard, shards, attempt) VALUES ('2026-01', %s, 'load', 0, 1, 'a')",
+            (run,),
+        )
+
+    def mark(self, equipment_id: str, time: datetime) -> None:
+        self.session.execute("INSERT INTO watermarks (equipment_id, timestamp) VALUES (%s,%s)", (equipment_id, time))
+
+    def analyze(self, **settings: Any) -> dict[str, int]:
+        own = self.settings.model_copy(update=settings)
+        return analyze(MEASUREMENTS, LIMITS, own, self.cassandra, self.kafka)
+
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        found = self.session.execute(f"SELECT JSON * FROM {query}", values)
+        return [json.loads(row[0]) for row in found]
+
+    def day(self, day: date = DAY) -> dict[str, Any]:
+        (row,) = self.rows("machine_days WHERE equipment_id = %s AND year = 2026 AND day = %s", self.equipment_id, day)
+        return row
+
+    def events(self) -> list[dict[str, Any]]:
+        return self.rows("machine_events WHERE equipment_id = %s AND year = 2026", self.equipment_id)
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts of this machine on the topic, in order."""
+        with kafka.connect(self.kafka) as client:
+            spans = client.log_spans(self.kafka.events_topic)
+        found = []
+        for block in kafka.read(self.kafka, self.kafka.events_topic, spans):
+            for key, value in zip(block.keys, block.values, strict=True):
+                alert = json.loads(value)
+                assert key == alert["event_id"].encode()
+                found.append(alert)
+        return [alert for alert in found if alert["equipment_id"] == self.equipment_id]
+
+
+@pytest.fixture(scope="module")
+def place(services: list[local.Service]) -> Iterator[tuple[Session, CassandraSettings, KafkaSettings]]:
+    with pytest.MonkeyPatch.context() as patch:
+        for service in services:
+            for name, value in service.environment.items():
+                patch.setenv(name, value)
+        cassandra = CassandraSettings(keyspace="insight")
+        own = KafkaSettings(
+            topic="insight", dead_letter_topic="insight-dead", events_topic="insight-events", group="insight"
+        )
+        list(create_schema(MEASUREMENTS, SchemaSettings(), cassandra, own))
+        with connect(cassandra) as session:
+            yield session, cassandra, own
+
+
+@pytest.fixture
+def plant(
+    place: tuple[Session, CassandraSettings, KafkaSettings],
+    services: list[local.Service],
+    request: pytest.FixtureRequest,
+) -> Plant:
+    session, cassandra, own = place
+    addresses = {name: value for service in services for name, value in service.environment.items()}
+    plant = Plant(session, cassandra, own, request.node.name.removeprefix("test_"), AnalyzeSettings(), addresses)
+    session.execute(
+        "INSERT INTO equipment (equipment_id, name, nominal_voltage, rated_current, phases, interval_seconds)"
+        " VALUES (%s, 'Pump', 400, 16, 3, 60)",
+        (plant.equipment_id,),
+    )
+    # The rest of the plant sends all the time.
+    plant.mark("others", MIDNIGHT + timedelta(days=9))
+    return plant
+
+
+def minutes(start: datetime, count: int) -> list[datetime]:
+    return [start + number * MINUTE for number in range(count)]
+
+
+def without(times: list[datetime], start: datetime, end: datetime) -> list[datetime]:
+    return [time for time in times if not start <= time < end]
+
+
+def snapshot(plant: Plant) -> dict[str, list[dict[str, Any]]]:
+    """All that is stored of the machine, but for the times at which it was."""
+    key = (plant.equipment_id,)
+    found = {
+        "hours": plant.rows("machine_hours WHERE equipment_id = %s AND month = '2026-01'", *key),
+        "days": plant.rows("machine_days WHERE equipment_id = %s AND year = 2026", *key),
+        "minutes": plant.rows("machine_minutes WHERE equipment_id = %s AND day = '2026-01-05'", *key),
+        "machine_events": plant.events(),
+        "events": [row for row in plant.rows("events WHERE day = '2026-01-05'") if row["equipment_id"] == key[0]],
+        "fleet_days": plant.rows("fleet_days WHERE day = '2026-01-05' AND equipment_id = %s", *key),
+    }
+    return {
+        table: [{name: value for name, value in row.items() if name != "found"} for row in rows]
+        for table, rows in found.items()
+    }
+
+
+def test_day_sums_up_its_readings_when_all_are_there(plant: Plant) -> None:
+    plant.load("run-whole", minutes(MIDNIGHT, FULL_DAY))
+    assert plant.analyze()["days"] >= 1
+    row = plant.day()
+    assert (row["expected"], row["received"], row["bad"]) == (FULL_DAY, FULL_DAY, 0)
+    assert row["availability"] == row["utilisation"] == 1
+    assert row["energy_kwh"] == pytest.approx(24 * math.sqrt(3) * 400 * 10 * 0.85 / 1000, rel=1e-3)
+    assert row["power_factor"] == pytest.approx(0.85, rel=1e-3)
+    assert row["state"] == "running"
+    assert len(plant.rows("machine_hours WHERE equipment_id = %s AND month = '2026-01'", plant.equipment_id)) == 24
+    (fleet,) = plant.rows("fleet_days WHERE day = %s AND equipment_id = %s", DAY, plant.equipment_id)
+    assert fleet["name"] == "Pump"
+    assert {name: fleet[name] for name in ("energy_kwh", "efficiency")} == {
+        name: row[name] for name in ("energy_kwh", "efficiency")
+    }
+
+
+def test_nothing_is_analysed_when_no_load_has_ended_since(plant: Plant) -> None:
+    plant.load("run-once", minutes(MIDNIGHT, 10))
+    plant.analyze()
+    before = plant.rows("pipeline_health WHERE day = %s", datetime.now(UTC).date())
+    with pytest.raises(NothingNew):
+        plant.analyze()
+    after = plant.rows("pipeline_health WHERE day = %s", datetime.now(UTC).date())
+    assert len(after) == len(before) + 1
+    assert after[0]["lags"].keys() == {"0", "1", "2", "3"}
+
+
+def test_event_is_withdrawn_when_late_readings_fill_the_gap(plant: Plant) -> None:
+    times = minutes(MIDNIGHT, FULL_DAY)
+    gap = MIDNIGHT + 8 * HOUR, MIDNIGHT + 12 * HOUR
+    plant.load("run-gap", without(times, *gap))
+    plant.analyze()
+    (event,) = plant.events()
+    assert (event["kind"], event["severity"]) == ("dropout", "severe")
+    assert plant.day()["received"] == FULL_DAY - 240
+    assert plant.day()["worst_event"] == event["event_id"]
+    plant.load("run-late", minutes(gap[0], 240))
+    plant.analyze()
+    assert plant.events() == []
+    assert plant.day()["received"] == FULL_DAY
+    assert plant.day()["worst_event"] is None
+    assert [alert["state"] for alert in plant.alerts()] == ["ended", "withdrawn"]
+    assert {alert["event_id"] for alert in plant.alerts()} == {event["event_id"]}
+
+
+def test_event_keeps_its_id_when_it_lasts_into_the_next_day(plant: Plant) -> None:
+    plant.load("run-day-1", minutes(MIDNIGHT, 20 * 60))
+    plant.analyze()
+    (open_event,) = plant.events()
+    assert open_event["end"] is None
+    plant.load("run-day-2", minutes(MIDNIGHT + 30 * HOUR, 18 * 60))
+    plant.analyze()
+    (ended,) = plant.events()
+    assert ended["event_id"] == open_event["event_id"]
+    assert ended["end"] == "2026-01-06 06:00:00.000Z"
+    assert ended["found"] == open_event["found"]
+    assert [alert["state"] for alert in plant.alerts()] == ["open", "ended"]
+    assert plant.day(DAY + timedelta(days=1))["events"] == 1
+
+
+def test_sag_is_found_when_the_voltage_falls(plant: Plant) -> None:
+    begin, end = MIDNIGHT + 10 * HOUR, MIDNIGHT + 10 * HOUR + 15 * MINUTE
+    plant.load("run-sag", minutes(MIDNIGHT, FULL_DAY), voltage=lambda time: 0.7 if begin <= time < end else 1.0)
+    plant.analyze()
+    (event,) = [event for event in plant.events() if event["kind"] == "voltage_sag"]
+    assert event["start"] == "2026-01-05 10:00:00.000Z"
+    assert event["severity"] == "severe"
+    assert event["observed"] == pytest.approx(280, rel=0.01)
+    assert plant.day()["voltage_outside_seconds"] == 15 * 60
+
+
+CRASHES = [
+    (insight, "read_day"),
+    (stage, "detect"),
+    (stage, "send"),
+    (insight, "write_events"),
+    (insight, "remove_events"),
+    (stage, "by_day"),
+    (insight, "replace_trends"),
+    (insight, "mark_analyzed"),
+]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("module", "step"), CRASHES, ids=[name for _, name in CRASHES])
+def test_analysis_ends_the_same_when_it_crashed_and_is_repeated(
+    plant: Plant, module: Any, step: str, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.load(f"run-{plant.equipment_id}", without(minutes(MIDNIGHT, 600), MIDNIGHT + 2 * HOUR, MIDNIGHT + 6 * HOUR))
+    real = getattr(module, step)
+
+    def crash(*given: Any, **named: Any) -> Any:
+        if after:
+            real(*given, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            plant.analyze()
+    if not (step == "mark_analyzed" and after):
+        plant.analyze()
+    once = snapshot(plant)
+    # 2 h to 6 h, and from 10 h on.
+    assert [event["kind"] for event in once["machine_events"]] == ["dropout", "dropout"]
+    sent = {(alert["event_id"], alert["state"]) for alert in plant.alerts()}
+    assert sent == {(event["event_id"], "ended" if event["end"] else "open") for event in once["machine_events"]}
+    plant.session.execute(
+        "DELETE FROM analyzed_runs WHERE month = '2026-01' AND run = %s", (f"run-{plant.equipment_id}",)
+    )
+    plant.analyze()
+    assert snapshot(plant) == once
+
+
+@contextmanager
+def webhook(*answers: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that gives these answers in turn, the last one for ever, and keeps what it took."""
+    taken: list[dict[str, Any]] = []
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            if answer < 300:
+                taken.append({**body, "key": self.headers["Idempotency-Key"]})
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/secret-token", taken
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_webhook_gets_the_event_when_it_first_fails(plant: Plant) -> None:
+    plant.load("run-webhook", minutes(MIDNIGHT, 600))
+    with webhook(503, 200) as (url, taken):
+        plant.analyze(webhook=SecretStr(url))
+    (event,) = plant.events()
+    own = [alert for alert in taken if alert["equipment_id"] == plant.equipment_id]
+    assert [alert["event_id"] for alert in own] == [event["event_id"]]
+    assert own[0]["key"] == f"{event['event_id']}/open"
+
+
+@pytest.mark.parametrize(("answer", "error"), [(403, SettingsError), (503, Unreachable)])
+def test_event_is_sent_again_when_the_webhook_did_not_take_it(
+    plant: Plant, answer: int, error: type[Exception]
+) -> None:
+    plant.load(f"run-{plant.equipment_id}", minutes(MIDNIGHT, 600))
+    plant.cassandra = plant.cassandra.model_copy(update={"timeout": 1})
+    with webhook(answer) as (url, _), pytest.raises(error) as raised:
+        plant.analyze(webhook=SecretStr(url))
+    assert "secret-token" not in str(raised.value)
+    assert plant.events() == []
+    with webhook(200) as (url, taken):
+        plant.analyze(webhook=SecretStr(url))
+    assert plant.equipment_id in {alert["equipment_id"] for alert in taken}
+    assert len(plant.events()) == 1
+
+
+def test_machine_is_assumed_when_the_catalogue_lacks_it(plant: Plant) -> None:
+    plant.session.execute("DELETE FROM equipment WHERE equipment_id = %s", (plant.equipment_id,))
+    plant.load("run-unknown", [MIDNIGHT + 5 * number * MINUTE for number in range(288)])
+    plant.analyze()
+    assert (plant.day()["expected"], plant.day()["received"]) == (288, 288)
+
+
+def test_command_counts_what_it_did_when_loads_are_new(plant: Plant) -> None:
+    plant.load("run-command", minutes(MIDNIGHT, 600))
+    names = {
+        "CASSANDRA_KEYSPACE": plant.cassandra.keyspace,
+        "KAFKA_TOPIC": plant.kafka.topic,
+        "KAFKA_DEAD_LETTER_TOPIC": plant.kafka.dead_letter_topic,
+        "KAFKA_EVENTS_TOPIC": plant.kafka.events_topic,
+        "KAFKA_GROUP": plant.kafka.group,
+    }
+    command = Command({f"ETL_{name}": value for name, value in names.items()} | plant.addresses)
+    done = command.etl("analyze")
+    assert done.returncode == 0, done.stderr
+    assert "days=1" in done.stderr
+    assert "loads=1" in done.stderr
+    again = command.etl("analyze")
+    assert again.returncode == 3
+    assert "no load since the last analysis" in again.stderr
+
+
+def test_command_names_schema_when_a_table_is_missing(machine: Command) -> None:
+    done = machine.etl("analyze")
+    assert done.returncode == 2
+    assert "run `etl schema`" in done.stderr

@@ -1,0 +1,316 @@
+"""The page in a real browser, on a real node."""
+
+import csv
+import io
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import waitress
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from etl.cassandra import connect
+from etl.measurements import read_measurements
+from etl.page.queries import Reader
+from etl.page.series import MOST_POINTS, reduced
+from etl.page.server import make_server
+from etl.schema import create_tables
+from etl.settings import CassandraSettings, PageSettings, SchemaSettings
+from etl.tables import INSIGHT, pipeline_tables
+from images import local
+from tests.integration.browser import chromium
+from tests.integration.insight import Plant, seed
+from tests.integration.machine import part
+
+SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
+MACHINES, DAYS = 40, 6
+# A shared machine is slow at times.
+expect.set_options(timeout=20_000)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running page, and what is in its tables."""
+
+    url: str
+    plant: Plant
+    reader: Reader
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def served(cassandra: local.Service) -> Iterator[Served]:
+    environment = {**cassandra.environment, "ETL_CASSANDRA_KEYSPACE": f"sensors_{secrets.token_hex(4)}"}
+    settings = CassandraSettings(**part(environment, "ETL_CASSANDRA_"))
+    measurements = read_measurements()
+    with connect(settings, keyspace=False) as session:
+        list(create_tables(session, [*pipeline_tables(measurements), *INSIGHT], SchemaSettings(), settings))
+        session.set_keyspace(settings.keyspace)
+        plant = seed(session, MACHINES, DAYS, datetime.now(UTC).date() - timedelta(days=1), detailed_days=2)
+        reader = Reader(session, measurements)
+        server = waitress.create_server(make_server(reader, PageSettings()), host="127.0.0.1", port=0, threads=4)
+        threading.Thread(target=server.run, daemon=True).start()
+        yield Served(f"http://127.0.0.1:{server.effective_port}", plant, reader, environment)
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def context(browser: Browser, served: Served) -> Iterator[BrowserContext]:
+    """A browser's window that must neither ask anybody else, nor complain."""
+    context = browser.new_context(viewport={"width": 1360, "height": 900}, base_url=served.url, reduced_motion="reduce")
+    asked: list[str] = []
+    complaints: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    yield context
+    context.close()
+    assert [url for url in asked if not url.startswith((served.url, "data:", "blob:"))] == []
+    assert complaints == []
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+def opened(page: Page, href: str) -> Page:
+    page.goto(href)
+    shown(page)
+    return page
+
+
+def shown(page: Page) -> None:
+    expect(page.locator("#view > .view")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+
+
+def machine_href(served: Served, hours: float = 24, **more: str) -> str:
+    end = datetime.combine(served.plant.last, datetime.min.time(), UTC) + timedelta(hours=7)
+    query = {"from": f"{end - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}", "to": f"{end:%Y-%m-%dT%H:%M:%SZ}", **more}
+    return f"/machine/{served.plant.machines[0]}?" + "&".join(f"{name}={value}" for name, value in query.items())
+
+
+def views(served: Served) -> dict[str, str]:
+    a, b = served.plant.machines[:2]
+    return {
+        "fleet": "/",
+        "machine": machine_href(served),
+        "energy": "/energy",
+        "events": "/events",
+        "acknowledge": f"/events?ack={served.plant.events[0]['event_id']}&days=31",
+        "pipeline": "/pipeline",
+        "compare": f"/compare?machines={a},{b}&from={served.plant.last}&to={served.plant.last}T23:00Z",
+        "absent": "/machine/none",
+    }
+
+
+VIEWS = ("fleet", "machine", "energy", "events", "acknowledge", "pipeline", "compare", "absent")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_view_is_accessible_and_fits_when_light_dark_and_on_a_phone(view: str, page: Page, served: Served) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    opened(page, views(served)[view])
+    expect(page.locator("h1")).to_have_count(1)
+    for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        found = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
+        assert [(v["id"], v["impact"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found] == []
+        page.screenshot(path=SCREENSHOTS / f"{view}-{scheme}.png", full_page=True)
+    page.set_viewport_size({"width": 375, "height": 800})
+    page.wait_for_timeout(300)
+    page.screenshot(path=SCREENSHOTS / f"{view}-phone.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_first_view_says_what_needs_attention_when_it_opens(page: Page, served: Served) -> None:
+    opened(page, "/")
+    first = page.locator(".first li").first
+    expect(first).to_contain_text("Screw compressor 1")
+    expect(first).to_contain_text("bearing wear, severe: vibration 6.4")
+    assert page.evaluate("document.querySelectorAll('*').length") < 2_500
+
+
+def test_filters_are_in_the_url_when_used_and_back_undoes_them(page: Page, served: Served) -> None:
+    opened(page, "/")
+    page.get_by_label("Filter").fill("pump")
+    page.wait_for_url(re.compile("text=pump"))
+    expect(page.locator("#says")).to_contain_text("machines match")
+    expect(page.get_by_label("Filter")).to_be_focused()
+    page.get_by_role("link", name="fine", exact=False).first.click()
+    page.wait_for_url(re.compile("severity=fine"))
+    expect(page.locator(".choice[aria-current]")).to_contain_text("fine")
+    names = page.locator("tbody th").all_inner_texts()
+    assert names
+    assert all("pump" in name for name in names)
+    page.reload()
+    shown(page)
+    assert page.locator("tbody th").all_inner_texts() == names
+    expect(page.get_by_label("Filter")).to_have_value("pump")
+    page.go_back()
+    page.wait_for_url(lambda url: "severity" not in url)
+    expect(page.locator(".choice[aria-current]")).to_contain_text("all")
+    page.go_back()
+    page.wait_for_url(lambda url: "text" not in url)
+    expect(page.get_by_label("Filter")).to_have_value("")
+
+
+def test_link_leads_to_the_machine_when_followed_and_back_returns(page: Page, served: Served) -> None:
+    opened(page, "/")
+    page.locator(".first a").first.click()
+    expect(page.locator("h1")).to_have_text("Screw compressor 1")
+    expect(page).to_have_title("Screw compressor 1 · Sensor ETL")
+    page.go_back()
+    expect(page.locator("h1")).to_contain_text("Fleet on")
+
+
+def test_readings_get_finer_when_zoomed_in(page: Page, served: Served) -> None:
+    opened(page, machine_href(served, hours=24))
+    expect(page.locator("figcaption").first).to_contain_text("by minute")
+    plot = page.locator(".nsewdrag").first.bounding_box()
+    assert plot
+    middle = plot["y"] + plot["height"] / 2
+    page.mouse.move(plot["x"] + plot["width"] * 0.96, middle)
+    page.mouse.down()
+    page.mouse.move(plot["x"] + plot["width"] * 0.99, middle, steps=4)
+    page.mouse.up()
+    expect(page.locator("figcaption").first).to_contain_text("by reading")
+    assert "from=" in page.url
+    text = page.locator("figcaption").first.inner_text()
+    page.reload()
+    shown(page)
+    assert page.locator("figcaption").first.inner_text() == text
+    page.get_by_role("link", name="4 weeks").click()
+    expect(page.locator("figcaption").first).to_contain_text("by hour")
+
+
+def test_page_is_usable_when_there_is_only_a_keyboard(page: Page, served: Served) -> None:
+    opened(page, "/")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Day before")).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("day="))
+    expect(page.get_by_role("link", name="Day before")).to_be_focused()
+    expect(page.locator("h1")).to_contain_text(f"{served.plant.days[-2]:%-d %b}")
+
+
+def test_event_is_acknowledged_when_somebody_says_who_they_are(page: Page, served: Served) -> None:
+    opened(page, "/events?severity=severe&status=open")
+    page.get_by_role("link", name="Acknowledge").first.click()
+    expect(page.get_by_label("Your name")).to_be_focused()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Say who you are")).to_be_visible()
+    page.get_by_label("Your name").fill("=Eva Lang")
+    page.get_by_label("Note").fill("bearing ordered")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved:")).to_be_visible()
+    expect(page.locator("#says")).to_contain_text("Saved.")
+    rows = served.reader.events(served.plant.days)
+    (mine,) = [row for row in rows if row["by"] == "=Eva Lang"]
+    assert mine["note"] == "bearing ordered"
+    assert mine["severity"] == "severe"
+    # A spreadsheet must not take the name for a formula.
+    assert b"'=Eva Lang" in fetched(served, "/download/events.csv?path=/events&days=31")
+
+
+def fetched(served: Served, href: str) -> bytes:
+    with urllib.request.urlopen(served.url + href) as response:
+        return bytes(response.read())
+
+
+def test_download_holds_what_is_seen_when_a_link_is_followed(page: Page, served: Served) -> None:
+    opened(page, machine_href(served, hours=2, show="voltage"))
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download CSV").click()
+    rows = list(csv.DictReader(started.value.path().open()))
+    assert list(rows[0]) == ["equipment_id", "time", "voltage"]
+    assert len(rows) == 1800
+    href = page.get_by_role("link", name="Parquet").get_attribute("href")
+    assert href
+    table = pq.read_table(io.BytesIO(fetched(served, href)))
+    assert table.num_rows == 1800
+    assert pq.read_table(io.BytesIO(fetched(served, "/download/fleet.parquet"))).num_rows == MACHINES
+    for what in ("fleet", "energy", "events", "pipeline", "compare"):
+        body = fetched(served, f"/download/{what}.csv?machines={served.plant.machines[0]}&day={served.plant.last}")
+        assert len(body.splitlines()) > 1, what
+
+
+def test_theme_and_link_are_kept_when_their_buttons_are_pressed(
+    page: Page, context: BrowserContext, served: Served
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened(page, "/energy?days=1")
+    page.get_by_role("button", name="Theme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#notice")).to_contain_text("Link copied")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_lines_stay_short_when_the_time_is_long(served: Served) -> None:
+    end = datetime.combine(served.plant.last, datetime.min.time(), UTC) + timedelta(days=1)
+    machine = served.plant.machines[0]
+    hours = served.reader.series(machine, ["voltage"], end - timedelta(days=365), end, "hours")["voltage"]
+    minutes = served.reader.series(machine, ["voltage"], end - timedelta(days=2), end, "minutes")["voltage"]
+    readings = served.reader.series(machine, ["voltage"], end - timedelta(days=1), end, "readings")["voltage"]
+    assert (len(hours), len(minutes), len(readings)) == (24 * DAYS, 2 * (24 * 60 - 35), 1800)
+    assert len(reduced(minutes)) <= MOST_POINTS
+    assert reduced(minutes).high.max() == minutes.high.max()
+
+
+def test_command_serves_until_it_is_told_to_end(served: Served) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
+    environment = kept | served.environment | {"ETL_PAGE_PORT": str(port)}
+    with subprocess.Popen([sys.executable, "-m", "etl", "page"], env=environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        assert b"serving on" in process.stderr.readline()
+        assert _patient(f"http://127.0.0.1:{port}/readyz") == b"ok\n"
+        layout: Any = json.loads(_patient(f"http://127.0.0.1:{port}/_dash-layout"))
+        assert layout["type"] == "Div"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+
+
+def _patient(url: str) -> bytes:
+    for _ in range(50):
+        try:
+            with urllib.request.urlopen(url) as response:
+                return bytes(response.read())
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")

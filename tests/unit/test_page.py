@@ -1,0 +1,253 @@
+"""The page without a browser: URLs, lines, order of attention, who may see it, and what protects it."""
+
+import base64
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from dash import html
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from etl import written
+from etl.attention import judge, summary
+from etl.errors import SettingsError, Unreachable
+from etl.page.app import steered, view_of
+from etl.page.download import csv_of
+from etl.page.elements import aria, field
+from etl.page.machine import Window, read_finest, window
+from etl.page.place import Place, machine_of, machine_path
+from etl.page.queries import Reader, event_day
+from etl.page.series import MOST_POINTS, Series, level_of, reduced, with_gaps
+from etl.page.server import make_server
+from etl.page.still import as_html, is_live
+from etl.settings import PageSettings, read_settings
+
+DAY = date(2026, 1, 5)
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+PARAMETERS = st.dictionaries(st.text("abcdefg", min_size=1), st.text(max_size=50).map(str.strip).filter(bool))
+
+
+def series(values: list[float], step: int = 1000) -> Series:
+    array = np.array(values, dtype=float)
+    return Series(np.arange(len(values), dtype=np.int64) * step, array, array, array)
+
+
+class Silent:
+    """A node that does not answer."""
+
+    doubles = ("voltage",)
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*_: object) -> None:
+            raise Unreachable("Cassandra cannot be reached")
+
+        return ask
+
+
+def client(**settings: Any) -> FlaskClient:
+    return make_server(cast(Reader, Silent()), PageSettings(**settings)).test_client()
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+@given(PARAMETERS)
+def test_place_stays_the_same_when_it_goes_through_the_url(parameters: dict[str, str]) -> None:
+    place = Place("/", parameters)
+    assert Place.of("/", place.search) == place
+    assert Place.of("/", place.search).href == place.href
+
+
+def test_parameters_count_as_absent_when_they_cannot_be_used() -> None:
+    place = Place.of("/", "?day=2026-13-01&from=now&page=-3&severity=terrible&to=2026-01-05T06:00&days=9999")
+    assert (place.day("day"), place.time("from")) == (None, None)
+    assert (place.number("page", 1, 9), place.choice("severity", ["severe"])) == (1, "")
+    assert place.time("to") == datetime(2026, 1, 5, 6, tzinfo=UTC)
+    assert place.number("days", 7, 31) == 31
+
+
+def test_first_page_is_shown_when_a_filter_changes() -> None:
+    place = Place.of("/", "?page=3&text=pump")
+    assert place.but(text="fan").search == "?text=fan"
+    assert place.but(page=4).search == "?page=4&text=pump"
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_machine_is_found_when_its_name_is_unusual(name: str) -> None:
+    assert machine_of(machine_path(name)) == name
+    assert "/" not in machine_path(name).removeprefix("/machine/")
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5_000))
+def test_lows_and_highs_are_kept_when_a_line_is_reduced(values: list[float]) -> None:
+    whole = series(values)
+    short = reduced(whole, 100)
+    assert len(short) <= max(100, min(len(whole), 100))
+    assert (short.low.min(), short.high.max()) == (min(values), max(values))
+    assert np.all(np.diff(short.stamps) > 0)
+    assert np.all(short.low <= short.mean + 1e-6)
+    assert np.all(short.mean <= short.high + 1e-6)
+
+
+def test_missing_values_are_left_out_when_a_line_is_reduced() -> None:
+    short = reduced(series([1.0, np.nan, 3.0, np.nan, np.nan, np.nan]), 2)
+    assert short.mean.tolist()[0] == 2.0
+    assert np.isnan(short.mean[1])
+
+
+def test_line_is_interrupted_when_readings_are_missing() -> None:
+    whole = series([1.0] * 10)
+    cut = Series(whole.stamps + np.where(np.arange(10) >= 5, 60_000, 0), whole.low, whole.mean, whole.high)
+    assert np.flatnonzero(np.isnan(with_gaps(cut).mean)).tolist() == [5]
+    assert len(with_gaps(whole)) == 10
+
+
+@pytest.mark.parametrize(
+    ("span", "level"),
+    [(timedelta(hours=1), "readings"), (timedelta(days=7), "minutes"), (timedelta(days=365), "hours")],
+)
+def test_table_is_the_finest_that_fits_when_time_is_zoomed(span: timedelta, level: str) -> None:
+    assert level_of(span) == level
+
+
+def test_coarser_table_is_read_when_the_finer_one_is_empty() -> None:
+    class Coarse:
+        def series(self, _: str, names: list[str], __: datetime, ___: datetime, level: str) -> dict[str, Series]:
+            return {name: series([1.0] if level == "hours" else []) for name in names}
+
+    seen = Window(NOON, NOON + timedelta(hours=1))
+    assert read_finest(cast(Reader, Coarse()), "m", ["voltage"], seen)[0] == "hours"
+
+
+def test_window_is_put_right_when_the_url_turns_it_around_or_asks_for_too_much() -> None:
+    place = Place.of("/machine/m", "?from=2026-01-05T12:00Z&to=2020-01-05T12:00Z")
+    seen = window(place, NOON)
+    assert seen.end == NOON
+    assert seen.span == timedelta(days=366)
+    assert window(Place("/machine/m"), NOON) == Window(NOON - timedelta(days=7), NOON)
+
+
+def test_zoom_goes_into_the_url_when_a_part_of_a_chart_is_chosen() -> None:
+    zoomed = {"xaxis.range[0]": "2026-01-05 06:00:00.1234", "xaxis.range[1]": 1767596400000}
+    place = steered(Place("/machine/m"), {"chart": "readings"}, zoomed)
+    assert place.search == "?from=2026-01-05T06:00:00Z&to=2026-01-05T07:00:00Z"
+    assert steered(place, {"chart": "readings"}, {"autosize": True}) == place
+
+
+def test_machines_are_in_order_when_judged() -> None:
+    event = {
+        "event_id": "2026-01-05_e",
+        "kind": "bearing_wear",
+        "severity": "severe",
+        "measurement": "vibration",
+        "observed": 6.44,
+        "expected": 1.9,
+        "start": NOON,
+        "end": None,
+        "by": None,
+    }
+    worst = {"worst_event": "2026-01-05_e", "worst_kind": "bearing_wear", "worst_severity": "severe", "events": 1}
+    rows = [
+        {"equipment_id": "fine", "expected": 100, "received": 100, "efficiency": 90.0},
+        {"equipment_id": "silent", "expected": 100, "received": 10},
+        {"equipment_id": "worn", **worst},
+    ]
+    judged = judge(rows, [event], [], DAY, {"vibration": "mm/s"})
+    assert [machine.level for machine in judged] == ["severe", "moderate", "fine"]
+    assert judged[0].why.replace("\u202f", " ") == (
+        "bearing wear, severe: vibration 6.44 mm/s, expected 1.9 mm/s, since 12:00 UTC, still lasting"
+    )
+    assert summary(judged) == "2 of 3 machines need attention: 1 severe, 1 moderate."
+    (seen,) = judge(rows[2:], [{**event, "by": "Eva"}], [], DAY, {})
+    assert seen.level == "fine"
+    assert "seen to by Eva" in seen.why
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(None, "V", "\u2013"), (0.0, "A", "0 A"), (1234567.0, "kWh", "1,234,567 kWh"), (-0.1234, "", "\u22120.12")],
+)
+def test_number_has_sensible_digits_when_written(value: float | None, unit: str, text: str) -> None:
+    assert written.number(value, unit).replace("\u202f", " ") == text
+
+
+def test_text_is_no_formula_when_a_spreadsheet_reads_it() -> None:
+    text = b"".join(csv_of(iter([{"note": "=1+1", "value": -1.5, "time": NOON}]))).decode()
+    assert text.splitlines() == ["note,value,time", "'=1+1,-1.5,2026-01-05T12:00:00+00:00"]
+
+
+def test_day_is_known_when_an_event_id_begins_with_it() -> None:
+    assert event_day("2026-01-05T12:00:00Z_m_dropout") == DAY
+    assert event_day("m") is event_day(None) is None
+
+
+def test_error_is_one_line_when_cassandra_does_not_answer() -> None:
+    view = view_of(cast(Reader, Silent()), Place("/"), DAY)
+    assert view.says == "Cassandra cannot be reached: try again in a moment"
+    assert view_of(cast(Reader, Silent()), Place("/none"), DAY).title == "Not found"
+
+
+def test_everybody_may_see_the_page_when_there_is_no_password() -> None:
+    assert client().get("/").status_code == 200
+
+
+def test_page_asks_for_a_password_when_there_is_one() -> None:
+    page = client(username="eva", password=SecretStr("s3cret"))
+    for path in ("/", "/machine/m", "/_dash-layout", "/download/fleet.csv", "/assets/style.css"):
+        assert page.get(path).status_code == 401
+        assert page.get(path).headers["WWW-Authenticate"].startswith("Basic")
+    assert page.get("/", headers=basic("eva", "wrong")).status_code == 401
+    assert page.get("/", headers=basic("", "")).status_code == 401
+    assert page.get("/", headers=basic("eva", "s3cret")).status_code == 200
+    assert page.get("/healthz").data == b"ok\n"
+
+
+def test_page_is_not_ready_when_cassandra_does_not_answer() -> None:
+    assert client().get("/readyz").status_code == 503
+    assert client().get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["USERNAME", "PASSWORD"])
+def test_user_and_password_go_together_when_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"ETL_PAGE_{name}", "x")
+    with pytest.raises(SettingsError, match="ETL_PAGE_USERNAME and ETL_PAGE_PASSWORD"):
+        read_settings(PageSettings)
+
+
+def test_page_is_closed_to_anything_foreign_when_served() -> None:
+    answer = client().get("/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy.split("script-src")[1].split(";")[0]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    sources = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert sources
+    assert [source for source in sources if not re.match("/[^/]", source)] == []
+    assert client().post("/_dash-update-component", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_text_is_compressed_when_the_browser_takes_it() -> None:
+    page = client()
+    plain, packed = page.get("/assets/style.css"), page.get("/assets/style.css", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(packed.data) < len(plain.data) / 2
+    assert "Content-Encoding" not in plain.headers
+
+
+def test_most_points_are_as_promised() -> None:
+    # Lowest and highest are drawn as one area of twice as many.
+    assert 2 * MOST_POINTS <= 2_000
+
+
+def test_text_is_escaped_when_a_part_is_written_as_html() -> None:
+    part = html.Section([html.A("<b>&", href='/"x', className="c"), None, 5], style={"width": "5%"}, **aria(label="a"))
+    inside = '<a class="c" href="/&quot;x">&lt;b&gt;&amp;</a>5'
+    assert as_html(part) == f'<section style="width:5%" aria-label="a">{inside}</section>'
+    assert not is_live(part)
+    assert is_live(html.Div([html.P([field("text", "Filter", "")])]))
