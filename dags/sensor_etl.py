@@ -6,17 +6,15 @@ What a stage's pod is stands in the pod templates of the folder `SENSOR_ETL_DAG_
 A run by hand covers the `durationSeconds` before it; a scheduled one goes on where the last successful one ended.
 """
 
-import os
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import yaml
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk import DAG, Asset, Param, chain
+from airflow.sdk import DAG, Param, chain
 from kubernetes.client import V1Pod, V1VolumeMount
+from sensor_etl_config import CONFIG, DEFAULT_ARGS, NOTHING_NEW, SETTINGS, TABLE
 
 STAGES = {
     "generate": "Data Generation",
@@ -25,10 +23,6 @@ STAGES = {
     "transform": "Data Transformation",
     "load": "Data Loading",
 }
-NOTHING_NEW = 3  # exit code of `etl consume`
-
-CONFIG = Path(os.environ.get("SENSOR_ETL_DAG_CONFIG", "/opt/sensor-etl"))
-SETTINGS = yaml.safe_load((CONFIG / "dag.yaml").read_text())
 SHARDS = SETTINGS["shards"]
 
 
@@ -87,7 +81,7 @@ def pod(stage: str) -> Any:
         "task_id": stage,
         "task_display_name": STAGES[stage],
         "pod_template_file": str(CONFIG / f"{stage}.yaml"),
-        "outlets": [Asset(f"cassandra://{SETTINGS['keyspace']}/sensor_data")] if stage == "load" else [],
+        "outlets": [TABLE] if stage == "load" else [],
         # load removes the folders of old runs, and so its template mounts all of the workspace.
         "callbacks": [OwnFolder] if SETTINGS["workspaceVolume"] and stage != "load" else [],
     }
@@ -140,23 +134,6 @@ with DAG(
         ),
     },
     user_defined_macros={"etl_run_id": etl_run_id, "time_range": time_range},
-    default_args={
-        "owner": "sensor-etl",
-        "retries": SETTINGS["retries"],
-        "retry_delay": timedelta(seconds=SETTINGS["retryDelaySeconds"]),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(seconds=SETTINGS["maxRetryDelaySeconds"]),
-        "execution_timeout": timedelta(seconds=SETTINGS["executionTimeoutSeconds"]),
-        "startup_timeout_seconds": SETTINGS["startupTimeoutSeconds"],
-        "startup_check_interval_seconds": SETTINGS["startupCheckIntervalSeconds"],
-        "base_container_status_polling_interval": SETTINGS["pollIntervalSeconds"],
-        "poll_interval": SETTINGS["pollIntervalSeconds"],
-        "on_finish_action": "delete_pod",
-        "do_xcom_push": False,
-        # The pod's environment has no place in a log; the last lines of the stage say why it failed.
-        "log_pod_spec_on_failure": False,
-        "termination_message_policy": "FallbackToLogsOnError",
-        "container_name_log_prefix_enabled": False,
-    },
+    default_args=DEFAULT_ARGS,
 ):
     chain(*(pod(stage) for stage in STAGES))

@@ -3,7 +3,7 @@
 Each is built from a folder that holds what it needs and no more, so the Dockerfiles do not work without this. Settings:
 
   BASE                             what the base image is made from, see images/base.py
-  EXTRAS                           extras of the package in the images of the stages, `s3 otlp` by default
+  EXTRAS                           extras of the package in the images that have it, `s3 otlp` by default
   CA_BUNDLE                        certificates for a network that inspects TLS; by default what SSL_CERT_FILE names
   PIP_INDEX_URL, UV_DEFAULT_INDEX  another package index
 
@@ -33,10 +33,24 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 UV_VERSION = "0.13.9"
 EXTRAS = "s3 otlp"
 STAGES = ("generate", "produce", "consume", "transform", "load")
+# Images with the package, each with the extra of its own name.
+PACKAGE = (*STAGES, "analyze", "page")
 JAVA = ("kafka", "cassandra")
-PYTHON = (*STAGES, "airflow")
+PYTHON = (*PACKAGE, "airflow")
 # Two are built at once: what others share comes first, what takes longest early.
-NAMES = ("generate", "kafka", "airflow", "cassandra", "produce", "consume", "transform", "load", "postgres")
+NAMES = (
+    "generate",
+    "kafka",
+    "airflow",
+    "cassandra",
+    "analyze",
+    "page",
+    "produce",
+    "consume",
+    "transform",
+    "load",
+    "postgres",
+)
 AT_ONCE = 2
 TITLES = {
     "generate": "sensor-etl stage 1: generate readings",
@@ -44,7 +58,9 @@ TITLES = {
     "consume": "sensor-etl stage 3: read what is new from Kafka",
     "transform": "sensor-etl stage 4: check readings, tell new ones",
     "load": "sensor-etl stage 5: write rows to Cassandra; etl schema and etl grant",
-    "airflow": "Airflow with the DAG sensor_etl",
+    "analyze": "sensor-etl analysis: what machines did, and what is wrong with them",
+    "page": "sensor-etl page: machines, events and the pipeline in the browser",
+    "airflow": "Airflow with the DAGs sensor_etl and equipment_insight",
     "kafka": "One Kafka broker",
     "cassandra": "One Cassandra node",
     "postgres": "Airflow's database",
@@ -78,12 +94,12 @@ def build(name: str, base_image: str) -> Built:
     if name in PYTHON:
         arguments |= {"UV_VERSION": UV_VERSION}
         arguments |= {key: os.environ[key] for key in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX") if os.environ.get(key)}
-    if name in STAGES:
+    if name in PACKAGE:
         arguments |= {"STAGE": name, "EXTRAS": extras()}
     labels = {"title": TITLES[name], "version": VERSION, "licenses": "Apache-2.0", "base.name": base_image}
     options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
     options += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
-    options += [f"--target={name}"] if name in STAGES else []
+    options += [f"--target={name}"] if name in PACKAGE else []
     with tempfile.TemporaryDirectory() as folder:
         _fill(Path(folder), name)
         run("docker", "build", "--quiet", "--tag", tag(name), *options, folder)
@@ -95,7 +111,7 @@ def build(name: str, base_image: str) -> Built:
 
 
 def extras() -> str:
-    """Extras of the package that the images of the stages have besides their own."""
+    """Extras of the package that its images have besides their own."""
     return os.environ.get("EXTRAS", EXTRAS)
 
 
@@ -103,16 +119,16 @@ def _components(name: str) -> Iterator[dict[str, Any]]:
     yield from sbom.debian(tag(name))
     if name in PYTHON:
         uv = ROOT / ".tools" / f"uv-{UV_VERSION}" / "bin" / "uv"
-        project, wanted = (ROOT, (name, *extras().split())) if name in STAGES else (ROOT / "images" / name, ())
+        project, wanted = (ROOT, (name, *extras().split())) if name in PACKAGE else (ROOT / "images" / name, ())
         yield from sbom.python(uv if uv.exists() else "uv", project, wanted)
     if name in JAVA:
         yield from sbom.java(ROOT / "images" / name / "pom.xml")
 
 
 def _fill(context: Path, name: str) -> None:
-    own = Path("images") if name in STAGES else Path("images", name)
+    own = Path("images") if name in PACKAGE else Path("images", name)
     shutil.copy2(ROOT / own / "Dockerfile", context)
-    if name in STAGES:
+    if name in PACKAGE:
         for file in ("pyproject.toml", "uv.lock", "README.md", "LICENSE"):
             shutil.copy2(ROOT / file, context)
         _copy(Path("etl"), context)

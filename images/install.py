@@ -72,11 +72,11 @@ def pods(name: str) -> str:
     return "\n".join([listed, *events[-15:]])
 
 
-def address(name: str) -> str:
-    """Return the address of the web interface, on the node's own network."""
+def address(name: str, part: str = "airflow-api-server") -> str:
+    """Return the address of Airflow's web interface, or of another part's, on the node's own network."""
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     host = run("docker", "container", "inspect", "--format", template, cluster.container(name))
-    service = f"service/{RELEASE}-airflow-api-server"
+    service = f"service/{RELEASE}-{part}"
     port = cluster.kubectl(name, "-n", NAMESPACE, "get", service, "--output=jsonpath={.spec.ports[0].nodePort}")
     return f"http://{host}:{port}"
 
@@ -90,10 +90,14 @@ def main() -> int:
     arguments = parser.parse_args()
     name: str = arguments.name
     prepare(name)
-    install(name, arguments.values or [SMALL], ["airflow.apiServer.service.type=NodePort"])
-    secret = f"secret/{RELEASE}-airflow-admin"
-    print(f"Airflow: {address(name)}, user admin, password:")
-    print(f"  kubectl -n {NAMESPACE} get {secret} -o jsonpath='{{.data.password}}' | base64 -d")
+    settings = ["airflow.apiServer.service.type=NodePort", "page.service.type=NodePort"]
+    install(name, arguments.values or [SMALL], settings)
+    for part, user, secret, what in (
+        ("airflow-api-server", "admin", "airflow-admin", "Airflow"),
+        ("page", "viewer", "page", "The machines, after the first load"),
+    ):
+        print(f"{what}: {address(name, part)}, user {user}, password:")
+        print(f"  kubectl -n {NAMESPACE} get secret/{RELEASE}-{secret} -o jsonpath='{{.data.password}}' | base64 -d")
     print(f"export KUBECONFIG={cluster.kubeconfig(name)}")
     return 0
 

@@ -1,6 +1,7 @@
 """Each way to install the chart: what is there, and how pods reach it."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ EXTERNAL: dict[str, object] = {
     "cassandra.external.contactPoints": "cassandra.plant",
 }
 STAGES = ["generate", "produce", "consume", "transform", "load"]
+LAUNCHED = [*STAGES, "analyze"]
 
 
 def kinds(objects: list[Object]) -> set[str]:
@@ -23,6 +25,10 @@ def kinds(objects: list[Object]) -> set[str]:
 
 def stage_pod(objects: list[Object], stage: str) -> Object:
     return dict(pods(objects))[f"template {stage}.yaml"]
+
+
+def page_pod(objects: list[Object]) -> Object:
+    return dict(pods(objects))["Deployment plant-sensor-etl-page"]
 
 
 def environment(container: Object) -> dict[str, str]:
@@ -50,7 +56,8 @@ def test_nothing_of_the_operators_is_made_when_standalone(render: Render) -> Non
 
 def test_no_server_is_made_when_external(render: Render) -> None:
     objects = render({**EXTERNAL, "airflow.enabled": False})
-    assert not {"StatefulSet", "Kafka", "K8ssandraCluster", "Deployment"} & kinds(objects)
+    assert not {"StatefulSet", "Kafka", "K8ssandraCluster"} & kinds(objects)
+    assert [i["metadata"]["name"] for i in objects if i["kind"] == "Deployment"] == ["plant-sensor-etl-page"]
     load = environment(stage_pod(objects, "load")["spec"]["containers"][0])
     assert load["ETL_KAFKA_BOOTSTRAP_SERVERS"] == "kafka.plant:9093"
     assert load["ETL_CASSANDRA_CONTACT_POINTS"] == "cassandra.plant"
@@ -63,11 +70,19 @@ def test_installation_is_refused_when_external_has_no_address(template: Template
     assert service in done.stderr
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", LAUNCHED)
 def test_pods_are_configured_in_one_way_whatever_the_mode(render: Render, stage: str) -> None:
     by_operators, standalone = stage_pod(render(), stage), stage_pod(render(file=SMALL), stage)
     for pod in (by_operators, standalone):
         del pod["spec"]["containers"][0]["resources"]
+    assert by_operators == standalone
+
+
+def test_page_is_configured_in_one_way_whatever_the_mode(render: Render) -> None:
+    by_operators, standalone = page_pod(render()), page_pod(render(file=SMALL))
+    for pod in (by_operators, standalone):
+        for container in containers(pod):
+            del container["resources"]
     assert by_operators == standalone
 
 
@@ -95,7 +110,7 @@ def test_operators_secrets_are_used_by_their_names(render: Render) -> None:
     volumes = str(stage_pod(objects, "load")["spec"]["volumes"])
     assert "plant-sensor-etl-cluster-ca-cert" in volumes
     users = {item["metadata"]["name"] for item in objects if item["kind"] == "KafkaUser"}
-    assert users == {f"plant-sensor-etl-kafka-{stage}" for stage in ("produce", "consume", "load", "schema")}
+    assert users == {f"plant-sensor-etl-kafka-{stage}" for stage in ("produce", "consume", "load", "analyze", "schema")}
     assert "plant-sensor-etl-kafka-load" in volumes
 
 
@@ -118,14 +133,82 @@ def test_kafka_users_have_what_the_access_table_says(render: Render) -> None:
         ("topic", "sensor-readings", "Describe"),
         ("group", "sensor-etl", "Describe"),
     }
+    assert acls["plant-sensor-etl-kafka-analyze"] == {
+        ("topic", "sensor-readings", "Describe"),
+        ("topic", "sensor-readings-dead-letters", "Describe"),
+        ("topic", "sensor-events", "Write"),
+        ("group", "sensor-etl", "Describe"),
+    }
+
+
+def test_topics_are_those_of_the_pipeline_and_of_its_test(render: Render) -> None:
+    names = ("readings", "readings-dead-letters", "events")
+    topics = [i["spec"]["topicName"] for i in render({"pipeline.eventsTopic": "events"}) if i["kind"] == "KafkaTopic"]
+    assert sorted(topics) == sorted(
+        f"{'' if name == 'events' else 'sensor-'}{name}{suffix}" for name in names for suffix in ("", "-test")
+    )
+
+
+def test_events_of_the_test_go_to_a_topic_of_their_own(render: Render) -> None:
+    objects = render(file=SMALL)
+    found = {
+        container["name"]: environment(container)["ETL_KAFKA_EVENTS_TOPIC"]
+        for name in ("Job plant-sensor-etl-schema-1", "Pod plant-sensor-etl-test")
+        for container in containers(dict(pods(objects))[name])
+        if "ETL_KAFKA_TOPIC" in environment(container)
+    }
+    assert found == {
+        "schema": "sensor-events",
+        "grant": "sensor-events",
+        **dict.fromkeys(("schema-test", "grant-test", "produce", "consume", "load"), "sensor-events-test"),
+    }
 
 
 def test_stages_that_use_a_service_are_those_of_the_access_table(render: Render) -> None:
     objects = render()
-    for stage in STAGES:
-        used = " ".join(environment(stage_pod(objects, stage)["spec"]["containers"][0]))
+    for stage in (*LAUNCHED, "page"):
+        pod = page_pod(objects) if stage == "page" else stage_pod(objects, stage)
+        used = " ".join(environment(pod["spec"]["containers"][0]))
         rights = read_access()[stage]
         assert ("ETL_KAFKA_" in used, "ETL_CASSANDRA_" in used) == ("kafka" in rights, "cassandra" in rights), stage
+
+
+def test_analysis_has_no_workspace(render: Render) -> None:
+    spec = stage_pod(render(), "analyze")["spec"]
+    assert {volume["name"] for volume in spec["volumes"]} == {"tmp", "config", "secrets", "kafka-ca", "cassandra-ca"}
+    assert "ETL_WORKSPACE_URL" not in environment(spec["containers"][0])
+
+
+def test_page_is_ready_when_cassandra_answers_and_started_again_only_when_it_hangs_itself(render: Render) -> None:
+    (page,) = page_pod(render())["spec"]["containers"]
+    paths = {kind: page[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert environment(page)["ETL_PAGE_PORT"] == str(page["ports"][0]["containerPort"])
+
+
+def test_grant_is_given_the_account_of_everybody_who_has_rights(render: Render) -> None:
+    (volumes,) = [
+        i["spec"]["template"]["spec"]["volumes"] for i in render(file=SMALL) if "-schema-" in str(i["metadata"])
+    ]
+    for volume, service in (("roles", "cassandra"), ("users", "kafka")):
+        (sources,) = [found["projected"]["sources"] for found in volumes if found["name"] == volume]
+        mounted = {item["path"] for source in sources for item in next(iter(source.values()))["items"]}
+        users = {name for name, rights in read_access().items() if service in rights and name != "schema"}
+        assert mounted == {f"{user}/{file}" for user in users for file in ("username", "password")}
+
+
+@pytest.mark.parametrize("file", [None, SMALL], ids=["operators", "standalone"])
+def test_nothing_is_left_of_insight_when_disabled(render: Render, file: Path | None) -> None:
+    objects = render({"insight.enabled": False}, file=file)
+    assert not [i for i in objects if re.search("analyze|page", i["metadata"]["name"])]
+    assert "analyze.yaml" not in find(objects, "ConfigMap", "plant-sensor-etl-dag")["data"]
+    assert not re.search(r"analyze|cassandra-page|sensor-etl/page", str(objects))
+
+
+def test_there_is_insight_without_a_page_when_that_is_disabled(render: Render) -> None:
+    objects = render({"page.enabled": False}, file=SMALL)
+    assert not [i["metadata"]["name"] for i in objects if i["metadata"]["name"].endswith("page")]
+    assert stage_pod(objects, "analyze")
 
 
 def test_airflow_is_the_users_when_disabled(render: Render) -> None:

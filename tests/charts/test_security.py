@@ -1,14 +1,16 @@
 """What every pod of the chart has to keep to."""
 
+import base64
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.charts.conftest import SMALL, Object, Render, containers, find, pods
-from tests.charts.test_modes import EXTERNAL
+from tests.charts.test_modes import EXTERNAL, LAUNCHED
 
 Values = dict[str, object]
+PAGE = "Deployment plant-sensor-etl-page"
 # Only these talk to the Kubernetes API.
 WITH_TOKEN = {"Deployment plant-sensor-etl-airflow-scheduler", "Job plant-sensor-etl-certificates-1"}
 MODES = [
@@ -61,17 +63,17 @@ def test_containers_have_requests_and_limits_of_memory(render: Render, values: V
             assert "memory" in resources["limits"], (name, container["name"])
 
 
-def test_secrets_reach_stages_as_files_only(render: Render) -> None:
-    for name, pod in pods(render(file=SMALL)):
-        if name.startswith("template"):
-            for variable in pod["spec"]["containers"][0]["env"]:
+def test_secrets_reach_stages_and_page_as_files_only(render: Render) -> None:
+    for name, pod in pods(render({"insight.webhookSecretName": "hook"}, file=SMALL)):
+        if name.startswith(("template", PAGE)):
+            for variable in [found for container in containers(pod) for found in container["env"]]:
                 assert "valueFrom" not in variable, name
-                assert not re.search("PASSWORD", variable["name"]), name
+                assert not re.search("PASSWORD|WEBHOOK", variable["name"]), name
 
 
-def test_stages_mount_what_they_only_read_read_only(render: Render) -> None:
+def test_stages_and_page_mount_what_they_only_read_read_only(render: Render) -> None:
     for name, pod in pods(render(file=SMALL)):
-        if not name.startswith("template"):
+        if not name.startswith(("template", PAGE)):
             continue
         writable = {m["mountPath"] for m in pod["spec"]["containers"][0]["volumeMounts"] if not m.get("readOnly")}
         assert writable == ({"/tmp", "/workspace"} if name == "template load.yaml" else {"/tmp"}), name
@@ -97,7 +99,38 @@ def test_certificates_job_reads_only_its_own_secrets(render: Render) -> None:
 
 def test_each_stage_has_an_account_of_its_own(render: Render) -> None:
     found = {pod["spec"]["serviceAccountName"] for name, pod in pods(render()) if name.startswith("template")}
-    assert found == {f"plant-sensor-etl-{stage}" for stage in ("generate", "produce", "consume", "transform", "load")}
+    assert found == {f"plant-sensor-etl-{stage}" for stage in LAUNCHED}
+    page = find(render(), "Deployment", "plant-sensor-etl-page")["spec"]["template"]["spec"]
+    assert page["serviceAccountName"] == "plant-sensor-etl-page"
+
+
+def test_page_asks_for_a_password_that_it_gets_from_a_secret_of_its_own(render: Render) -> None:
+    objects = render(file=SMALL)
+    secret = find(objects, "Secret", "plant-sensor-etl-page")
+    assert len(base64.b64decode(secret["data"]["password"])) == 32
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    spec = find(objects, "Deployment", "plant-sensor-etl-page")["spec"]["template"]["spec"]
+    assert {"name": "ETL_PAGE_USERNAME", "value": "viewer"} in spec["containers"][0]["env"]
+    (sources,) = [volume["projected"]["sources"] for volume in spec["volumes"] if volume["name"] == "secrets"]
+    assert {source["secret"]["name"]: [item["path"] for item in source["secret"]["items"]] for source in sources} == {
+        "plant-sensor-etl-cassandra-page": ["etl_cassandra_username", "etl_cassandra_password"],
+        "plant-sensor-etl-page": ["etl_page_password"],
+    }
+
+
+def test_page_asks_for_none_when_something_else_does(render: Render) -> None:
+    objects = render({"page.auth.enabled": False}, file=SMALL)
+    assert not [i for i in objects if (i["kind"], i["metadata"]["name"]) == ("Secret", "plant-sensor-etl-page")]
+    page = find(objects, "Deployment", "plant-sensor-etl-page")
+    assert not re.search("ETL_PAGE_USERNAME|etl_page_password", str(page))
+
+
+def test_page_can_be_opened_by_those_who_are_named(render: Render) -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}
+    (anyone,) = policies(render(file=SMALL))["page"]["ingress"]
+    (named,) = policies(render({"networkPolicies.pageFrom": [peer]}, file=SMALL))["page"]["ingress"]
+    assert anyone == {"ports": [{"port": 8050, "protocol": "TCP"}]}
+    assert named == {**anyone, "from": [peer]}
 
 
 def test_everything_is_denied_then_what_each_needs_allowed(render: Render) -> None:
@@ -106,14 +139,19 @@ def test_everything_is_denied_then_what_each_needs_allowed(render: Render) -> No
     assert found["default-deny"]["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in found["default-deny"]
     assert ports(found["default-deny"]["egress"]) == {53}
-    stages = ("generate", "produce", "consume", "transform", "load")
-    assert {stage: ports(found.get(stage, {}).get("egress", [])) for stage in stages} == {
+    assert {name: ports(found.get(name, {}).get("egress", [])) for name in (*LAUNCHED, "page")} == {
         "generate": set(),
         "produce": {9093},
         "consume": {9093},
         "transform": {9042},
         "load": {9093, 9042},
+        "analyze": {9093, 9042},
+        "page": {9042},
     }
+    for server, clients in (("kafka", {"analyze"}), ("cassandra", {"analyze", "page"})):
+        (rule,) = found[server]["ingress"]
+        (let_in,) = rule["from"][0]["podSelector"]["matchExpressions"]
+        assert {"analyze", "page"} & set(let_in["values"]) == clients
     selected = found["default-deny"]["podSelector"]["matchLabels"]
     for name, pod in pods(objects):
         assert selected.items() <= pod["metadata"]["labels"].items(), name
@@ -134,6 +172,7 @@ def test_ports_of_kubernetes_and_of_names_are_the_clusters(render: Render) -> No
     ("value", "those"),
     [
         ("stagesEgress", {"generate", "produce", "consume", "transform", "load", "schema"}),
+        ("analyzeEgress", {"analyze"}),
         ("airflowEgress", {"airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-migration"}),
     ],
 )

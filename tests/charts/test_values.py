@@ -18,8 +18,9 @@ OWN_SECRETS: dict[str, object] = {
     "airflow.jwtSecretName": "jwt-of-ours",
     "airflow.postgresql.auth.existingSecret": "postgresql-of-ours",
     "cassandra.superuserSecretName": "superuser-of-ours",
-    "cassandra.roles": {"transform": "transform-of-ours", "load": "load-of-ours"},
-    "kafka.users": {stage: f"{stage}-user-of-ours" for stage in ("produce", "consume", "load", "schema")},
+    "cassandra.roles": {name: f"{name}-role-of-ours" for name in ("transform", "load", "analyze", "page")},
+    "kafka.users": {name: f"{name}-user-of-ours" for name in ("produce", "consume", "load", "analyze", "schema")},
+    "page.auth.existingSecret": "page-of-ours",
 }
 OWN_DATABASE = {"airflow.data.metadataSecretName": "database-of-ours", "airflow.postgresql.enabled": False}
 CERT_MANAGER = {
@@ -53,7 +54,7 @@ def test_chart_has_nothing_to_complain_of_when_linted(helm: Path, file: Path | N
 def test_images_come_from_elsewhere_when_a_registry_is_set(render: Render) -> None:
     objects = render({"image.registry": "registry.plant:5000", "image.tag": "2"}, file=SMALL)
     images = {container["image"] for _, pod in pods(objects) for container in containers(pod)}
-    assert len(images) == 9
+    assert len(images) == 11
     assert all(image.startswith("registry.plant:5000/sensor-etl/") and image.endswith(":2") for image in images)
 
 
@@ -149,7 +150,7 @@ def test_own_entries_go_before_the_charts_and_none_is_there_twice(template: Temp
             assert variables.get("AIRFLOW__CORE__PARALLELISM", "8") == "8"
             assert variables.get("AIRFLOW__CORE__LOAD_EXAMPLES", "True") == "True"
             assert variables.get("AIRFLOW__API_AUTH__JWT_SECRET", "ours") == "ours"
-            if name.startswith("template"):
+            if name.startswith("template") and name != "template analyze.yaml":
                 assert variables["ETL_KEEP_RUNS"] == "9"
     kafka = find(objects, "Kafka", "plant-sensor-etl")["spec"]["kafka"]["config"]
     assert (kafka["auto.create.topics.enable"], kafka["min.insync.replicas"]) == (True, 0)
@@ -253,11 +254,80 @@ def test_ingress_leads_to_the_api_server(render: Render) -> None:
     assert ingress["spec"]["rules"][0]["host"] == "airflow.plant"
 
 
+def test_ingress_leads_to_the_page(render: Render) -> None:
+    hosts = [{"name": "machines.plant", "tls": {"enabled": True, "secretName": "machines-tls"}}]
+    values: dict[str, object] = {
+        "ingress.page.enabled": True,
+        "ingress.page.ingressClassName": "nginx",
+        "ingress.page.annotations": {"cert-manager.io/issuer": "plant"},
+        "ingress.page.hosts": hosts,
+        "page.service": {"type": "NodePort", "port": 80},
+    }
+    objects = render(values, file=SMALL)
+    ingress = find(objects, "Ingress", "plant-sensor-etl-page")
+    assert ingress["metadata"]["annotations"] == {"cert-manager.io/issuer": "plant"}
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+    assert ingress["spec"]["tls"] == [{"hosts": ["machines.plant"], "secretName": "machines-tls"}]
+    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+    service = find(objects, "Service", path["backend"]["service"]["name"])
+    assert service["spec"]["type"] == "NodePort"
+    assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+    template = find(objects, "Deployment", "plant-sensor-etl-page")["spec"]["template"]
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+
+
+def test_no_ingress_is_there_unless_enabled(render: Render) -> None:
+    assert not [item for item in [*render(), *render(file=SMALL)] if item["kind"] == "Ingress"]
+
+
+def test_several_pages_go_one_by_one(render: Render) -> None:
+    def budgets(values: dict[str, object]) -> list[str]:
+        return [i["metadata"]["name"] for i in render(values, file=SMALL) if i["kind"] == "PodDisruptionBudget"]
+
+    assert budgets({}) == []
+    assert budgets({"page.replicas": 2}) == ["plant-sensor-etl-page"]
+    assert budgets({"page.replicas": 2, "podDisruptionBudgets.enabled": False}) == []
+    assert (
+        find(render({"page.replicas": 2}, file=SMALL), "Deployment", "plant-sensor-etl-page")["spec"]["replicas"] == 2
+    )
+
+
+def test_extras_reach_analysis_and_page_and_nobody_else(render: Render) -> None:
+    variable, source = {"name": "HTTPS_PROXY", "value": "http://proxy:3128"}, {"configMapRef": {"name": "proxy"}}
+    of_analysis = {"env": [variable], "extraEnvFrom": [source], "nodeSelector": {"line": "four"}}
+    for path, mine in (("insight.analyze", "template analyze.yaml"), ("page", "Deployment plant-sensor-etl-page")):
+        objects = render({f"{path}.{key}": value for key, value in of_analysis.items()}, file=SMALL)
+        for name, pod in pods(objects):
+            container = pod["spec"]["containers"][0]
+            assert (variable in container.get("env", [])) == (name == mine), name
+            assert (container.get("envFrom") == [source]) == (name == mine), name
+            assert (pod["spec"].get("nodeSelector") == {"line": "four"}) == (name == mine), name
+
+
+def test_own_limits_and_webhook_reach_the_analysis(render: Render) -> None:
+    objects = render({"insight.limits": "idle: {}\n", "insight.webhookSecretName": "hook"}, file=SMALL)
+    assert find(objects, "ConfigMap", "plant-sensor-etl-config")["data"]["limits.yaml"] == "idle: {}\n"
+    for name, pod in pods(objects):
+        mine = name == "template analyze.yaml"
+        limits = {"name": "ETL_ANALYZE_LIMITS_FILE", "value": "/etc/sensor-etl/config/limits.yaml"}
+        assert (limits in pod["spec"]["containers"][0].get("env", [])) == mine, name
+        assert ("etl_analyze_webhook" in str(pod["spec"]["volumes"])) == mine, name
+    assert "ETL_ANALYZE_LIMITS_FILE" not in str(render(file=SMALL))
+
+
+def test_page_is_restarted_when_measurements_change(render: Render) -> None:
+    usual, other = (
+        find(render(values, file=SMALL), "Deployment", "plant-sensor-etl-page")["spec"]["template"]["metadata"]
+        for values in ({}, {"pipeline.measurements": "measurements: []\n"})
+    )
+    assert usual["annotations"] != other["annotations"]
+
+
 def test_own_measurements_reach_stages_and_schema(render: Render) -> None:
     objects = render({"pipeline.measurements": "measurements: []\n"}, file=SMALL)
     assert find(objects, "ConfigMap", "plant-sensor-etl-config")["data"]["measurements.yaml"] == "measurements: []\n"
     for name, pod in pods(objects):
-        if name.startswith(("template", "Job plant-sensor-etl-schema")):
+        if name.startswith(("template", "Job plant-sensor-etl-schema", "Deployment plant-sensor-etl-page")):
             for container in containers(pod):
                 named = {"name": "ETL_MEASUREMENTS_FILE", "value": "/etc/sensor-etl/config/measurements.yaml"}
                 assert (named in container["env"]) == (container["name"] not in ("superuser", "grant", "grant-test")), (
@@ -272,6 +342,7 @@ def test_own_measurements_reach_stages_and_schema(render: Render) -> None:
         ({"airflow.data.metadataSecretName": "ours"}, "airflow.data.metadataSecretName"),
         ({"pipeline.schema.kafkaReplication": 3}, "kafkaReplication"),
         ({"ingress.apiServer.enabled": True}, "ingress.apiServer.hosts"),
+        ({"ingress.page.enabled": True}, "ingress.page.hosts"),
         ({"certificates.certManager.enabled": True}, "issuerRef.name"),
     ],
 )
@@ -296,6 +367,12 @@ def test_what_does_not_fit_together_is_refused(template: Template, values: dict[
         ("workspace.accessModes", []),
         ("workspace.url", "/a/folder"),
         ("airflow.apiServer.replicas", 0),
+        ("page.replicas", 0),
+        ("page.service.type", "ExternalName"),
+        ("page.auth.username", "with:colon"),
+        ("page.env", [{"name": "ETL_PAGE_PORT", "value": "9"}]),
+        ("pipeline.eventsTopic", "with blank"),
+        ("insight.analyse", {}),
         ("airfow.enabled", False),
         ("stages.lod.env", []),
         ("certificates.days", 0),

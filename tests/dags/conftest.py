@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -29,19 +30,29 @@ Load = Callable[..., Any]
 
 
 @pytest.fixture
-def load_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Reads the DAG with settings that differ from the usual ones as given."""
-    from airflow.dag_processing.dagbag import DagBag
+def load_dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Reads all DAGs with settings that differ from the usual ones as given, and without some of the pods."""
+    from airflow.dag_processing.dagbag import BundleDagBag
 
-    def load(**settings: object) -> Any:
+    def load(without: str = "", **settings: object) -> Any:
         shutil.copytree(PODS, tmp_path, dirs_exist_ok=True)
         (tmp_path / "dag.yaml").write_text(yaml.safe_dump(SETTINGS | settings))
+        if without:
+            (tmp_path / f"{without}.yaml").unlink()
         monkeypatch.setenv("SENSOR_ETL_DAG_CONFIG", str(tmp_path))
-        bag = DagBag(dag_folder=str(DAGS))
+        # Airflow reads each file in a process of its own.
+        monkeypatch.delitem(sys.modules, "sensor_etl_config", raising=False)
+        bag = BundleDagBag(dag_folder=str(DAGS), bundle_path=DAGS)
         assert bag.import_errors == {}
-        return bag.dags["sensor_etl"]
+        return bag.dags
 
     return load
+
+
+@pytest.fixture
+def load_dag(load_dags: Load) -> Load:
+    """Reads the DAG of the stages."""
+    return lambda **settings: load_dags(**settings)["sensor_etl"]
 
 
 def variables(manifest: Any) -> dict[str, str]:

@@ -97,6 +97,15 @@ def test_run_loads_what_it_generates_then_nothing_new_skips_the_rest(
     assert started == STAGES[:3]
 
 
+def test_analysis_of_a_load_succeeds_then_is_skipped_when_nothing_is_new(load_dags: Load, started: list[str]) -> None:
+    dags = load_dags()
+    run = dags["sensor_etl"].test(run_conf={"machines": 2, "intervalSeconds": 1, "durationSeconds": 30})
+    assert states(run) == {stage: ["success"] for stage in STAGES}
+    assert states(dags["equipment_insight"].test()) == {"analyze": ["success"]}
+    assert states(dags["equipment_insight"].test()) == {"analyze": ["skipped"]}
+    assert started == [*STAGES, "analyze", "analyze"]
+
+
 def test_run_loads_all_when_stages_are_sharded(load_dag: Load, started: list[str], services: dict[str, str]) -> None:
     before = loaded(services)
     # Of these 320 rows, those of the run before can be there already.

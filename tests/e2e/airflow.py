@@ -5,9 +5,11 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 DAG = "sensor_etl"
+INSIGHT = "equipment_insight"
 ENDED = ("success", "failed")
 
 
@@ -48,6 +50,17 @@ class Airflow:
         found = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {item["task_id"]: item for item in sorted(found, key=lambda item: item["start_date"] or "~")}
 
+    def insight(self, run: str, seconds: float = 300) -> dict[str, Any]:
+        """Return the run of the analysis that the load of a run has caused, once it has ended."""
+        loaded = _time(self.tasks(run)["load"]["end_date"])
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for found in self.call("GET", f"/dags/{INSIGHT}/dagRuns?order_by=-run_after&limit=20")["dag_runs"]:
+                if found["state"] in ENDED and _time(found["start_date"]) >= loaded:
+                    return dict(found)
+            time.sleep(0.5)
+        raise TimeoutError(f"no run of {INSIGHT} followed that of {run}")
+
     def log(self, run: str, task: str, attempt: int = 1) -> str:
         """Return the log of a task as text."""
         path = f"/dags/{DAG}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?map_index=-1&full_content=true"
@@ -62,6 +75,10 @@ def log_in(address: str, user: str, password: str) -> Airflow:
     """
     answer = _call("POST", f"{address}/auth/token", {"username": user, "password": password}, {})
     return Airflow(address, answer["access_token"])
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _call(method: str, url: str, body: object, headers: dict[str, str]) -> Any:

@@ -5,13 +5,16 @@ import json
 import os
 import re
 import subprocess
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from etl.settings import CassandraSettings
 from images import cluster as kind
@@ -27,6 +30,15 @@ VALUES = [install.SMALL, HERE / "values.yaml"]
 # With the operators instead of one broker and one node of ours: the chart's default modes.
 OPERATORS = ["kafka.mode=strimzi", "cassandra.mode=k8ssandra"] if os.environ.get("ETL_OPERATORS") else []
 Kubectl = Callable[..., str]
+Run = Callable[..., tuple[int, str]]
+
+CQL = """
+import sys
+from etl.cassandra import connect
+from etl.settings import CassandraSettings, read_settings
+with connect(read_settings(CassandraSettings)) as session:
+    session.execute(sys.argv[1])
+"""
 
 
 # What no upgrade may change.
@@ -131,6 +143,42 @@ def forwarded(cluster: str, target: str, port: int) -> Iterator[int]:
             yield int(found[1])
         finally:
             process.terminate()
+
+
+@pytest.fixture(name="run")
+def run_in_pod(kubectl: Kubectl) -> Run:
+    """Run Python in the pod of a stage, as the DAG would start it; returns exit code and log."""
+
+    def python(
+        stage: str, code: str, *arguments: str, change: Callable[[Any], None] = lambda pod: None
+    ) -> tuple[int, str]:
+        config = json.loads(kubectl("get", "configmap", "sensor-etl-dag", "--output=json"))["data"]
+        pod = yaml.safe_load(config[f"{stage}.yaml"])
+        name = f"denied-{uuid.uuid4().hex[:8]}"
+        pod["metadata"]["name"] = name
+        (base,) = pod["spec"]["containers"]
+        base["command"] = ["python", "-c", code, *arguments]
+        del base["args"]
+        base["env"] = [
+            *base["env"],
+            {"name": "ETL_KAFKA_TIMEOUT", "value": "15"},
+            {"name": "ETL_CASSANDRA_TIMEOUT", "value": "15"},
+        ]
+        change(pod)
+        kubectl("create", "--filename=-", stdin=json.dumps(pod))
+        try:
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline:
+                status = json.loads(kubectl("get", "pod", name, "--output=json"))["status"]
+                if status["phase"] in ("Succeeded", "Failed"):
+                    code_ = status["containerStatuses"][0]["state"]["terminated"]["exitCode"]
+                    return code_, kubectl("logs", name)
+                time.sleep(0.5)
+            raise TimeoutError(kubectl("describe", "pod", name))
+        finally:
+            kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+
+    return python
 
 
 @pytest.fixture(scope="session")

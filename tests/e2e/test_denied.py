@@ -1,18 +1,12 @@
 """What nobody may do: each stage, in its own pod and with its own secrets, beyond its rights."""
 
 import json
-import time
-import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
 
 from images.local import ServiceError
-from tests.e2e.conftest import Kubectl
-
-Run = Callable[..., tuple[int, str]]
+from tests.e2e.conftest import CQL, Kubectl, Run
 
 READ_TOPIC = """
 from etl.kafka import connect
@@ -28,49 +22,6 @@ with connect(read_settings(KafkaSettings)) as client, open_producer(client.setti
     producer.send(client.settings.topic, b"key", b"value", [])
     producer.flush()
 """
-CQL = """
-import sys
-from etl.cassandra import connect
-from etl.settings import CassandraSettings, read_settings
-with connect(read_settings(CassandraSettings)) as session:
-    session.execute(sys.argv[1])
-"""
-
-
-@pytest.fixture
-def run(kubectl: Kubectl) -> Run:
-    """Run Python in the pod of a stage, as the DAG would start it; returns exit code and log."""
-
-    def python(
-        stage: str, code: str, *arguments: str, change: Callable[[Any], None] = lambda pod: None
-    ) -> tuple[int, str]:
-        config = json.loads(kubectl("get", "configmap", "sensor-etl-dag", "--output=json"))["data"]
-        pod = yaml.safe_load(config[f"{stage}.yaml"])
-        name = f"denied-{uuid.uuid4().hex[:8]}"
-        pod["metadata"]["name"] = name
-        (base,) = pod["spec"]["containers"]
-        base["command"] = ["python", "-c", code, *arguments]
-        del base["args"]
-        base["env"] = [
-            *base["env"],
-            {"name": "ETL_KAFKA_TIMEOUT", "value": "15"},
-            {"name": "ETL_CASSANDRA_TIMEOUT", "value": "15"},
-        ]
-        change(pod)
-        kubectl("create", "--filename=-", stdin=json.dumps(pod))
-        try:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline:
-                status = json.loads(kubectl("get", "pod", name, "--output=json"))["status"]
-                if status["phase"] in ("Succeeded", "Failed"):
-                    code_ = status["containerStatuses"][0]["state"]["terminated"]["exitCode"]
-                    return code_, kubectl("logs", name)
-                time.sleep(0.5)
-            raise TimeoutError(kubectl("describe", "pod", name))
-        finally:
-            kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
-
-    return python
 
 
 def test_consumer_reads_what_the_producer_may_not(run: Run) -> None:

@@ -14,6 +14,9 @@ from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import OPERATORS, SECRETS, VALUES, Earlier, Kubectl
 from tests.e2e.test_pipeline import STAGES, generated, new_run, range_of, stored
 
+# What an earlier chart has not made.
+NEW_SECRETS = {"sensor-etl-page": "password", "sensor-etl-cassandra-page": "password"}
+
 
 class Before(NamedTuple):
     """What there was before an upgrade."""
@@ -26,7 +29,7 @@ class Before(NamedTuple):
 def upgraded(cluster: str, secret: Callable[[str, str], str]) -> Iterator[Before]:
     """An upgrade that cuts the stages into two shards; taken back at the end."""
     revision = int(json.loads(install.helm(cluster, "status", install.RELEASE, "--output=json"))["version"])
-    before = Before(revision, {name: secret(name, key) for name, key in SECRETS.items()})
+    before = Before(revision, {name: secret(name, key) for name, key in (SECRETS | NEW_SECRETS).items()})
     install.install(cluster, VALUES, [*OPERATORS, "pipeline.shards=2"])
     yield before
     install.install(cluster, VALUES, OPERATORS)
@@ -49,7 +52,7 @@ def test_helm_test_runs_a_small_pipeline(cluster: str) -> None:
 
 
 def test_passwords_and_certificates_survive_an_upgrade(upgraded: Before, secret: Callable[[str, str], str]) -> None:
-    assert {name: secret(name, key) for name, key in SECRETS.items()} == upgraded.secrets
+    assert {name: secret(name, key) for name, key in (SECRETS | NEW_SECRETS).items()} == upgraded.secrets
 
 
 def test_schema_job_runs_at_each_upgrade(upgraded: Before, kubectl: Kubectl) -> None:

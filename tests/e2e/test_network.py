@@ -144,6 +144,8 @@ def guarded(probe: Probe) -> set[str]:
         ("network-consume", {KAFKA}),
         ("network-transform", {CASSANDRA}),
         ("network-load", {KAFKA, CASSANDRA}),
+        ("network-analyze", {KAFKA, CASSANDRA}),
+        ("deployment/sensor-etl-page", {CASSANDRA}),
         ("network-schema", {KAFKA, CASSANDRA}),
         ("deployment/sensor-etl-airflow-dag-processor", {DATABASE}),
         ("deployment/sensor-etl-airflow-scheduler", {DATABASE, WEB, KUBERNETES}),

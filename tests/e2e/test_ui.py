@@ -16,21 +16,26 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
 
+def browser() -> str:
+    """The program of a browser."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert found, f"none of {', '.join(BROWSERS)} is installed"
+    return found
+
+
 @pytest.fixture
 def page(cluster: str, secret: Callable[[str, str], str]) -> Iterator[Page]:
     """A page of somebody who has logged in."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, f"none of {', '.join(BROWSERS)} is installed"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        chromium = playwright.chromium.launch(executable_path=browser(), args=QUIET)
+        page = chromium.new_page(viewport={"width": 1500, "height": 1000})
         page.goto(install.address(cluster))
         page.fill("input[name=username]", "admin")
         page.fill("input[name=password]", secret("sensor-etl-airflow-admin", "password"))
         page.click("button[type=submit]")
         page.wait_for_url("**/")
         yield page
-        browser.close()
+        chromium.close()
 
 
 def test_log_of_a_pod_is_on_the_page_of_its_task(page: Page, cluster: str, airflow: Airflow, artefacts: Path) -> None:

@@ -1,24 +1,27 @@
-"""The images of the stages: each can do its own work, and holds nothing that only others need."""
+"""The images of the package: each can do its own work, and holds nothing that only others need."""
 
 import pytest
 
-from images.build import STAGES
+from images.build import PACKAGE, STAGES
 from tests.images.conftest import Run
 
-# What other stages import, by stage.
+# What others import, by image.
 FOREIGN = {
-    "generate": ["kafka", "cassandra", "orjson"],
-    "produce": ["cassandra", "pandas"],
-    "consume": ["cassandra", "pandas"],
-    "transform": ["kafka", "crc32c"],
-    "load": ["pandas"],
+    "generate": ["kafka", "cassandra", "orjson", "scipy", "dash"],
+    "produce": ["cassandra", "pandas", "scipy", "dash"],
+    "consume": ["cassandra", "pandas", "scipy", "dash"],
+    "transform": ["kafka", "crc32c", "scipy", "dash"],
+    "load": ["pandas", "scipy", "dash"],
+    "analyze": ["dash", "plotly", "waitress"],
+    "page": ["kafka", "crc32c", "pandas", "scipy"],
 }
+MODULES = {name: f"etl.{name}" for name in PACKAGE} | {"page": "etl.page.server"}
 PYTHON = ["--entrypoint=python"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_image_imports_its_own_stage(run: Run, stage: str) -> None:
-    done = run(stage, "-c", f"import etl.{stage}", options=PYTHON)
+@pytest.mark.parametrize("name", PACKAGE)
+def test_image_imports_its_own_part(run: Run, name: str) -> None:
+    done = run(name, "-c", f"import {MODULES[name]}", options=PYTHON)
     assert done.returncode == 0, done.stderr
 
 
@@ -27,10 +30,10 @@ def test_image_of_load_has_what_schema_and_grant_need(run: Run) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_image_lacks_what_only_others_import(run: Run, stage: str) -> None:
+@pytest.mark.parametrize("name", PACKAGE)
+def test_image_lacks_what_only_others_import(run: Run, name: str) -> None:
     found = "[name for name in sys.argv[1:] if importlib.util.find_spec(name)]"
-    done = run(stage, "-c", f"import importlib.util, sys; print({found})", *FOREIGN[stage], options=PYTHON)
+    done = run(name, "-c", f"import importlib.util, sys; print({found})", *FOREIGN[name], options=PYTHON)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -41,17 +44,24 @@ def test_image_runs_its_stage_by_default(run: Run, stage: str) -> None:
     assert "ETL_RUN_ID" in done.stderr
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_image_shows_the_help_of_the_command(run: Run, stage: str) -> None:
-    done = run(stage, "--help")
+@pytest.mark.parametrize("name", ["analyze", "page"])
+def test_image_runs_its_command_by_default_without_a_run(run: Run, name: str) -> None:
+    done = run(name, options=["--env=ETL_CASSANDRA_USERNAME=somebody"])
+    assert done.returncode == 2, done.stderr
+    assert "ETL_CASSANDRA_PASSWORD" in done.stderr
+
+
+@pytest.mark.parametrize("name", PACKAGE)
+def test_image_shows_the_help_of_the_command(run: Run, name: str) -> None:
+    done = run(name, "--help")
     assert done.returncode == 0, done.stderr
-    assert f"\n  {stage}" in done.stdout
+    assert f"\n  {name}" in done.stdout
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_image_has_bytecode_of_its_stage(run: Run, stage: str) -> None:
-    code = f"import etl.{stage} as m, os; assert os.path.exists(m.__cached__)"
-    done = run(stage, "-c", code, options=PYTHON)
+@pytest.mark.parametrize("name", PACKAGE)
+def test_image_has_bytecode_of_its_part(run: Run, name: str) -> None:
+    code = f"import os, {MODULES[name]} as m; assert os.path.exists(m.__cached__)"
+    done = run(name, "-c", code, options=PYTHON)
     assert done.returncode == 0, done.stderr
 
 

@@ -18,7 +18,7 @@ from images import local
 from tests.integration.machine import Machine
 
 # Accounts of the secure services: the first may do everything, the others what a test grants them.
-USERS = ("admin", "produce", "consume", "transform", "load", "schema", "stranger")
+USERS = ("admin", "produce", "consume", "transform", "load", "analyze", "page", "schema", "stranger")
 HEAPS = {"kafka": "512m", "cassandra": "1g"}
 
 

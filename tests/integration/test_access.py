@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,19 @@ from cassandra import Unauthorized
 
 from etl import consume, generate, kafka, load, produce, transform
 from etl.access import read_access
+from etl.analyze import analyze
 from etl.cassandra import connect
 from etl.errors import SettingsError
 from etl.grant import grant_access
+from etl.limits import LIMITS
 from etl.measurements import read_measurements
+from etl.page.app import VIEWS, today
+from etl.page.machine import machine
+from etl.page.place import Place
+from etl.page.queries import Reader
 from etl.schema import create_schema
 from etl.settings import (
+    AnalyzeSettings,
     CassandraSettings,
     GrantSettings,
     KafkaSettings,
@@ -27,9 +35,14 @@ from images import local
 from tests.integration.accounts import mount
 
 TABLES = ("sensor_data", "watermarks", "equipment", "runs", "touched_days")
-USERS = ("produce", "consume", "transform", "load", "schema", "stranger")
-# Of the rights to commit, Kafka has no smaller ones than these.
-INCLUDED = {"commit-offsets": ["commit-offsets", "read-offsets", "read topic"]}
+USERS = ("produce", "consume", "transform", "load", "analyze", "page", "schema", "stranger")
+COMMANDS = ("analyze", "page")
+# Kafka has no smaller rights than these.
+INCLUDED = {
+    "commit-offsets": ["commit-offsets", "read-offsets", "read topic"],
+    "write dead-letters": ["write dead-letters", "see-offsets"],
+    "create-topics": ["create-topics", "see-offsets"],
+}
 
 Attempt = Callable[[], object]
 
@@ -58,6 +71,7 @@ def granted(
     own = {
         "ETL_KAFKA_TOPIC": "granted",
         "ETL_KAFKA_DEAD_LETTER_TOPIC": "granted-dead",
+        "ETL_KAFKA_EVENTS_TOPIC": "granted-events",
         "ETL_KAFKA_GROUP": "granted",
         "ETL_KAFKA_TIMEOUT": "20",
         "ETL_CASSANDRA_KEYSPACE": "granted",
@@ -73,11 +87,13 @@ def granted(
         list(create_schema(read_measurements(), *parts))
         assert not any(finding.warning for finding in create_schema(read_measurements(), *parts))
         log_in("admin", users, patch)
-        grant(tmp_path_factory.mktemp("stages"), users, [user for user in USERS if user in STAGES])
+        grant(tmp_path_factory.mktemp("stages"), users, [user for user in USERS if user in (*STAGES, *COMMANDS)])
         yield patch
 
 
-def test_stages_do_their_work_when_each_has_its_own_rights(granted: pytest.MonkeyPatch, users: dict[str, str]) -> None:
+def test_stages_analysis_and_page_do_their_work_when_each_has_its_own_rights(
+    granted: pytest.MonkeyPatch, users: dict[str, str]
+) -> None:
     settings = read_settings(RunSettings)
     for name, value in (("MACHINES", "2"), ("INTERVAL", "1"), ("DURATION", "60")):
         granted.setenv(f"ETL_GENERATE_{name}", value)
@@ -95,6 +111,18 @@ def test_stages_do_their_work_when_each_has_its_own_rights(granted: pytest.Monke
                 producer.send("granted", b"press-1", b"no JSON", [])
                 producer.flush()
     assert manifest.summary.counts.items() >= {"consumed": 121, "loaded": 120, "dead_letters": 1}.items()
+    log_in("analyze", users, granted)
+    services = read_settings(CassandraSettings), read_settings(KafkaSettings)
+    assert analyze(read_measurements(), LIMITS, read_settings(AnalyzeSettings), *services)["days"] >= 2
+    log_in("page", users, granted)
+    with connect(read_settings(CassandraSettings)) as session:
+        reader = Reader(session, read_measurements())
+        shown = [view(reader, Place(path), today()) for path, (_, view) in VIEWS.items()]
+        assert "2 machines" in shown[0].says, shown[0].says
+        day = reader.newest_day(today())
+        assert day
+        assert machine(reader, Place("/"), reader.fleet(day)[0]["equipment_id"], day).says
+        reader.acknowledge("20260105T081500Z.press-1.overload", "somebody", "seen", datetime.now(UTC))
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -159,7 +187,9 @@ def test_topics_are_open_to_a_user_when_access_says_so_and_only_then(
         attempts: dict[str, Attempt] = {
             "write topic": lambda: send("granted"),
             "write dead-letters": lambda: send("granted-dead"),
+            "write events": lambda: send("granted-events"),
             "read topic": lambda: list(kafka.read(settings, "granted", client.log_spans("granted"))),
+            "see-offsets": lambda: client.log_spans("granted-dead"),
             "read-offsets": lambda: client.committed("granted"),
             "commit-offsets": lambda: client.commit("granted", {0: 1}),
             # That it is there already is told to those who may create it only.

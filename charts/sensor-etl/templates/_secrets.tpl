@@ -30,6 +30,8 @@
 {{- if .postgresql.enabled }}{{ $names = append $names .postgresql.auth.existingSecret }}{{ end }}
 {{- end }}
 {{- end }}
+{{- if .Values.insight.enabled }}{{ $names = append $names .Values.insight.webhookSecretName }}{{ end }}
+{{- if and (include "sensor-etl.page" .) .Values.page.auth.enabled }}{{ $names = append $names .Values.page.auth.existingSecret }}{{ end }}
 {{- $all := list }}
 {{- range uniq (compact $names) }}{{ $all = append $all (printf "%s/%s" $root.Release.Namespace .) }}{{ end }}
 {{- $there := include "sensor-etl.cassandra.namespace" . }}

@@ -90,6 +90,25 @@
 {{/* The stages in their order, as a space-separated list. */}}
 {{- define "sensor-etl.stages" -}}generate produce consume transform load{{- end }}
 
-{{/* Stages that use each service, as a space-separated list; kept equal to the access table by a test. */}}
-{{- define "sensor-etl.kafka.stages" -}}produce consume load{{- end }}
-{{- define "sensor-etl.cassandra.stages" -}}transform load{{- end }}
+{{/* What the DAGs start. */}}
+{{- define "sensor-etl.launched" -}}
+{{ include "sensor-etl.stages" . }}{{ if .Values.insight.enabled }} analyze{{ end }}
+{{- end }}
+
+{{/* Empty where there is no page. */}}
+{{- define "sensor-etl.page" -}}
+{{ if and .Values.insight.enabled .Values.page.enabled }}page{{ end }}
+{{- end }}
+
+{{/* Who uses each service, as a space-separated list; kept equal to the access table by a test. */}}
+{{- define "sensor-etl.kafka.stages" -}}
+produce consume load{{ if .Values.insight.enabled }} analyze{{ end }}
+{{- end }}
+{{- define "sensor-etl.cassandra.stages" -}}
+transform load{{ if .Values.insight.enabled }} analyze{{ end }}{{ with include "sensor-etl.page" . }} {{ . }}{{ end }}
+{{- end }}
+
+{{/* Secret with the password of the page. */}}
+{{- define "sensor-etl.page.secret" -}}
+{{- include "sensor-etl.secretName" (list . .Values.page.auth.existingSecret "page") -}}
+{{- end }}

@@ -1,9 +1,14 @@
-{{/* The pod of a stage: one definition for the DAG, the schema Job and `helm test`. */}}
+{{/* The pod of a stage: one definition for the DAG, the schema Job and `helm test`. Much of it is that of the analysis and
+     the page too, which pass for stages here. */}}
 
 {{/* Values of a stage: its own over those of all. Takes (list $ stage). */}}
 {{- define "sensor-etl.stage.values" -}}
+{{- if eq (index . 1) "analyze" -}}
+{{- (index . 0).Values.insight.analyze | toYaml -}}
+{{- else -}}
 {{- $own := default (dict) (get (index . 0).Values.stages (index . 1)) -}}
 {{- mergeOverwrite (deepCopy (omit (index . 0).Values.stages "generate" "produce" "consume" "transform" "load")) (deepCopy $own) | toYaml -}}
+{{- end -}}
 {{- end }}
 
 {{- define "sensor-etl.stage.serviceAccount" -}}
@@ -17,15 +22,18 @@
 {{- $stage := index . 1 -}}
 {{- $suffix := index . 2 -}}
 {{- $pipeline := $root.Values.pipeline -}}
+{{- $runs := has $stage (splitList " " (include "sensor-etl.stages" $root)) -}}
 {{- if ne $stage "generate" }}
 - {name: ETL_SECRETS_DIR, value: /etc/sensor-etl/secrets}
 {{- end }}
+{{- if $runs }}
 - {name: ETL_WORKSPACE_URL, value: {{ ternary "/workspace" (default "/workspace" $root.Values.workspace.url) (ne $suffix "") | quote }}}
 - {name: ETL_KEEP_RUNS, value: {{ $root.Values.workspace.keepRuns | quote }}}
+{{- end }}
 {{- if $pipeline.measurements }}
 - {name: ETL_MEASUREMENTS_FILE, value: /etc/sensor-etl/config/measurements.yaml}
 {{- end }}
-{{- with $root.Values.metrics.otlpEndpoint }}
+{{- with and $runs $root.Values.metrics.otlpEndpoint }}
 - {name: ETL_OTLP_ENDPOINT, value: {{ . | quote }}}
 {{- end }}
 {{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
@@ -35,10 +43,14 @@
 - {name: ETL_KAFKA_USERNAME, value: {{ include "sensor-etl.kafka.username" (list $root $stage) | quote }}}
 - {name: ETL_KAFKA_TOPIC, value: {{ printf "%s%s" $pipeline.topic $suffix | quote }}}
 - {name: ETL_KAFKA_DEAD_LETTER_TOPIC, value: {{ printf "%s%s" $pipeline.deadLetterTopic $suffix | quote }}}
+- {name: ETL_KAFKA_EVENTS_TOPIC, value: {{ printf "%s%s" $pipeline.eventsTopic $suffix | quote }}}
 - {name: ETL_KAFKA_GROUP, value: {{ printf "%s%s" $pipeline.group $suffix | quote }}}
 {{- end }}
 {{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
 {{ include "sensor-etl.cassandra.env" (list $root $suffix) }}
+{{- end }}
+{{- if and (eq $stage "analyze") $root.Values.insight.limits }}
+- {name: ETL_ANALYZE_LIMITS_FILE, value: /etc/sensor-etl/config/limits.yaml}
 {{- end }}
 {{- if eq $stage "generate" }}
 {{- if $pipeline.catalogue }}
@@ -118,6 +130,18 @@ projected:
           - {key: username, path: etl_cassandra_username}
           - {key: password, path: etl_cassandra_password}
     {{- end }}
+    {{- with and (eq $stage "analyze") $root.Values.insight.webhookSecretName }}
+    - secret:
+        name: {{ . }}
+        items:
+          - {key: url, path: etl_analyze_webhook}
+    {{- end }}
+    {{- if and (eq $stage "page") $root.Values.page.auth.enabled }}
+    - secret:
+        name: {{ include "sensor-etl.page.secret" $root }}
+        items:
+          - {key: password, path: etl_page_password}
+    {{- end }}
 {{- end }}
 
 {{- define "sensor-etl.kafka.caVolume" -}}
@@ -141,6 +165,7 @@ projected:
 {{- $root := index . 0 -}}
 {{- $stage := index . 1 -}}
 {{- $values := include "sensor-etl.stage.values" . | fromYaml -}}
+{{- $workspace := and (not $root.Values.workspace.url) (ne $stage "analyze") -}}
 apiVersion: v1
 kind: Pod
 metadata:
@@ -162,7 +187,7 @@ spec:
       {{- end }}
       volumeMounts:
         {{- include "sensor-etl.stage.volumeMounts" . | nindent 8 }}
-        {{- if not $root.Values.workspace.url }}
+        {{- if $workspace }}
         # The folder of its own stage is mounted for writing by the DAG, which knows the run; load removes old runs.
         - {name: workspace, mountPath: /workspace, readOnly: {{ ne $stage "load" }}}
         {{- end }}
@@ -173,7 +198,7 @@ spec:
         {{- toYaml $values.resources | nindent 8 }}
   volumes:
     {{- include "sensor-etl.stage.volumes" . | nindent 4 }}
-    {{- if not $root.Values.workspace.url }}
+    {{- if $workspace }}
     - name: workspace
       persistentVolumeClaim:
         claimName: {{ include "sensor-etl.workspace.claim" $root }}
