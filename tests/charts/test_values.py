@@ -396,3 +396,27 @@ def test_nonsense_is_refused(template: Template, path: str, value: object) -> No
 def test_names_are_the_users_when_overridden(render: Render) -> None:
     objects = render({"fullnameOverride": "north"}, file=SMALL)
     assert all(item["metadata"]["name"].startswith("north") for item in objects)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {"ETL_SCHEMA_MADE_UP_MACHINES": "10"}),
+        ({"pipeline.params.machines": 100}, {"ETL_SCHEMA_MADE_UP_MACHINES": "100"}),
+        ({"pipeline.params.source": "topic"}, {}),
+        (
+            {"pipeline.catalogue": "machines: [{equipment_id: press-1}]"},
+            {"ETL_SCHEMA_CATALOGUE_FILE": "/etc/sensor-etl/config/catalogue.yaml"},
+        ),
+    ],
+)
+def test_schema_knows_the_machines_when_they_are_made_up_or_given(
+    render: Render, values: dict[str, object], expected: dict[str, str]
+) -> None:
+    (job,) = [pod for name, pod in pods(render(values, file=SMALL)) if "Job" in name and "schema" in name]
+    given = {item["name"]: item.get("value") for container in containers(job) for item in container.get("env", [])}
+    assert {
+        name: value
+        for name, value in given.items()
+        if name in ("ETL_SCHEMA_MADE_UP_MACHINES", "ETL_SCHEMA_CATALOGUE_FILE")
+    } == expected
