@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,7 @@ from etl import insight
 from etl.alerts import alert, send
 from etl.cassandra import check_columns, connect, read_watermarks
 from etl.catalogue import Machine
-from etl.detection import Event, detect, merge
+from etl.detection import Event, detect, merge, without_shared
 from etl.errors import NothingNew
 from etl.indicators import by_day, by_hour, by_minute, pack
 from etl.insight import Load, Row, Store, day_start
@@ -136,15 +136,32 @@ def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], days:
             f"{len(unknown)} machines, such as {unknown[0]}, are not in table equipment and taken for one of"
             f" {default.nominal_voltage:g} V and {default.rated_current:g} A: name a catalogue to `etl schema`"
         )
+    seen = {}
     with progress("analyze", sum(map(len, days.values()))) as advance:
         for equipment_id in sorted(days):
             touched = sorted(days[equipment_id])
-            analyze_machine(analysis, machines.get(equipment_id), equipment_id, touched)
+            seen[equipment_id] = look_at(analysis, machines.get(equipment_id), equipment_id, touched)
             advance(len(touched))
+    # Only all machines together tell a sensor's drift from the weather's.
+    kept = without_shared({equipment_id: one.events for equipment_id, one in seen.items()})
+    for equipment_id, one in seen.items():
+        settle(analysis, one.machine, sorted(days[equipment_id]), kept[equipment_id])
+        insight.replace_trends(analysis.store, equipment_id, analysis.measurements.names, one.trends)
 
 
-def analyze_machine(analysis: Analysis, machine: Machine | None, equipment_id: str, days: Sequence[date]) -> None:
-    """Analyse some days of a machine, in ascending order; without a machine of the catalogue, one is assumed."""
+class Seen(NamedTuple):
+    """What was seen of a machine: itself, its events with those known before, and rows of TRENDS."""
+
+    machine: Machine
+    events: list[Event]
+    trends: list[Row]
+
+
+def look_at(analysis: Analysis, machine: Machine | None, equipment_id: str, days: Sequence[date]) -> Seen:
+    """Sum up some days of a machine, in ascending order, and find what is wrong; write its minutes and hours.
+
+    Without a machine of the catalogue, one is assumed.
+    """
     store, first, last = analysis.store, days[0], days[-1]
     minutes = insight.read_minutes(store, equipment_id, _days(first - timedelta(days=MINUTE_DAYS - 1), last))
     begin = day_start(first) - timedelta(days=HOUR_DAYS)
@@ -159,14 +176,10 @@ def analyze_machine(analysis: Analysis, machine: Machine | None, equipment_id: s
         row = {"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}
         insight.write(store, MACHINE_MINUTES, [row])
         insight.write(store, MACHINE_HOURS, of_day)
-    if machine is None:
-        return
-    events = _settle_events(analysis, machine, days, minutes, hours)
-    _write_days(analysis, machine, days, minutes, hours, events)
+    machine = machine or Machine(equipment_id=equipment_id)
     until = _end(analysis, last)
     found = trends(machine, [row for row in hours.values() if row["hour"] < until], until, analysis.limits)
-    insight.replace_trends(store, equipment_id, analysis.measurements.names, found)
-    analysis.counts["days"] += len(days)
+    return Seen(machine, _events(analysis, machine, days, minutes, hours), found)
 
 
 def _days(first: date, last: date) -> list[date]:
@@ -191,20 +204,22 @@ def _end(analysis: Analysis, day: date) -> datetime:
     return min(day_start(day) + timedelta(days=1), analysis.until)
 
 
-def _settle_events(
+def _stored(analysis: Analysis, equipment_id: str, days: Sequence[date]) -> dict[str, tuple[Event, datetime]]:
+    """Read what is known: events of this year and the one before."""
+    return insight.read_events(analysis.store, equipment_id, range(days[0].year - 1, days[-1].year + 1))
+
+
+def _events(
     analysis: Analysis,
     machine: Machine,
     days: Sequence[date],
     minutes: Mapping[date, pa.Table],
     hours: Mapping[datetime, Row],
-) -> dict[str, Event]:
-    """Find the events of the days, keep the IDs of those known, send what has changed, and write it down."""
-    store, equipment_id = analysis.store, machine.equipment_id
-    years = range(days[0].year - 1, days[-1].year + 1)
-    stored = insight.read_events(store, equipment_id, years)
+) -> list[Event]:
+    """Find the events of the days, and join them with those known."""
+    stored = _stored(analysis, machine.equipment_id, days)
     # What began within the days is found again, or was never there.
-    again = {name for name, (event, _) in stored.items() if event.start.date() in set(days)}
-    events = [event for name, (event, _) in stored.items() if name not in again]
+    events = [event for event, _ in stored.values() if event.start.date() not in set(days)]
     for day in days:
         until = _end(analysis, day)
         seen = [minutes[each] for each in _days(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
@@ -213,6 +228,13 @@ def _settle_events(
         found = detect(machine, table, past, until, analysis.limits)
         # Of what ended on a day before, all was said when that day was looked at.
         events = merge(events, [event for event in found if (event.end or until) >= day_start(day)], until)
+    return events
+
+
+def settle(analysis: Analysis, machine: Machine, days: Sequence[date], events: Sequence[Event]) -> None:
+    """Send what is news, and write down events and days; an event that is known keeps its ID."""
+    store, equipment_id = analysis.store, machine.equipment_id
+    stored = _stored(analysis, equipment_id, days)
     named = _named(equipment_id, events, stored)
     changed = {name for name, event in named.items() if name not in stored or stored[name][0] != event}
     # An event that lasts is seen a little longer each time; that alone is no news.
@@ -221,14 +243,12 @@ def _settle_events(
     first_found = {name: stored[name][1] if name in stored else analysis.now for name in named}
     alerts = [alert(equipment_id, name, named[name], first_found[name]) for name in sorted(news)]
     alerts += [alert(equipment_id, name, *stored[name], withdrawn=True) for name in sorted(gone)]
-    send(alerts, analysis.producer, analysis.topic, analysis.webhook, analysis.store.patience)
-    insight.write_events(
-        store, [insight.event_rows(equipment_id, name, named[name], first_found[name]) for name in sorted(changed)]
-    )
+    send(alerts, analysis.producer, analysis.topic, analysis.webhook, store.patience)
+    rows = [insight.event_rows(equipment_id, name, named[name], first_found[name]) for name in sorted(changed)]
+    insight.write_events(store, rows)
     insight.remove_events(store, equipment_id, sorted(gone))
-    analysis.counts["events"] += len(changed)
-    analysis.counts["alerts"] += len(alerts)
-    return named
+    _write_days(analysis, machine, days, named)
+    analysis.counts.update(days=len(days), events=len(changed), alerts=len(alerts))
 
 
 def _news(event: Event) -> tuple[str, bool]:
@@ -253,20 +273,14 @@ def _overlap(one: Event, other: Event) -> bool:
     return first.end is None or second.start <= first.end
 
 
-def _write_days(
-    analysis: Analysis,
-    machine: Machine,
-    days: Sequence[date],
-    minutes: Mapping[date, pa.Table],
-    hours: Mapping[datetime, Row],
-    events: Mapping[str, Event],
-) -> None:
+def _write_days(analysis: Analysis, machine: Machine, days: Sequence[date], events: Mapping[str, Event]) -> None:
+    minutes = insight.read_minutes(analysis.store, machine.equipment_id, days)
     rows = []
     for day in days:
         begin, end = day_start(day), day_start(day) + timedelta(days=1)
         within = {name: event for name, event in events.items() if event.start < end and (event.end or end) >= begin}
-        of_day = [row for hour, row in sorted(hours.items()) if begin <= hour < end]
-        rows.append(by_day(of_day, machine, day, within, minutes[day], analysis.limits))
+        hours = insight.read_hours(analysis.store, machine.equipment_id, begin, end)
+        rows.append(by_day(hours, machine, day, within, minutes[day], analysis.limits))
     insight.write(analysis.store, MACHINE_DAYS, rows)
     insight.write(analysis.store, FLEET_DAYS, [{**row, "name": machine.name} for row in rows])
 

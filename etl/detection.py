@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.signal import lfilter  # type: ignore[import-untyped]
+from scipy.signal import lfilter
 
 from etl.catalogue import Machine
 from etl.indicators import HOUR_MS, MINUTE_MS, from_ms, nominal_frequency, times_of, to_ms
@@ -167,6 +167,8 @@ def without_shared(events: Mapping[str, Sequence[Event]]) -> dict[str, list[Even
     least = max(2.0, len(events) / 4)
 
     def shared(name: str, event: Event) -> bool:
+        if event.kind != "sensor_drift":
+            return False
         others = [
             any(
                 (other.kind, other.measurement) == ("sensor_drift", event.measurement) and _overlap(event, other)
@@ -175,7 +177,7 @@ def without_shared(events: Mapping[str, Sequence[Event]]) -> dict[str, list[Even
             for machine, own in events.items()
             if machine != name
         ]
-        return event.kind == "sensor_drift" and sum(others) >= least
+        return sum(others) >= least
 
     return {name: [event for event in own if not shared(name, event)] for name, own in events.items()}
 

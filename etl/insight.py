@@ -249,13 +249,13 @@ def mark_analyzed(store: Store, loads: Sequence[Load], now: datetime) -> None:
 
 def event_id(equipment_id: str, event: Event) -> str:
     """Name an event for good by its start when first found, so that IDs sort by time."""
-    parts = [f"{event.start:%Y%m%dT%H%M%SZ}", equipment_id, event.kind]
+    parts = [f"{event.start:%Y-%m-%dT%H:%M:%SZ}", equipment_id, event.kind]
     return ".".join([*parts, event.measurement] if event.measurement else parts)
 
 
 def event_start(event_id: str) -> datetime:
     """Tell from its ID when an event began, as first found."""
-    return datetime.strptime(event_id.partition(".")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return datetime.strptime(event_id.partition(".")[0], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def day_start(day: date) -> datetime:

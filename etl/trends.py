@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from etl.catalogue import Machine
 from etl.indicators import HOUR_MS, from_ms, to_ms

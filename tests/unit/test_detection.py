@@ -176,6 +176,14 @@ def test_imbalance_and_overheating_are_not_mixed_up_when_uneven_current_heats():
     assert {event.kind for event in detect(MACHINE, *summed(made), UNTIL)} == {"phase_imbalance"}
 
 
+@pytest.mark.parametrize("growth", [0.4, -0.3])
+def test_vibration_is_its_sensors_when_it_grows_evenly_or_falls(growth):
+    made = grown("vibration", AT - 60, AT, lambda share: 1 + growth * share)
+    assert [(event.kind, event.measurement) for event in detect(MACHINE, *made, UNTIL)] == [
+        ("sensor_drift", "vibration")
+    ]
+
+
 def test_break_is_no_waste_when_it_is_short():
     minutes, hours = summed(signals(AT, AT + 1, load_factor=0.04))
     assert detect(MACHINE, minutes, hours, UNTIL) == []

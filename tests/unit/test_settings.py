@@ -8,6 +8,7 @@ from etl.errors import SettingsError
 from etl.settings import (
     ALL_PARTITIONS,
     PARTS,
+    AnalyzeSettings,
     CassandraSettings,
     ConsumeSettings,
     GenerateSettings,
@@ -147,6 +148,17 @@ def test_topics_differ_when_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETL_KAFKA_DEAD_LETTER_TOPIC", "sensor-readings")
     with pytest.raises(SettingsError, match="ETL_KAFKA_DEAD_LETTER_TOPIC must differ"):
         read_settings(KafkaSettings)
+    monkeypatch.delenv("ETL_KAFKA_DEAD_LETTER_TOPIC")
+    monkeypatch.setenv("ETL_KAFKA_EVENTS_TOPIC", "sensor-readings-dead-letters")
+    with pytest.raises(SettingsError, match="ETL_KAFKA_EVENTS_TOPIC must differ"):
+        read_settings(KafkaSettings)
+
+
+def test_webhook_is_refused_when_it_is_no_web_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_ANALYZE_WEBHOOK", "file:///secret")
+    with pytest.raises(SettingsError, match="ETL_ANALYZE_WEBHOOK") as raised:
+        read_settings(AnalyzeSettings)
+    assert "secret" not in str(raised.value)
 
 
 def test_unknown_variable_is_reported_when_it_resembles_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
