@@ -4,18 +4,19 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 from cassandra.cluster import Session
 from cassandra.query import PreparedStatement
 
 from etl.cassandra import connect, gather, read_watermarks, retrying
-from etl.kafka import Client
-from etl.kafka import connect as connect_kafka
 from etl.settings import CassandraSettings, KafkaSettings
 from etl.stage import STAGES
 from etl.workspace import Range, Summary
+
+if TYPE_CHECKING:
+    from etl.kafka import Client
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,14 @@ def read_status(cassandra: CassandraSettings, kafka: KafkaSettings, runs: int = 
         SettingsError: a topic or table is missing, or may not be read.
         Unreachable: Kafka or Cassandra does not answer.
     """
+    # The page, which has no client of Kafka, reads the runs.
+    from etl.kafka import connect as connect_kafka
+
     with connect_kafka(kafka) as client, connect(cassandra) as session:
         return Status(read_lags(client), read_span(session), read_last_runs(session, runs))
 
 
-def read_lags(client: Client) -> list[Lag]:
+def read_lags(client: "Client") -> list[Lag]:
     """Read how far the group is behind; where it has no offset, or one that is gone, it starts at the log's begin."""
     topic = client.settings.topic
     committed = client.committed(topic)
