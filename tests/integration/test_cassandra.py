@@ -148,7 +148,7 @@ def test_watermarks_are_read_whole_when_they_fill_several_pages(session: Session
 
 
 def test_check_passes_when_a_measurement_was_removed(session: Session) -> None:
-    check_columns(session, Measurements(MEASUREMENTS.declared[:1]))
+    check_columns(session, pipeline_tables(Measurements(MEASUREMENTS.declared[:1])))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_check_passes_when_a_measurement_was_removed(session: Session) -> None:
 )
 def test_check_fails_when_a_column_does_not_fit(session: Session, measurement: Measurement, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
-        check_columns(session, Measurements((measurement,)))
+        check_columns(session, pipeline_tables(Measurements((measurement,))))
 
 
 def test_connect_names_etl_schema_when_the_keyspace_is_missing(cassandra: local.Service) -> None:
