@@ -46,7 +46,11 @@ def place(
             monkeypatch.setenv(name, value)
     settings = CassandraSettings(keyspace=keyspace)
     with connect(settings, keyspace=False) as session:
-        yield Place(settings, KafkaSettings(topic=topic, dead_letter_topic=f"{topic}-dead", group=topic), session)
+        yield Place(
+            settings,
+            KafkaSettings(topic=topic, dead_letter_topic=f"{topic}-dead", events_topic=f"{topic}-events", group=topic),
+            session,
+        )
 
 
 def test_schema_creates_everything_when_nothing_is_there(place: Place) -> None:
