@@ -19,7 +19,7 @@ from etl import insight
 from etl.alerts import alert, send
 from etl.cassandra import check_columns, connect, read_watermarks
 from etl.catalogue import Machine
-from etl.detection import Event, detect, merge, without_shared
+from etl.detection import Event, detect, merge, same_thing, without_shared
 from etl.errors import NothingNew
 from etl.indicators import by_day, by_hour, by_minute, pack
 from etl.insight import Load, Row, Store, day_start
@@ -136,16 +136,16 @@ def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], days:
             f"{len(unknown)} machines, such as {unknown[0]}, are not in table equipment and taken for one of"
             f" {default.nominal_voltage:g} V and {default.rated_current:g} A: name a catalogue to `etl schema`"
         )
+    touched = {equipment_id: sorted(days[equipment_id]) for equipment_id in sorted(days)}
     seen = {}
-    with progress("analyze", sum(map(len, days.values()))) as advance:
-        for equipment_id in sorted(days):
-            touched = sorted(days[equipment_id])
-            seen[equipment_id] = look_at(analysis, machines.get(equipment_id), equipment_id, touched)
-            advance(len(touched))
+    with progress("analyze", sum(map(len, touched.values()))) as advance:
+        for equipment_id, own in touched.items():
+            seen[equipment_id] = look_at(analysis, machines.get(equipment_id), equipment_id, own)
+            advance(len(own))
     # Only all machines together tell a sensor's drift from the weather's.
     kept = without_shared({equipment_id: one.events for equipment_id, one in seen.items()})
     for equipment_id, one in seen.items():
-        settle(analysis, one.machine, sorted(days[equipment_id]), kept[equipment_id])
+        settle(analysis, one.machine, touched[equipment_id], kept[equipment_id])
         insight.replace_trends(analysis.store, equipment_id, analysis.measurements.names, one.trends)
 
 
@@ -261,16 +261,9 @@ def _named(
     """Give each event the ID under which it, or a part of it, is known; else a new one."""
     named: dict[str, Event] = {}
     for event in events:
-        same = (name for name in sorted(stored) if name not in named and _overlap(stored[name][0], event))
+        same = (name for name in sorted(stored) if name not in named and same_thing(stored[name][0], event))
         named[next(same, insight.event_id(equipment_id, event))] = event
     return named
-
-
-def _overlap(one: Event, other: Event) -> bool:
-    if (one.kind, one.measurement) != (other.kind, other.measurement):
-        return False
-    first, second = sorted((one, other), key=lambda event: event.start)
-    return first.end is None or second.start <= first.end
 
 
 def _write_days(analysis: Analysis, machine: Machine, days: Sequence[date], events: Mapping[str, Event]) -> None:

@@ -132,11 +132,7 @@ def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> li
     """
     events = list(found)
     for old in known:
-        same = [
-            event
-            for event in events
-            if (event.kind, event.measurement) == (old.kind, old.measurement) and _overlap(event, old)
-        ]
+        same = [event for event in events if same_thing(event, old)]
         if old.end is None:
             # How far it had lasted is not known any more, so later events are others.
             same = sorted(same, key=lambda event: event.start)[:1]
@@ -169,20 +165,16 @@ def without_shared(events: Mapping[str, Sequence[Event]]) -> dict[str, list[Even
     def shared(name: str, event: Event) -> bool:
         if event.kind != "sensor_drift":
             return False
-        others = [
-            any(
-                (other.kind, other.measurement) == ("sensor_drift", event.measurement) and _overlap(event, other)
-                for other in own
-            )
-            for machine, own in events.items()
-            if machine != name
-        ]
+        others = [any(same_thing(event, other) for other in own) for machine, own in events.items() if machine != name]
         return sum(others) >= least
 
     return {name: [event for event in own if not shared(name, event)] for name, own in events.items()}
 
 
-def _overlap(one: Event, other: Event) -> bool:
+def same_thing(one: Event, other: Event) -> bool:
+    """Tell whether two events are of one kind and measurement, and overlap."""
+    if (one.kind, one.measurement) != (other.kind, other.measurement):
+        return False
     first, second = sorted((one, other), key=lambda event: event.start)
     return first.end is None or second.start <= first.end
 
