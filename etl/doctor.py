@@ -9,6 +9,7 @@ from platform import python_version
 from typing import Literal, TypeVar
 
 import pyarrow as pa
+from cassandra.cluster import Session
 
 from etl import cassandra, kafka
 from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
@@ -195,7 +196,7 @@ def _cassandra() -> Iterator[Check]:
         yield Check("ok", "Cassandra", f"{release} at {settings.contact_points} port {settings.port} answers")
         yield (tables := _try("tables", lambda: _tables(settings)))
         if tables.state == "ok":
-            yield _for_analysis(_try("tables of the analysis", lambda: _insight_tables(settings)))
+            yield _for_analysis(_try("tables of the analysis", lambda: _insight_tables(session, settings)))
 
 
 def _tables(settings: CassandraSettings) -> str:
@@ -210,7 +211,8 @@ def _tables(settings: CassandraSettings) -> str:
     )
 
 
-def _insight_tables(settings: CassandraSettings) -> str:
-    with cassandra.connect(settings) as session:
-        cassandra.check_columns(session, INSIGHT)
+def _insight_tables(session: Session, settings: CassandraSettings) -> str:
+    with cassandra.driver_errors():
+        session.set_keyspace(settings.keyspace)
+    cassandra.check_columns(session, INSIGHT)
     return f"keyspace {settings.keyspace} has all"
