@@ -12,6 +12,7 @@ Row = dict[str, Any]
 SEVERITIES = ("severe", "moderate", "mild")
 FINE = "fine"
 LEVELS = (*SEVERITIES, FINE)
+ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
 SOON = timedelta(days=7)
 LATER = timedelta(days=30)
 FEW_READINGS = 0.5

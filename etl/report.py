@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 
 from etl import svg, written
-from etl.attention import FINE, SEVERITIES, Judged, Row, describe, forecast, judge, rank, summary
+from etl.attention import FINE, ICONS, SEVERITIES, Judged, Row, describe, forecast, judge, rank, summary
 from etl.cassandra import connect
 from etl.errors import SettingsError
 from etl.measurements import read_measurements
@@ -31,7 +31,6 @@ HISTORY = timedelta(days=30)
 AHEAD = timedelta(days=90)
 PDF_SECONDS = 120
 _BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome")
-_ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
 
 GLOSSARY = {
     "Acknowledged, seen to": "Somebody has said on the page that they know of the event and take care of it.",
@@ -198,8 +197,8 @@ def _attention(material: Material) -> str:
 
 
 def _badge(level: str | None) -> str:
-    name = level if level in _ICONS else "mild"
-    return f'<span class="badge {name}">{_ICONS[name]} {escape(level or "")}</span>'
+    name = level if level in ICONS else "mild"
+    return f'<span class="badge {name}">{ICONS[name]} {escape(level or "")}</span>'
 
 
 def _reasons(machine: Judged) -> str:

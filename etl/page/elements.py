@@ -8,11 +8,10 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.attention import FINE
+from etl.attention import FINE, ICONS
 from etl.page.place import Place, machine_path
 
 Children = Any
-ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
 _STACKING = range(5, 12)
 _WIDE = ("Evidence", "Readings", "Seen to", "States", "Useful and idle", "What", "Why")
 STATES = ("overload", "running", "idle", "off")
@@ -25,6 +24,11 @@ class View:
     title: str
     says: str
     children: list[Component]
+
+
+def nothing_yet(title: str) -> View:
+    """What a view shows before the first analysis."""
+    return View(title, "No data yet.", [empty("No analysed data yet: run `etl analyze` after the first load.")])
 
 
 def aria(**names: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from etl.page.elements import (
     field,
     legend,
     machine_link,
+    nothing_yet,
     pages,
     stacked,
     stats,
@@ -71,7 +72,7 @@ def energy(reader: Reader, place: Place, today: date) -> View:
     """Show the energy of some days."""
     last = day_of(reader, place, today)
     if last is None:
-        return View("Energy", "No data yet.", [empty("No analysed data yet: run `etl analyze` after the first load.")])
+        return nothing_yet("Energy")
     days = days_of(place, last)
     rows = reader.fleet_energy(days)
     found = uses(rows)

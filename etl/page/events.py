@@ -7,10 +7,9 @@ from dash import html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.attention import SEVERITIES, Row, describe
+from etl.attention import ICONS, SEVERITIES, Row, describe
 from etl.errors import EtlError
 from etl.page.elements import (
-    ICONS,
     View,
     alert,
     badge,
@@ -22,6 +21,7 @@ from etl.page.elements import (
     field,
     link,
     machine_link,
+    nothing_yet,
     pages,
     table,
 )
@@ -39,7 +39,7 @@ def events(reader: Reader, place: Place, today: date) -> View:
     """Show the events that began on some days."""
     last = day_of(reader, place, today)
     if last is None:
-        return View("Events", "No data yet.", [empty("No analysed data yet: run `etl analyze` after the first load.")])
+        return nothing_yet("Events")
     days = days_of(place, last)
     found = reader.events(days)
     shown = matching(found, place)

@@ -8,9 +8,8 @@ from dash import html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.attention import FINE, LEVELS, SEVERITIES, Judged, judge, summary
+from etl.attention import FINE, ICONS, LEVELS, SEVERITIES, Judged, judge, summary
 from etl.page.elements import (
-    ICONS,
     View,
     badge,
     bar,
@@ -21,6 +20,7 @@ from etl.page.elements import (
     field,
     link,
     machine_link,
+    nothing_yet,
     pages,
     stats,
     table,
@@ -38,7 +38,7 @@ def fleet(reader: Reader, place: Place, today: date) -> View:
     """Show all machines of a day."""
     day = day_of(reader, place, today)
     if day is None:
-        return View("Fleet", "No data yet.", [empty("No analysed data yet: run `etl analyze` after the first load.")])
+        return nothing_yet("Fleet")
     machines = judged(reader, day)
     shown = matching(machines, place)
     says = summary(machines) if machines else f"No data on {written.calendar_day(day)}."
