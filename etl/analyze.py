@@ -36,6 +36,7 @@ from etl.tables import (
     MACHINE_HOURS,
     MACHINE_MINUTES,
     PIPELINE_HEALTH,
+    days_between,
     pipeline_tables,
 )
 from etl.terminal import progress
@@ -163,7 +164,7 @@ def look_at(analysis: Analysis, machine: Machine | None, equipment_id: str, days
     Without a machine of the catalogue, one is assumed.
     """
     store, first, last = analysis.store, days[0], days[-1]
-    minutes = insight.read_minutes(store, equipment_id, _days(first - timedelta(days=MINUTE_DAYS - 1), last))
+    minutes = insight.read_minutes(store, equipment_id, days_between(first - timedelta(days=MINUTE_DAYS - 1), last))
     begin = day_start(first) - timedelta(days=HOUR_DAYS)
     hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, begin, day_start(last))}
     for day in days:
@@ -180,10 +181,6 @@ def look_at(analysis: Analysis, machine: Machine | None, equipment_id: str, days
     until = _end(analysis, last)
     found = trends(machine, [row for row in hours.values() if row["hour"] < until], until, analysis.limits)
     return Seen(machine, _events(analysis, machine, days, minutes, hours), found)
-
-
-def _days(first: date, last: date) -> list[date]:
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def _assumed(equipment_id: str, readings: pa.Table) -> Machine:
@@ -222,7 +219,7 @@ def _events(
     events = [event for event, _ in stored.values() if event.start.date() not in set(days)]
     for day in days:
         until = _end(analysis, day)
-        seen = [minutes[each] for each in _days(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
+        seen = [minutes[each] for each in days_between(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
         past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
         table = pa.concat_tables(seen, promote_options="default")
         found = detect(machine, table, past, until, analysis.limits)

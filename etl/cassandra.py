@@ -292,6 +292,17 @@ def gather(
         yield finish()
 
 
+def pages(session: Session, statement: Any, patience: float = PATIENCE) -> Iterator[list[tuple[Any, ...]]]:
+    """Execute an idempotent statement; yield its rows page by page, of the size that the statement has."""
+    result = retrying(lambda: session.execute(statement), patience)
+    while True:
+        yield result.current_rows
+        if not result.has_more_pages:
+            return
+        state = result.paging_state
+        result = retrying(partial(session.execute, statement, paging_state=state), patience)
+
+
 def check_columns(session: Session, tables: list[Table]) -> None:
     """Check that these tables are there, with their columns.
 
@@ -329,18 +340,12 @@ def read_watermarks(session: Session, patience: float = PATIENCE) -> pa.Table:
     query = SimpleStatement(
         'SELECT "equipment_id", toUnixTimestamp("timestamp") FROM "watermarks"', fetch_size=PAGE_ROWS
     )
-    result = retrying(lambda: session.execute(query), patience)
     batches = []
-    while True:
-        rows = result.current_rows
+    for rows in pages(session, query, patience):
         if rows:
             equipment, stamps = zip(*rows, strict=True)
             columns = [pa.array(equipment, pa.string()), pa.array(stamps, pa.int64()).cast(TIMESTAMP)]
             batches.append(pa.record_batch(columns, schema=WATERMARKS))
-        if not result.has_more_pages:
-            break
-        state = result.paging_state
-        result = retrying(partial(session.execute, query, paging_state=state), patience)
     return pa.Table.from_batches(batches, schema=WATERMARKS).filter(pc.field("timestamp").is_valid())
 
 

@@ -4,9 +4,8 @@ Every statement stays within one partition, but for two that read the keys of sm
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -14,12 +13,12 @@ import pyarrow as pa
 from cassandra.cluster import Session
 from cassandra.query import BatchStatement, BatchType, PreparedStatement
 
-from etl.cassandra import gather, retrying
+from etl.cassandra import gather, identifier, pages, retrying
 from etl.catalogue import Machine
 from etl.detection import Event
 from etl.indicators import unpack
 from etl.measurements import Measurements
-from etl.readings import DAY_MS, TIMESTAMP
+from etl.readings import TIMESTAMP
 from etl.tables import (
     ANALYZED_RUNS,
     EQUIPMENT,
@@ -31,6 +30,7 @@ from etl.tables import (
     TOUCHED_DAYS,
     TRENDS,
     Table,
+    months_between,
 )
 
 Row = dict[str, Any]
@@ -72,13 +72,7 @@ class Store:
         """Yield the rows of one statement page by page."""
         statement = self.prepared(query).bind(key)
         statement.fetch_size = PAGE_ROWS
-        result = retrying(lambda: self.session.execute(statement), self.patience)
-        while True:
-            yield result.current_rows
-            if not result.has_more_pages:
-                return
-            state = result.paging_state
-            result = retrying(partial(self.session.execute, statement, paging_state=state), self.patience)
+        return pages(self.session, statement, self.patience)
 
 
 def pending_loads(store: Store) -> list[Load]:
@@ -150,9 +144,7 @@ def read_hours(store: Store, equipment_id: str, start: datetime, end: datetime) 
         f'SELECT {_quoted(names)} FROM "{MACHINE_HOURS.name}"'  # noqa: S608
         ' WHERE "equipment_id" = ? AND "month" = ? AND "hour" >= ? AND "hour" < ?'
     )
-    months = sorted(
-        {f"{start + timedelta(days=day):%Y-%m}" for day in range((end - start).days + 1)} | {f"{end:%Y-%m}"}
-    )
+    months = months_between(start.date(), end.date())
     found = store.rows(query, *((equipment_id, month, start, end) for month in months))
     rows = [_plain(names, row) for rows in found for row in rows]
     return sorted(rows, key=lambda row: row["hour"])
@@ -160,11 +152,12 @@ def read_hours(store: Store, equipment_id: str, start: datetime, end: datetime) 
 
 def read_events(store: Store, equipment_id: str, years: Iterable[int]) -> dict[str, tuple[Event, datetime]]:
     """Read the events of a machine by event ID, each with the time when it was found."""
-    names = ["kind", "severity", "measurement", "start", "end", "observed", "expected", "evidence", "event_id", "found"]
+    own = [each.name for each in fields(Event)]
+    names = [*own, "event_id", "found"]
     query = f'SELECT {_quoted(names)} FROM "{MACHINE_EVENTS.name}" WHERE "equipment_id" = ? AND "year" = ?'  # noqa: S608
     found = store.rows(query, *((equipment_id, year) for year in sorted(years)))
     rows = [_plain(names, row) for rows in found for row in rows]
-    return {row["event_id"]: (Event(**{name: row[name] for name in names[:8]}), row["found"]) for row in rows}
+    return {row["event_id"]: (Event(**{name: row[name] for name in own}), row["found"]) for row in rows}
 
 
 def _plain(names: Sequence[str], row: Sequence[Any]) -> Row:
@@ -213,7 +206,7 @@ def event_rows(equipment_id: str, event_id: str, event: Event, found: datetime) 
         "event_id": event_id,
         "equipment_id": equipment_id,
         "found": found,
-        **{name: getattr(event, name) for name in Event.__dataclass_fields__},
+        **asdict(event),
     }
     return {**row, "day": began.date()}, {**row, "year": began.year}
 
@@ -260,8 +253,8 @@ def event_start(event_id: str) -> datetime:
 
 def day_start(day: date) -> datetime:
     """Give the first moment of a UTC day."""
-    return datetime.fromtimestamp((day - date(1970, 1, 1)).days * DAY_MS // 1000, UTC)
+    return datetime.combine(day, time(), UTC)
 
 
 def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+    return ", ".join(map(identifier, names))

@@ -18,8 +18,9 @@ from etl.errors import SettingsError
 from etl.measurements import read_measurements
 from etl.page.energy import Use, uses
 from etl.page.pipeline import lag_of
-from etl.page.queries import Reader, days_between
+from etl.page.queries import Reader
 from etl.settings import CassandraSettings, ReportSettings, RunSettings, read_settings
+from etl.tables import days_between
 
 MOST_DAYS = 92
 MOST_FIRST = 10

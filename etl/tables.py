@@ -1,6 +1,7 @@
 """The tables as data: their columns and keys. The measurements of a reading become columns of `sensor_data`."""
 
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from etl.measurements import Measurements
 
@@ -226,6 +227,16 @@ INSIGHT = [
     PIPELINE_HEALTH,
     ANALYZED_RUNS,
 ]
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Return all days from one to another: keys of the tables by day."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def months_between(first: date, last: date) -> list[str]:
+    """Return all months from that of one day to that of another, as in 2026-01: keys of the tables by month."""
+    return sorted({f"{day:%Y-%m}" for day in days_between(first, last)})
 
 
 def sensor_data(measurements: Measurements) -> Table:

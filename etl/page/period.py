@@ -8,7 +8,8 @@ from dash.development.base_component import Component
 from etl import written
 from etl.page.elements import choices, field, link
 from etl.page.place import Place
-from etl.page.queries import MOST_DAYS, Reader, days_between
+from etl.page.queries import MOST_DAYS, Reader
+from etl.tables import days_between
 
 LENGTHS = {"1": "1 day", "7": "7 days", "31": "31 days"}
 USUAL = 7

@@ -25,6 +25,8 @@ from etl.tables import (
     PIPELINE_HEALTH,
     TRENDS,
     WATERMARKS,
+    days_between,
+    months_between,
 )
 
 PATIENCE = 5.0
@@ -121,7 +123,7 @@ class Reader:
         """Hours of a machine, oldest first: partitions (equipment_id, month) of `machine_hours`."""
         chosen = ["hour", *columns]
         query = _select("machine_hours", chosen, ["equipment_id", "month"]) + ' AND "hour" >= ? AND "hour" < ?'
-        keys = [(equipment_id, month, start, end) for month in _months(start, end)]
+        keys = [(equipment_id, month, start, end) for month in months_between(start.date(), end.date())]
         return sorted(_dicts(chosen, self._ask(query, keys)), key=lambda row: row["hour"])
 
     def series(
@@ -140,7 +142,7 @@ class Reader:
             f'SELECT "hour", {", ".join(cells)} FROM "machine_hours"'  # noqa: S608 - declared names
             ' WHERE "equipment_id" = ? AND "month" = ? AND "hour" >= ? AND "hour" < ?'
         )
-        keys = [(equipment_id, month, start, end) for month in _months(start, end)]
+        keys = [(equipment_id, month, start, end) for month in months_between(start.date(), end.date())]
         rows = [row for part in self._ask(query, keys) for row in part[::-1]]
         stamps = _stamps(row[0] for row in rows)
         columns = _floats(rows, 3 * len(names))
@@ -271,12 +273,3 @@ def event_day(event_id: str | None) -> date | None:
         return date.fromisoformat((event_id or "")[:10])
     except ValueError:
         return None
-
-
-def days_between(first: date, last: date) -> list[date]:
-    """Return all days from one to another."""
-    return [first + timedelta(days=i) for i in range((last - first).days + 1)]
-
-
-def _months(start: datetime, end: datetime) -> list[str]:
-    return sorted({f"{day:%Y-%m}" for day in days_between(start.date(), end.date())})
