@@ -77,9 +77,9 @@ down: $(READY) ## Remove the cluster
 	@$(PYTHON) -m images.cluster down --name $(NAME)
 
 e2e: images ## Test images and pipeline in a kind cluster of its own, print the figures
-	ETL_OPERATORS=$(ETL_OPERATORS) $(PYTHON) -m pytest -s --timeout=2400 tests/images tests/e2e $(ARGS)
+	OPERATORS=$(OPERATORS) $(PYTHON) -m pytest -s --timeout=2400 tests/images tests/e2e $(ARGS)
 
-operators: $(READY) ## Install Strimzi and the K8ssandra operator into the cluster (then: make e2e with ETL_OPERATORS=1)
+operators: $(READY) ## Install Strimzi and the K8ssandra operator into the cluster (then: make e2e with OPERATORS=1)
 	@$(PYTHON) -m images.operators --name $(NAME)
 
 services: $(READY) ## Start a Kafka broker and a Cassandra node for trials, print the settings that reach them

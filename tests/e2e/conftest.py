@@ -28,7 +28,7 @@ NAME = os.environ.get("ETL_CLUSTER", "sensor-etl-e2e")
 HERE = Path(__file__).parent
 VALUES = [install.SMALL, HERE / "values.yaml"]
 # With the operators instead of one broker and one node of ours: the chart's default modes.
-OPERATORS = ["kafka.mode=strimzi", "cassandra.mode=k8ssandra"] if os.environ.get("ETL_OPERATORS") else []
+OPERATORS = ["kafka.mode=strimzi", "cassandra.mode=k8ssandra"] if os.environ.get("OPERATORS") else []
 Kubectl = Callable[..., str]
 Run = Callable[..., tuple[int, str]]
 

@@ -17,8 +17,8 @@ def require_chromium() -> str:
     """Find Chromium; without it the test is skipped, or fails where it must be there."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        reason = f"none of {', '.join(BROWSERS)} is installed (with ETL_CHROMIUM_REQUIRED=1 this fails)"
-        if os.environ.get("ETL_CHROMIUM_REQUIRED") == "1":
+        reason = f"none of {', '.join(BROWSERS)} is installed (with CHROMIUM_REQUIRED=1 this fails)"
+        if os.environ.get("CHROMIUM_REQUIRED") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
     return found

@@ -124,7 +124,10 @@ def test_exit_code_is_143_when_terminated_while_generating(tmp_path: Path) -> No
         [sys.executable, "-m", "etl", "generate"], env=environment, stderr=subprocess.PIPE
     ) as process:
         assert process.stderr
-        assert b"started" in process.stderr.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
+        try:
+            assert b"started" in process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 143
+        finally:
+            process.kill()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
