@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.catalogue import Machine
+from etl.errors import SettingsError
 
 _FILE = Path(__file__).with_name("limits.yaml")
 Zones = tuple[float, float, float]
@@ -107,8 +108,18 @@ class Limits(_Part):
 
 
 def read_limits(path: Path = _FILE) -> Limits:
-    """Read a file of limits."""
-    return Limits.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    """Read a file of limits.
+
+    Raises:
+        SettingsError: the file cannot be read, or an entry is wrong or missing; in one line.
+    """
+    try:
+        return Limits.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"limits file {path} cannot be read: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise SettingsError(f"limits file {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 LIMITS = read_limits()
