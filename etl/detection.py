@@ -16,8 +16,9 @@ import pyarrow as pa
 from scipy.signal import lfilter
 
 from etl.catalogue import Machine
-from etl.indicators import HOUR_MS, MINUTE_MS, from_ms, nominal_frequency, times_of, to_ms
+from etl.indicators import MINUTE_MS, from_ms, nominal_frequency, times_of, to_ms
 from etl.limits import LIMITS, Limits, Steps, rated_kva
+from etl.readings import HOUR_MS
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -498,6 +499,7 @@ def _made(
 _BIN = 10 * MINUTE_MS
 _TELLING = 0.12  # share of its value that a sensor may usually be off what explains it
 _CLEAR = 2.2  # vibration changes that much more over a machine's life than what else sensors tell
+_VARIED = 1.1  # highest by lowest load, from where on it tells how something depends on load
 _RUNNING = 0.2  # share of the rated power, from where on a minute is of running alone
 
 
@@ -515,7 +517,7 @@ class _Bins:
 def _reactive_curve(seen: Minutes, past: Hours) -> tuple[float, float] | None:
     """Fit Q = a + b * P**2 (shares of rated) to the hours of running: magnetising power, and that of stray fields.
 
-    Both faults of this kind raise Q, so a low quantile is the machine as it should be.
+    Both faults of this kind raise Q, so a low quantile is the machine as it should be; of constant load all is a.
     """
     long = (past.running > 1800) & (past.load_running > _RUNNING)
     factor = np.clip(past.power_factor[long], 1e-3, 1.0)
@@ -524,7 +526,14 @@ def _reactive_curve(seen: Minutes, past: Hours) -> tuple[float, float] | None:
     if len(active) < 4:
         running = seen.active > _RUNNING
         active, reactive = seen.active[running], seen.reactive[running]
-    found = _robust(np.column_stack([np.ones(len(active)), active * active]), reactive, 0.3)
+    if not len(active):
+        return None
+    low, high = np.quantile(active, (0.1, 0.9))
+    if high < _VARIED * low:
+        # At one load the two parts cannot be told from each other.
+        found: Floats | None = np.array([np.quantile(reactive, 0.3), 0.0])
+    else:
+        found = _robust(np.column_stack([np.ones(len(active)), active * active]), reactive, 0.3)
     if found is None or found[0] <= 0:
         return None
     return float(found[0]), max(0.0, float(found[1]))

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from etl.catalogue import Machine
-from etl.indicators import HOUR_MS, from_ms, to_ms
+from etl.indicators import from_ms, to_ms
 from etl.limits import LIMITS, Limits, rated_kva, vibration_zones
+from etl.readings import HOUR_MS
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]

@@ -170,6 +170,40 @@ def test_future_does_not_matter_when_until_lies_before_it(kind):
     assert detect(MACHINE, minutes, hours, until) == own == []
 
 
+def steady(seed, noise, begin=0.0, end=0.0, current=1.0):
+    """A machine that always does the same, such as a fan, with noise of that share on each of its sensors."""
+    hour = np.arange(DAYS * 1440) / 60
+    wrong = (hour >= begin) & (hour < end)
+    usual = {"voltage": 400, "current": 12, "power_factor": 0.85, "temperature": 45, "vibration": 1.2, "pressure": 6}
+    chance = np.random.default_rng(seed)
+    made = {name: value * (1 + noise * chance.standard_normal(len(hour))) for name, value in usual.items()}
+    frequency = 50 + 0.02 * chance.standard_normal(len(hour))
+    return {**made, "current": made["current"] * np.where(wrong, current, 1), "frequency": frequency} | {
+        "hour": hour,
+        "wrong": wrong,
+    }
+
+
+@pytest.mark.parametrize("noise", [0.0005, 0.002, 0.01])
+@pytest.mark.parametrize("seed", [1, 3, 7])
+def test_nothing_is_found_when_a_machine_always_does_the_same(seed, noise):
+    minutes, hours = summed(steady(seed, noise))
+    for days in (6, 7, DAYS):
+        until = START + timedelta(days=days)
+        past = [row for row in hours if START + timedelta(days=5) <= row["hour"] < until]
+        assert detect(MACHINE, minutes, past, until) == []
+
+
+def test_nothing_is_found_when_a_machine_takes_no_reactive_power():
+    heater = steady(1, 0.002) | {"power_factor": np.ones(DAYS * 1440)}
+    assert detect(MACHINE, *summed(heater), UNTIL) == []
+
+
+def test_imbalance_is_found_when_a_machine_always_does_the_same():
+    (event,) = detect(MACHINE, *summed(steady(1, 0.002, AT, AT + 4, 1.15)), UNTIL)
+    assert (event.kind, event.start) == ("phase_imbalance", START + timedelta(hours=AT))
+
+
 def test_imbalance_and_overheating_are_not_mixed_up_when_uneven_current_heats():
     made = signals(AT, AT + 5, heat=1.4**2)
     made["current"] = np.where(made["wrong"], made["current"] * 1.4, made["current"])
