@@ -1,11 +1,11 @@
-"""`analyze`: look at the days that loads have touched, and write down what machines did and what is wrong.
+"""`analyze`: look at the hours that loads have touched, and write down what machines did and what is wrong.
 
 Per load of the ledger, each at least once: readings of a day -> minutes, hours -> events, trends -> alerts -> tables.
 A load counts as analysed once all of it is written, so a crash repeats it, and the same readings give the same rows.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from etl.cassandra import check_columns, connect, read_watermarks
 from etl.catalogue import Machine
 from etl.detection import Event, detect, merge, same_thing, without_shared
 from etl.errors import NothingNew
-from etl.indicators import by_day, by_hour, by_minute, pack
+from etl.indicators import DAY_HOURS, by_day, by_hour, by_minute, pack, reach
 from etl.insight import Load, Row, Store, day_start
 from etl.kafka import Client, Producer, open_producer
 from etl.kafka import connect as connect_kafka
 from etl.limits import Limits
 from etl.measurements import Measurements
+from etl.readings import TIMESTAMP
 from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings
 from etl.status import read_lags
 from etl.tables import (
@@ -45,6 +46,10 @@ from etl.trends import trends
 MINUTE_DAYS, HOUR_DAYS = 7, 28
 # So many days of machines are kept in mind at once; loads that touched more are taken one after another.
 MOST_DAYS = 100_000
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# Hours of days: bit h stands for hour h.
+Touched = dict[date, int]
 
 log = structlog.get_logger("etl.analyze")
 
@@ -83,8 +88,8 @@ def analyze(
         check_columns(session, [*pipeline_tables(measurements), *INSIGHT])
         client.partitions(kafka.events_topic)
         store = Store(session, cassandra.timeout)
-        marks = read_watermarks(session)["timestamp"]
-        write_health(store, client, marks, now)
+        marks = read_watermarks(session)
+        write_health(store, client, marks["timestamp"], now)
         loads = insight.pending_loads(store)
         if not loads:
             raise NothingNew("no load since the last analysis")
@@ -98,12 +103,13 @@ def analyze(
                 settings.webhook,
                 measurements,
                 limits,
-                _reached(marks, now),
+                _reached(marks["timestamp"], now),
                 now,
                 counts,
             )
-            for part, days in _parts(store, loads):
-                _analyze_machines(analysis, machines, days)
+            silent = _silent(analysis, machines, marks)
+            for part, touched in _parts(store, loads):
+                _analyze_machines(analysis, machines, {name: {} for name in silent} | touched)
                 insight.mark_analyzed(store, part, now)
     return counts
 
@@ -115,90 +121,166 @@ def _reached(marks: pa.ChunkedArray, now: datetime) -> datetime:
     return newest + timedelta(milliseconds=1) if newest else now
 
 
-def _parts(store: Store, loads: Sequence[Load]) -> Iterator[tuple[list[Load], dict[str, set[date]]]]:
+def _silent(analysis: Analysis, machines: Mapping[str, Machine], marks: pa.Table) -> list[str]:
+    """List the machines that no load touches any more, as they say nothing while others do.
+
+    One that has said nothing for a week is taken for gone.
+    """
+    steps, intervals = analysis.limits.detection.dropout, analysis.limits.detection.dropout_intervals
+    found = []
+    for equipment_id, newest in zip(marks["equipment_id"].to_pylist(), marks["timestamp"].to_pylist(), strict=True):
+        machine = machines.get(equipment_id, Machine(equipment_id=equipment_id))
+        least = max(steps.mild * HOUR, intervals * timedelta(seconds=machine.interval_seconds))
+        if analysis.until - newest >= least and _days_since(analysis, newest.date()):
+            found.append(equipment_id)
+    return found
+
+
+def _days_since(analysis: Analysis, day: date) -> list[date]:
+    """List the days from one on to where the plant has come; none if that is a week or more."""
+    last = analysis.until.date()
+    return days_between(day, last) if (last - day).days < MINUTE_DAYS else []
+
+
+def _parts(store: Store, loads: Sequence[Load]) -> Iterator[tuple[list[Load], dict[str, Touched]]]:
     """Group loads so that the days they touched fit in memory."""
     part: list[Load] = []
-    days: dict[str, set[date]] = defaultdict(set)
+    touched: dict[str, Touched] = defaultdict(dict)
     for load in loads:
-        for equipment_id, day in insight.touched_days(store, load.run):
-            days[equipment_id].add(day)
+        for equipment_id, day, hours in insight.touched_days(store, load.run):
+            touched[equipment_id][day] = touched[equipment_id].get(day, 0) | hours
         part.append(load)
-        if sum(map(len, days.values())) >= MOST_DAYS:
-            yield part, days
-            part, days = [], defaultdict(set)
+        if sum(map(len, touched.values())) >= MOST_DAYS:
+            yield part, touched
+            part, touched = [], defaultdict(dict)
     if part:
-        yield part, days
+        yield part, touched
 
 
-def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], days: Mapping[str, set[date]]) -> None:
-    if unknown := sorted(days.keys() - machines.keys()):
+def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], touched: Mapping[str, Touched]) -> None:
+    if unknown := sorted(touched.keys() - machines.keys()):
         default = Machine(equipment_id=unknown[0])
         log.warning(
             f"{len(unknown)} machines, such as {unknown[0]}, are not in table equipment and taken for one of"
             f" {default.nominal_voltage:g} V and {default.rated_current:g} A: name a catalogue to `etl schema`"
         )
-    touched = {equipment_id: sorted(days[equipment_id]) for equipment_id in sorted(days)}
     seen = {}
-    with progress("analyze", sum(map(len, touched.values()))) as advance:
-        for equipment_id, own in touched.items():
-            seen[equipment_id] = look_at(analysis, machines.get(equipment_id), equipment_id, own)
-            advance(len(own))
+    with progress("analyze", len(touched)) as advance:
+        for equipment_id in sorted(touched):
+            newest = _newest_hour(analysis, equipment_id)
+            if days := _days(analysis, touched[equipment_id], newest):
+                hours = {day: touched[equipment_id].get(day, 0) for day in days}
+                seen[equipment_id] = look_at(analysis, machines.get(equipment_id), equipment_id, hours, newest)
+            advance(1)
     # Only all machines together tell a sensor's drift from the weather's.
     kept = without_shared({equipment_id: one.events for equipment_id, one in seen.items()})
     for equipment_id, one in seen.items():
-        settle(analysis, one.machine, touched[equipment_id], kept[equipment_id])
+        settle(analysis, one.machine, one.days, kept[equipment_id])
         insight.replace_trends(analysis.store, equipment_id, analysis.measurements.names, one.trends)
 
 
+def _newest_hour(analysis: Analysis, equipment_id: str) -> datetime | None:
+    """Tell the newest hour that is known of a machine; None for one that is new, or was gone."""
+    last = analysis.until.date()
+    newest = insight.newest_hour(analysis.store, equipment_id, last - timedelta(days=MINUTE_DAYS), last)
+    return newest if newest and _days_since(analysis, newest.date()) else None
+
+
+def _days(analysis: Analysis, touched: Touched, newest: datetime | None) -> list[date]:
+    """List the days to look at: those touched, and those from the newest that is known on, silent as they may be."""
+    known = max([*touched, *([newest.date()] if newest else [])], default=None)
+    return sorted({*touched, *(_days_since(analysis, known) if known else [])})
+
+
 class Seen(NamedTuple):
-    """What was seen of a machine: itself, its events with those known before, and rows of TRENDS."""
+    """What was seen of a machine: itself, the days, its events with those known before, and rows of TRENDS."""
 
     machine: Machine
+    days: list[date]
     events: list[Event]
     trends: list[Row]
 
 
-def look_at(analysis: Analysis, machine: Machine | None, equipment_id: str, days: Sequence[date]) -> Seen:
+def look_at(
+    analysis: Analysis, machine: Machine | None, equipment_id: str, touched: Touched, newest: datetime | None
+) -> Seen:
     """Sum up some days of a machine, in ascending order, and find what is wrong; write its minutes and hours.
 
     Without a machine of the catalogue, one is assumed.
     """
-    store, first, last = analysis.store, days[0], days[-1]
+    store, days = analysis.store, list(touched)
+    first, last = days[0], days[-1]
     minutes = insight.read_minutes(store, equipment_id, days_between(first - timedelta(days=MINUTE_DAYS - 1), last))
     begin = day_start(first) - timedelta(days=HOUR_DAYS)
-    hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, begin, day_start(last))}
+    hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, begin, day_start(last) + DAY)}
+    machine = machine or _assumed(analysis, equipment_id, days)
     for day in days:
-        readings = insight.read_day(store, analysis.measurements, equipment_id, day)
-        machine = machine or _assumed(equipment_id, readings)
-        minutes[day] = by_minute(readings, machine, day)
-        since = None if hours else _first_time(readings)
-        of_day = by_hour(readings, machine, day, analysis.until, analysis.limits, since)
-        hours |= {row["hour"]: row for row in of_day}
-        row = {"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}
-        insight.write(store, MACHINE_MINUTES, [row])
-        insight.write(store, MACHINE_HOURS, of_day)
-    machine = machine or Machine(equipment_id=equipment_id)
+        # Nothing is expected of a machine before its first reading of all, so its first day is summed up whole.
+        is_first = not any(hour < day_start(day) for hour in hours)
+        summed = [] if is_first else [hour for hour in hours if newest is None or hour < newest]
+        for part in _stretches(_stale(analysis, machine, day, touched[day], summed)):
+            readings = _readings(analysis, machine, day, part)
+            since = readings["timestamp"][0].as_py() if is_first and len(readings) else None
+            minutes[day] = _replaced(minutes.get(day), by_minute(readings, machine, day, part), day, part)
+            of_day = by_hour(readings, machine, day, analysis.until, analysis.limits, since, part)
+            hours |= {row["hour"]: row for row in of_day}
+            insight.write(store, MACHINE_HOURS, of_day)
+        insight.write(
+            store, MACHINE_MINUTES, [{"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}]
+        )
     until = _end(analysis, last)
     found = trends(machine, [row for row in hours.values() if row["hour"] < until], until, analysis.limits)
-    return Seen(machine, _events(analysis, machine, days, minutes, hours), found)
+    return Seen(machine, days, _events(analysis, machine, days, minutes, hours), found)
 
 
-def _assumed(equipment_id: str, readings: pa.Table) -> Machine:
-    """Assume a machine that the catalogue lacks, which sends as often as its readings say."""
+def _stale(analysis: Analysis, machine: Machine, day: date, touched: int, summed: Iterable[datetime]) -> list[int]:
+    """List the hours of a day to sum up: those not summed up yet, and those that touched readings reach into."""
+    beside = -(-reach(machine, analysis.limits) // HOUR)
+    done = {hour.hour for hour in summed if hour.date() == day}
+    near = {hour + off for hour in DAY_HOURS if touched >> hour & 1 for off in range(-beside, beside + 1)}
+    return [hour for hour in DAY_HOURS if hour in near or hour not in done]
+
+
+def _stretches(hours: Sequence[int]) -> list[range]:
+    """Join hours, in ascending order, that follow each other."""
+    begins = [hour for hour in hours if hour - 1 not in hours]
+    ends = [hour + 1 for hour in hours if hour + 1 not in hours]
+    return [range(*ends_of) for ends_of in zip(begins, ends, strict=True)]
+
+
+def _readings(analysis: Analysis, machine: Machine, day: date, hours: range) -> pa.Table:
+    """Read all of a day that counts for some of its hours."""
+    begin, around = day_start(day), reach(machine, analysis.limits)
+    start, end = (begin + hours.start * HOUR - around, begin + hours.stop * HOUR + around)
+    return insight.read_readings(
+        analysis.store, analysis.measurements, machine.equipment_id, max(begin, start), min(begin + DAY, end)
+    )
+
+
+def _replaced(known: pa.Table | None, fresh: pa.Table, day: date, hours: range) -> pa.Table:
+    """Put the minutes of some hours of a day in the place of those known."""
+    if known is None:
+        return fresh
+    start, end = (pa.scalar(day_start(day) + hour * HOUR, TIMESTAMP) for hour in (hours.start, hours.stop))
+    before, after = known.filter(pc.field("minute") < start), known.filter(pc.field("minute") >= end)
+    return pa.concat_tables([before, fresh, after], promote_options="default")
+
+
+def _assumed(analysis: Analysis, equipment_id: str, days: Iterable[date]) -> Machine:
+    """Assume a machine that the catalogue lacks, which sends as often as its readings of the first of some days say."""
+    for day in days:
+        start = day_start(day)
+        readings = insight.read_readings(analysis.store, analysis.measurements, equipment_id, start, start + DAY)
+        if len(readings) > 1:
+            break
     stamps = readings["timestamp"].cast(pa.int64())
     gaps = pc.pairwise_diff(stamps.combine_chunks()) if len(stamps) > 1 else None
     usual = pc.quantile(gaps.drop_null(), 0.5)[0].as_py() if gaps is not None else 1000.0
     return Machine(equipment_id=equipment_id, interval_seconds=min(max(usual / 1000.0, 0.001), 31_536_000.0))
 
 
-def _first_time(readings: pa.Table) -> datetime | None:
-    """Nothing is expected of a machine before its first reading of all."""
-    first: datetime | None = readings["timestamp"][0].as_py() if len(readings) else None
-    return first
-
-
 def _end(analysis: Analysis, day: date) -> datetime:
-    return min(day_start(day) + timedelta(days=1), analysis.until)
+    return min(day_start(day) + DAY, analysis.until)
 
 
 def _stored(analysis: Analysis, equipment_id: str, days: Sequence[date]) -> dict[str, tuple[Event, datetime]]:
@@ -267,7 +349,7 @@ def _write_days(analysis: Analysis, machine: Machine, days: Sequence[date], even
     minutes = insight.read_minutes(analysis.store, machine.equipment_id, days)
     rows = []
     for day in days:
-        begin, end = day_start(day), day_start(day) + timedelta(days=1)
+        begin, end = day_start(day), day_start(day) + DAY
         within = {name: event for name, event in events.items() if event.start < end and (event.end or end) >= begin}
         hours = insight.read_hours(analysis.store, machine.equipment_id, begin, end)
         rows.append(by_day(hours, machine, day, within, minutes[day], analysis.limits))

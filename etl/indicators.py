@@ -5,7 +5,8 @@ where missing; text is passed over) and `quality`, which names the bad measureme
 measurement that is not there is null.
 
 Energy and times: a reading stands for the time up to the next one, if that comes within `hold_intervals` expected
-intervals, else for one interval; power is taken to change evenly in between (trapezoid rule).
+intervals, else for one interval; power is taken to change evenly in between (trapezoid rule). So what is said of an
+hour depends on its readings, and on others up to `reach` before and after it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +22,14 @@ import pyarrow.compute
 
 from etl.catalogue import Machine
 from etl.limits import LIMITS, Limits, power_scale, rated_kva, vibration_zones
-from etl.readings import DAY_MS, TIMESTAMP
+from etl.readings import DAY_MS, HOUR_MS, TIMESTAMP
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Row = dict[str, Any]
 
-HOUR_MS, MINUTE_MS = 3_600_000, 60_000
+MINUTE_MS = 60_000
+DAY_HOURS = range(24)
 # What `by_minute` gives besides the spread of each measurement; `first` and `last` reading are ms into the minute.
 MINUTE_COLUMNS = {
     "minute": TIMESTAMP,
@@ -97,14 +99,20 @@ def powers(values: Mapping[str, Floats], machine: Machine) -> tuple[Floats, Floa
     return apparent * np.abs(factor), apparent * np.sqrt(np.maximum(0.0, 1.0 - factor * factor))
 
 
-def by_minute(readings: pa.Table, machine: Machine, day: date) -> pa.Table:
-    """Sum up readings by minute.
+def reach(machine: Machine, limits: Limits = LIMITS) -> timedelta:
+    """Give for how long a reading stands at most."""
+    return timedelta(seconds=limits.states.hold_intervals * machine.interval_seconds)
+
+
+def by_minute(readings: pa.Table, machine: Machine, day: date, hours: range = DAY_HOURS) -> pa.Table:
+    """Sum up the readings of some hours of the day by minute.
 
     Gives one row per minute that has readings: the columns of `MINUTE_COLUMNS` (mean active and reactive power in kW
     and kvar), and `<measurement>_low`, `_mean` and `_high` (float32, null where the minute has no value).
     """
     times, values = times_of(readings), values_of(readings)
-    inside = slice(*np.searchsorted(times, (day_start(day), day_start(day) + DAY_MS)).tolist())
+    bounds = (day_start(day) + hours.start * HOUR_MS, day_start(day) + hours.stop * HOUR_MS)
+    inside = slice(*np.searchsorted(times, bounds).tolist())
     times, values = times[inside], {name: column[inside] for name, column in values.items()}
     minutes = times // MINUTE_MS
     starts = np.flatnonzero(np.diff(minutes, prepend=-1))
@@ -145,10 +153,12 @@ def by_hour(
     until: datetime | None = None,
     limits: Limits = LIMITS,
     since: datetime | None = None,
+    wanted: range = DAY_HOURS,
 ) -> list[Row]:
-    """Give the rows of MACHINE_HOURS for the hours of the day that begin before `until` (None: all 24).
+    """Give the rows of MACHINE_HOURS for the wanted hours of the day that begin before `until` (None: all of them).
 
-    Of a machine that is new since some time, nothing is expected before it, and hours that end before have no row.
+    The row of an hour is the same whatever else is wanted. Of a machine that is new since some time, nothing is
+    expected before it, and hours that end before have no row.
 
     Times in a state are seconds of known power. `power_factor` is sum(P) / sum(S) while running; `vibration` is the
     mean while running (of all readings, where no power is known), and `vibration_zone` its zone in ISO 10816-1.
@@ -175,7 +185,7 @@ def by_hour(
     shaking = None if vibration is None else _by_hour(_spread(vibration, starts), hours[starts])
     peak = None if integrals.power is None else _by_hour(_spread(integrals.power, starts), hours[starts])
     rows: list[Row] = []
-    for hour in range(24):
+    for hour in wanted:
         begin = low + hour * HOUR_MS
         if begin >= stop:
             break
@@ -251,10 +261,10 @@ def _integrals(
     interval = machine.interval_seconds * 1000.0
     gaps = np.diff(times, append=bounds[-1]).astype(np.float64)
     held = gaps <= limits.states.hold_intervals * interval
-    lengths = np.where(held, gaps, interval)
+    reading, hour, length = _pieces(times, np.where(held, gaps, interval), bounds)
 
     def integral(rate: Floats) -> Floats:
-        return _integral(times, lengths, np.nan_to_num(rate), bounds)
+        return np.asarray(np.bincount(hour, np.nan_to_num(rate)[reading] * length, len(bounds) - 1), float)
 
     def seconds(where: npt.NDArray[np.bool_], known: Floats) -> Floats:
         result = integral(where.astype(np.float64))
@@ -281,7 +291,9 @@ def _integrals(
         away = np.abs(voltage / machine.nominal_voltage - 1.0)
         found["voltage_outside_seconds"] = seconds(away > limits.supply.voltage, voltage)
     if (frequency := values.get("frequency")) is not None:
-        away = np.abs(frequency / nominal_frequency(frequency, limits) - 1.0)
+        parts = np.split(frequency, np.searchsorted(times, bounds[1:-1]))
+        nominal = np.repeat([nominal_frequency(part, limits) for part in parts], [len(part) for part in parts])
+        away = np.abs(frequency / nominal - 1.0)
         found["frequency_outside_seconds"] = seconds(away > limits.supply.frequency, frequency)
     return _Integrals(power, found, running_kwh, running_kvah)
 
@@ -292,15 +304,20 @@ def _between(rate: Floats, held: npt.NDArray[np.bool_]) -> Floats:
     return np.where(held & np.isfinite(following), (rate + following) / 2.0, rate)
 
 
-def _integral(times: Integers, lengths: Floats, rates: Floats, bounds: Integers) -> Floats:
-    """Integrate steps of some rate (per s) that begin at `times` and last `lengths` (ms) between each two bounds."""
-    if not len(times):
-        return np.zeros(len(bounds) - 1)
-    ends = np.cumsum(rates * lengths)
-    knots, sums = np.empty(2 * len(times)), np.zeros(2 * len(times))
-    knots[0::2], knots[1::2] = times, times + lengths
-    sums[1::2], sums[2::2] = ends, ends[:-1]
-    return np.diff(np.interp(bounds, knots, sums)) / 1000.0
+def _pieces(times: Integers, lengths: Floats, bounds: Integers) -> tuple[Integers, Integers, Floats]:
+    """Cut the times for which readings stand (from `times` on, `lengths` ms) at the bounds of hours.
+
+    Gives for each piece the reading, the hour, and its seconds.
+    """
+    low, hours = bounds[0], len(bounds) - 1
+    first = (times - low) // HOUR_MS
+    last = np.minimum(np.ceil((times + lengths - low) / HOUR_MS).astype(np.int64), hours) - 1
+    counts = last - first + 1
+    reading = np.repeat(np.arange(len(times)), counts)
+    hour = first[reading] + np.arange(len(reading)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begins = np.maximum(times[reading], bounds[hour])
+    ends = np.minimum((times + lengths)[reading], bounds[hour + 1])
+    return reading, hour, (ends - begins) / 1000.0
 
 
 def _bad(readings: pa.Table) -> Floats:

@@ -38,6 +38,7 @@ Row = dict[str, Any]
 LOAD = "load"
 PAGE_ROWS = 5_000
 BATCH_ROWS = 24
+ALL_HOURS = 2**24 - 1
 
 
 class Load(NamedTuple):
@@ -98,11 +99,12 @@ def _month_before(month: str) -> str:
     return f"{date.fromisoformat(f'{month}-01') - timedelta(days=1):%Y-%m}"
 
 
-def touched_days(store: Store, run: str) -> Iterator[tuple[str, date]]:
-    """Yield the (equipment ID, day) pairs that a run wrote to."""
-    query = f'SELECT "equipment_id", "day" FROM "{TOUCHED_DAYS.name}" WHERE "run" = ?'  # noqa: S608
+def touched_days(store: Store, run: str) -> Iterator[tuple[str, date, int]]:
+    """Yield the (equipment ID, day) pairs that a run wrote to, and of which hours: bit h stands for hour h."""
+    query = f'SELECT "equipment_id", "day", "hours" FROM "{TOUCHED_DAYS.name}" WHERE "run" = ?'  # noqa: S608
     for rows in store.page_by_page(query, (run,)):
-        yield from ((equipment, day.date()) for equipment, day in rows)
+        for equipment, day, hours in rows:
+            yield equipment, day.date(), sum(1 << hour for hour in hours) if hours else ALL_HOURS
 
 
 def read_machines(store: Store) -> dict[str, Machine]:
@@ -113,16 +115,21 @@ def read_machines(store: Store) -> dict[str, Machine]:
     return {machine.equipment_id: machine for machine in machines}
 
 
-def read_day(store: Store, measurements: Measurements, equipment_id: str, day: date) -> pa.Table:
-    """Read the readings of a machine and day: `timestamp`, the measurements and `quality`, oldest first."""
+def read_readings(
+    store: Store, measurements: Measurements, equipment_id: str, start: datetime, end: datetime
+) -> pa.Table:
+    """Read a machine's readings from `start` up to before `end`, which are of one UTC day, oldest first.
+
+    Gives `timestamp`, the measurements and `quality`.
+    """
     fields = [pa.field("timestamp", TIMESTAMP), *measurements.fields, pa.field("quality", pa.string())]
     schema = pa.schema(fields)
     query = (
         f'SELECT toUnixTimestamp("timestamp"), {_quoted(schema.names[1:])} FROM "sensor_data"'  # noqa: S608
-        ' WHERE "equipment_id" = ? AND "day" = ? ORDER BY "timestamp" ASC'
+        ' WHERE "equipment_id" = ? AND "day" = ? AND "timestamp" >= ? AND "timestamp" < ? ORDER BY "timestamp" ASC'
     )
     batches = []
-    for rows in store.page_by_page(query, (equipment_id, day)):
+    for rows in store.page_by_page(query, (equipment_id, start.date(), start, end)):
         if rows:
             stamps, *values = zip(*rows, strict=True)
             columns = [pa.array(column, field.type) for column, field in zip(values, fields[1:], strict=True)]
@@ -148,6 +155,16 @@ def read_hours(store: Store, equipment_id: str, start: datetime, end: datetime) 
     found = store.rows(query, *((equipment_id, month, start, end) for month in months))
     rows = [_plain(names, row) for rows in found for row in rows]
     return sorted(rows, key=lambda row: row["hour"])
+
+
+def newest_hour(store: Store, equipment_id: str, since: date, until: date) -> datetime | None:
+    """Give the begin of the newest hour of a machine that has a row, of those in the months of these days."""
+    query = (
+        f'SELECT "hour" FROM "{MACHINE_HOURS.name}" WHERE "equipment_id" = ? AND "month" = ?'  # noqa: S608
+        ' ORDER BY "hour" DESC LIMIT 1'
+    )
+    found = store.rows(query, *((equipment_id, month) for month in months_between(since, until)))
+    return max((row[0].replace(tzinfo=UTC) for rows in found for row in rows), default=None)
 
 
 def read_events(store: Store, equipment_id: str, years: Iterable[int]) -> dict[str, tuple[Event, datetime]]:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 from cassandra.cluster import Session
+from cassandra.query import BatchStatement, BatchType
 
 from etl import columnar
 from etl.cassandra import check_columns, connect, gather, retrying
@@ -32,6 +32,7 @@ log = structlog.get_logger("etl.load")
 
 # Exists in the workspace as soon as everything but the commit is done.
 _COMMITTING = "committing"
+_TOUCHED_PER_BATCH = 100
 
 # In the order of the balance: each reading is in exactly one of these classes.
 CLASSES = ("loaded", "duplicate", "late_rejected", "conflicting", "rejected")
@@ -163,15 +164,26 @@ def write_rows(loading: Loading) -> None:
 
 
 def write_touched(loading: Loading) -> None:
-    """Write down which partitions the run has touched."""
+    """Write down which hours of which partitions the run has touched, beside those of other attempts and shards."""
+    update = retrying(
+        lambda: loading.session.prepare(
+            f'UPDATE "{TOUCHED_DAYS.name}" SET "hours" = "hours" + ?'  # noqa: S608
+            ' WHERE "run" = ? AND "equipment_id" = ? AND "day" = ?'
+        ),
+        loading.cassandra.timeout,
+    )
 
-    def tables() -> Iterator[pa.Table]:
+    def batches() -> Iterator[BatchStatement]:
         for table in loading.work.input.tables("touched"):
-            run = pa.array([loading.manifest.run] * table.num_rows, pa.string())
-            now = pa.array(np.full(table.num_rows, time.time_ns() // 1000))
-            yield table.append_column("run", run).append_column("write_time", now)
+            for part in table.to_batches(max_chunksize=_TOUCHED_PER_BATCH):
+                batch = BatchStatement(BatchType.UNLOGGED)
+                for row in part.to_pylist():
+                    batch.add(update, [set(row["hours"]), loading.manifest.run, row["equipment_id"], row["day"]])
+                yield batch
 
-    loading.counts["touched_days"] = _write(loading, TOUCHED_DAYS, tables()).rows
+    for _ in gather(loading.session, batches(), patience=loading.cassandra.timeout):
+        pass
+    loading.counts["touched_days"] = loading.work.input.manifest.rows("touched")
 
 
 def publish_dead_letters(loading: Loading) -> None:

@@ -6,7 +6,7 @@ from etl.measurements import Measurements
 
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
 # With the equipment ID, the day is the partition of a row.
-DAY_MS = 86_400_000
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 
 # At most this many readings, and this many bytes of raw records, are held at once.
 CHUNK_ROWS = 250_000
@@ -44,7 +44,13 @@ RECORDS = pa.schema(
 
 WATERMARKS = pa.schema([pa.field("equipment_id", pa.string()), pa.field("timestamp", TIMESTAMP)])
 
-TOUCHED = pa.schema([pa.field("equipment_id", pa.string()), pa.field("day", pa.date32())])
+TOUCHED = pa.schema(
+    [
+        pa.field("equipment_id", pa.string()),
+        pa.field("day", pa.date32()),
+        pa.field("hours", pa.list_(pa.field("hour", pa.int8()))),
+    ]
+)
 
 
 def generated(measurements: Measurements) -> pa.Schema:

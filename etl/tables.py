@@ -68,10 +68,10 @@ RUNS = Table(
 )
 TOUCHED_DAYS = Table(
     "touched_days",
-    {"run": "text", "equipment_id": "text", "day": "date"},
+    {"run": "text", "equipment_id": "text", "day": "date", "hours": "set<int>"},
     ["run"],
     {"equipment_id": "ASC", "day": "ASC"},
-    "the partitions of sensor_data that a run wrote to",
+    "the partitions of sensor_data that a run wrote to, and the hours of that day; no hours: any",
 )
 
 

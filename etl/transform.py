@@ -21,7 +21,7 @@ from cassandra.cluster import Session
 from etl.cassandra import check_columns, connect, lookup_rows, read_watermarks
 from etl.classify import CONFLICTING, DUPLICATE, LATE_REJECTED, LOADED, NO_WATERMARK, classify
 from etl.clean import clean
-from etl.readings import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
+from etl.readings import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.record import originals
 from etl.settings import CassandraSettings, TransformSettings, read_settings
 from etl.stage import Outcome, Work
@@ -45,7 +45,8 @@ class _Run:
     machines: dict[str, int] = field(default_factory=dict)
     watermarks: dict[str, int] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
-    touched: set[tuple[int, int]] = field(default_factory=set)
+    # Bit h stands for hour h of that machine and day.
+    touched: dict[tuple[int, int], int] = field(default_factory=dict)
     # Where in the input the readings stand that lost: (class, file, row) by bucket.
     lost: list[pd.DataFrame] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -156,6 +157,8 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
     classes = classify(readings, stored, values, run.allowed_lateness)
 
     loaded = classes.code == LOADED
+    # What is there already may be of a run that did not come to its end, of which nobody else would tell.
+    _touch(run, readings[loaded | (classes.code == DUPLICATE)])
     _write_rows(run, readings[loaded], classes.write_time[loaded], classes.replaces[loaded])
     superseded = classes.beaten_by >= 0
     if superseded.any():
@@ -231,11 +234,23 @@ def _write_rows(
     for start in range(0, table.num_rows, CHUNK_ROWS):
         run.work.output.write("rows", table.slice(start, CHUNK_ROWS))
 
-    first_of_day = np.flatnonzero(np.r_[True, (equipment[1:] != equipment[:-1]) | (days[1:] != days[:-1])])
-    run.touched.update(zip(equipment[first_of_day].tolist(), days[first_of_day].tolist(), strict=True))
     last = np.flatnonzero(np.r_[equipment[1:] != equipment[:-1], True])
     for code, newest in zip(equipment[last].tolist(), timestamp[last].tolist(), strict=True):
         run.newest[code] = max(newest, run.newest.get(code, newest))
+
+
+def _touch(run: _Run, there: pd.DataFrame) -> None:
+    """Note the hours of readings, sorted by equipment and timestamp, that the table will hold."""
+    if there.empty:
+        return
+    equipment, timestamp = there["equipment"].to_numpy(), there["timestamp"].to_numpy()
+    days, hours = timestamp // DAY_MS, timestamp % DAY_MS // HOUR_MS
+    first_of_day = np.flatnonzero(np.r_[True, (equipment[1:] != equipment[:-1]) | (days[1:] != days[:-1])])
+    bits = np.bitwise_or.reduceat(1 << hours, first_of_day)
+    for code, day, own in zip(
+        equipment[first_of_day].tolist(), days[first_of_day].tolist(), bits.tolist(), strict=True
+    ):
+        run.touched[code, day] = run.touched.get((code, day), 0) | own
 
 
 def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) -> None:
@@ -317,6 +332,7 @@ def _write_watermarks(run: _Run) -> None:
     columns = [
         pa.array([names[code] for code, _ in touched], pa.string()),
         pa.array([day for _, day in touched], pa.int32()).cast(pa.date32()),
+        pa.array([[hour for hour in range(24) if run.touched[pair] >> hour & 1] for pair in touched], TOUCHED.types[2]),
     ]
     run.work.output.write("touched", pa.table(columns, schema=TOUCHED))
 

@@ -90,7 +90,8 @@ def letters(plant: Plant) -> list[tuple[Any, ...]]:
 
 
 def touched(plant: Plant) -> list[Any]:
-    return sorted(plant.session.execute("SELECT run, equipment_id, day FROM touched_days"))
+    rows = plant.session.execute("SELECT run, equipment_id, day, hours FROM touched_days")
+    return sorted((run, machine, str(day), set(hours)) for run, machine, day, hours in rows)
 
 
 def ledger(plant: Plant) -> dict[str, dict[str, int]]:

@@ -2,12 +2,14 @@
 
 import json
 import math
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from etl import insight, kafka
 from etl.analyze import analyze
 from etl.cassandra import connect
 from etl.errors import NothingNew, SettingsError, Unreachable
+from etl.indicators import unpack
 from etl.limits import LIMITS
 from etl.measurements import read_measurements
 from etl.schema import create_schema
@@ -64,13 +67,29 @@ class Plant:
             rows.append((self.equipment_id, time.date(), time, *values))
         execute_concurrent_with_args(self.session, insert, rows)
         for day in {time.date() for time in times}:
+            hours = {time.hour for time in times if time.date() == day}
             self.session.execute(
-                "INSERT INTO touched_days (run, equipment_id, day) VALUES (%s,%s,%s)", (run, self.equipment_id, day)
+                "INSERT INTO touched_days (run, equipment_id, day, hours) VALUES (%s,%s,%s,%s)",
+                (run, self.equipment_id, day, hours),
             )
-        self.mark(self.equipment_id, max(times))
+        marks = self.session.execute("SELECT timestamp FROM watermarks WHERE equipment_id = %s", (self.equipment_id,))
+        self.mark(self.equipment_id, max([*times, *(row[0].replace(tzinfo=UTC) for row in marks if row[0])]))
         self.session.execute(
             "INSERT INTO runs (month, run, stage, shard, shards, attempt) VALUES ('2026-01', %s, 'load', 0, 1, 'a')",
             (run,),
+        )
+
+    def beside(self, name: str) -> "Plant":
+        """Another machine of the plant, in the catalogue as this one is."""
+        other = replace(self, equipment_id=f"{self.equipment_id}-{name}")
+        other.declare()
+        return other
+
+    def declare(self) -> None:
+        self.session.execute(
+            "INSERT INTO equipment (equipment_id, name, nominal_voltage, rated_current, phases, interval_seconds)"
+            " VALUES (%s, 'Pump', 400, 16, 3, 60)",
+            (self.equipment_id,),
         )
 
     def mark(self, equipment_id: str, time: datetime) -> None:
@@ -128,11 +147,7 @@ def plant(
     session, cassandra, own = place
     addresses = {name: value for service in services for name, value in service.environment.items()}
     plant = Plant(session, cassandra, own, request.node.name.removeprefix("test_"), AnalyzeSettings(), addresses)
-    session.execute(
-        "INSERT INTO equipment (equipment_id, name, nominal_voltage, rated_current, phases, interval_seconds)"
-        " VALUES (%s, 'Pump', 400, 16, 3, 60)",
-        (plant.equipment_id,),
-    )
+    plant.declare()
     # The rest of the plant sends all the time.
     plant.mark("others", MIDNIGHT + timedelta(days=9))
     return plant
@@ -236,7 +251,7 @@ def test_sag_is_found_when_the_voltage_falls(plant: Plant) -> None:
 
 
 CRASHES = [
-    (insight, "read_day"),
+    (insight, "read_readings"),
     (stage, "detect"),
     (stage, "send"),
     (insight, "write_events"),
@@ -303,6 +318,107 @@ def webhook(*answers: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def figures(plant: Plant) -> dict[str, Any]:
+    """Hours, days and minutes of a machine, but for what names it."""
+    key = (plant.equipment_id,)
+    names = {"equipment_id", "worst_event", "minutes"}
+    hours, days, minutes = (
+        plant.rows(f"{table} WHERE equipment_id = %s ALLOW FILTERING", *key)
+        for table in ("machine_hours", "machine_days", "machine_minutes")
+    )
+    figures = [{name: value for name, value in row.items() if name not in names} for row in [*hours, *days]]
+    tables = {row["day"]: unpack(bytes.fromhex(row["minutes"][2:])).to_pylist() for row in minutes}
+    return {"figures": figures, "minutes": tables}
+
+
+def test_hours_are_the_same_when_their_readings_come_piece_by_piece(plant: Plant) -> None:
+    chance = random.Random(5)
+    # Later than what other tests load, so that the plant comes as far as these do.
+    begin = MIDNIGHT + timedelta(days=100)
+    times = [time + timedelta(seconds=chance.uniform(0, 59)) for time in minutes(begin, 2 * FULL_DAY)]
+    times = [time for time in times if chance.random() > 0.05 and not 14 <= time.hour < 16]
+    late = {time for time in times if chance.random() < 0.002}
+    cuts = [begin, *sorted(begin + chance.uniform(0, 48) * HOUR for _ in range(6)), begin + 48 * HOUR]
+    in_pieces = plant.beside("pieces")
+    for first, last in pairwise(cuts):
+        in_pieces.load(f"run-{first}", [time for time in times if first <= time < last and time not in late])
+        in_pieces.analyze()
+    in_pieces.load("run-late-pieces", sorted(late))
+    in_pieces.analyze()
+    plant.load("run-at-once", times)
+    plant.analyze()
+    assert figures(plant) == figures(in_pieces)
+
+
+def test_nothing_is_expected_before_the_first_reading_when_a_machine_is_new(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=105)
+    expected = []
+    for start, count in ((10 * HOUR, 120), (12 * HOUR, 120), (8.5 * HOUR, 10)):
+        plant.load(f"run-{start}", minutes(begin + start, count))
+        plant.analyze()
+        expected.append(plant.day(begin.date())["expected"])
+    assert expected == [120, 240, 330]
+
+
+def test_only_hours_around_those_touched_are_read_when_a_day_is_known(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = MIDNIGHT + timedelta(days=110)
+    plant.load("run-until-noon", minutes(begin - 24 * HOUR, 36 * 60))
+    plant.analyze()
+    read = []
+
+    def spy(*given: Any) -> Any:
+        read.append(given[-2:])
+        return real(*given)
+
+    real = insight.read_readings
+    monkeypatch.setattr(insight, "read_readings", spy)
+    plant.load("run-afternoon", minutes(begin + 12 * HOUR, 60))
+    plant.analyze()
+    assert read == [(begin + 11 * HOUR - 3 * MINUTE, begin + 24 * HOUR)]
+
+
+def test_machine_is_a_dropout_when_it_says_nothing_while_others_do(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=120)
+    others = plant.beside("sends-on")
+    plant.load("run-both", minutes(begin - 24 * HOUR, 46 * 60))
+    others.load("run-others-0", minutes(begin, 22 * 60 + 2))
+    plant.analyze()
+    assert plant.events() == []
+
+    others.load("run-others-1", minutes(begin + 22 * HOUR, 40))
+    plant.analyze()
+    (event,) = plant.events()
+    assert (event["kind"], event["severity"], event["end"]) == ("dropout", "moderate", None)
+
+    others.load("run-others-2", minutes(begin + 23 * HOUR, 6 * 60))
+    plant.analyze()
+    (worse,) = plant.events()
+    assert (worse["event_id"], worse["severity"], worse["end"]) == (event["event_id"], "severe", None)
+    assert [alert["severity"] for alert in plant.alerts()] == ["moderate", "severe"]
+    first, second = (plant.day(begin.date() + timedelta(days=number)) for number in (0, 1))
+    assert (first["received"], first["expected"]) == (22 * 60, 24 * 60)
+    assert (second["received"], second["expected"], second["availability"]) == (0, 5 * 60, 0)
+    assert second["worst_event"] == event["event_id"]
+
+    plant.load("run-back", minutes(begin + 29 * HOUR, 10))
+    plant.analyze()
+    (ended,) = plant.events()
+    assert (ended["event_id"], ended["end"]) == (event["event_id"], f"{begin.date() + timedelta(days=1)} 05:00:00.000Z")
+
+
+def test_machine_is_taken_for_gone_when_it_has_said_nothing_for_a_week(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=130)
+    others = plant.beside("stays")
+    plant.load("run-last", minutes(begin, 60))
+    plant.analyze()
+    others.load("run-week-later", minutes(begin + timedelta(days=7), 60))
+    plant.analyze()
+    days = plant.rows("machine_days WHERE equipment_id = %s AND year = 2026", plant.equipment_id)
+    assert [row["day"] for row in days] == [str(begin.date())]
 
 
 def test_webhook_gets_the_event_when_it_first_fails(plant: Plant) -> None:

@@ -87,7 +87,10 @@ def transformed(plant: Plant, run: str = "run-1", **changes: Any) -> Manifest:
     attempt.write("superseded", pa.Table.from_pylist([lost], schema=DEAD_LETTERS))
     newest = pa.array([MIDNIGHT + 9000, MIDNIGHT + 10_000], pa.int64()).cast(TIMESTAMP)
     attempt.write("watermarks", pa.table([pa.array(["press-1", "press-2"]), newest], schema=WATERMARKS))
-    attempt.write("touched", pa.table([pa.array(["press-1", "press-2"]), pa.array([DAY, DAY])], schema=TOUCHED))
+    touched_hours = pa.array([[0], [0, 23]], TOUCHED.types[2])
+    attempt.write(
+        "touched", pa.table([pa.array(["press-1", "press-2"]), pa.array([DAY, DAY]), touched_hours], schema=TOUCHED)
+    )
     return commit(attempt, MEASUREMENTS.sha256, counts | changes.get("counts", {}), offsets, before)
 
 
@@ -150,7 +153,7 @@ def test_load_writes_everything_when_it_runs_through(plant: Plant) -> None:
         "press-1": datetime(2026, 1, 5, 0, 0, 9),
         "press-2": datetime(2026, 1, 5, 0, 0, 10),
     }
-    assert [(run, machine) for run, machine, _ in touched(plant)] == [("run-1", "press-1"), ("run-1", "press-2")]
+    assert touched(plant) == [("run-1", "press-1", "2026-01-05", {0}), ("run-1", "press-2", "2026-01-05", {0, 23})]
     assert plant.client.committed(plant.topic) == {0: 20, 1: 6}
     counts = manifest.summary.counts
     expected = {"consumed": 26, "loaded": 21, "duplicate": 3, "conflicting": 1, "rejected": 1, "dead_letters": 3}
@@ -305,6 +308,15 @@ def test_two_loads_end_like_one_when_they_run_at_once(plant: Plant, uninterrupte
 
     assert 0 in codes
     assert end_state(plant) == uninterrupted
+
+
+def test_hours_touched_by_others_stay_when_a_load_adds_its_own(plant: Plant) -> None:
+    plant.session.execute(
+        "INSERT INTO touched_days (run, equipment_id, day, hours) VALUES ('run-1', 'press-2', '2026-01-05', {7})"
+    )
+    transformed(plant)
+    run_load()
+    assert touched(plant)[1] == ("run-1", "press-2", "2026-01-05", {0, 7, 23})
 
 
 def test_load_does_nothing_when_it_has_been_done(plant: Plant) -> None:

@@ -111,7 +111,8 @@ def test_transform_loads_all_when_there_is_no_watermark(session: Session, worksp
     assert [row["voltage"] for row in loaded] == [230.0, 230.1, 230.0]
     assert [row["write_time"] for row in loaded] == [(RECORD_TIME + offset) * 1000 for offset in (1, 0, 2)]
     assert [row["timestamp"].timestamp() * 1000 for row in rows(source, "watermarks")] == [NOON + DAY_MS]
-    assert [str(row["day"]) for row in rows(source, "touched")] == ["2026-01-05", "2026-01-06"]
+    touched = [(str(row["day"]), row["hours"]) for row in rows(source, "touched")]
+    assert touched == [("2026-01-05", [12]), ("2026-01-06", [12])]
 
 
 def test_transform_finds_duplicates_when_the_table_holds_equal_rows(session: Session, workspace: Workspace) -> None:
@@ -120,6 +121,17 @@ def test_transform_finds_duplicates_when_the_table_holds_equal_rows(session: Ses
     source = transformed(workspace, consumed(workspace, [reading(0, 0, 230.04), reading(1, 1)]))
     assert counts(source) == {"consumed": 2, "loaded": 1, "duplicate": 1}
     assert not rows(source, "dead-letters")
+
+
+def test_hours_of_duplicates_are_touched_too_when_a_run_before_may_have_been_given_up(
+    session: Session, workspace: Workspace
+) -> None:
+    for hour in (0, 2):
+        store(session, hour * 3600, 230.0, None, (RECORD_TIME - 5) * 1000)
+    set_watermark(session, 3 * 3600)
+    source = transformed(workspace, consumed(workspace, [reading(0, 0, 230.0), reading(1, 7200, 230.0)]))
+    assert counts(source) == {"consumed": 2, "duplicate": 2}
+    assert [row["hours"] for row in rows(source, "touched")] == [[12, 14]]
 
 
 def test_transform_loads_late_readings_when_lateness_is_unlimited(session: Session, workspace: Workspace) -> None:
