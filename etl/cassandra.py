@@ -30,7 +30,7 @@ from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.metadata import TableMetadata
-from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
 from cassandra.pool import NoConnectionsAvailable
 from cassandra.protocol import (
     ErrorMessage,
@@ -53,6 +53,7 @@ log = structlog.get_logger("etl.cassandra")
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 20
 AGREEMENT_SECONDS = 30
+RECONNECT_SECONDS = 10.0
 PATIENCE = 60.0
 PAGE_ROWS = 5_000
 # A range of keys is asked for at once where it looks dense, and given up at this multiple of the rows wanted.
@@ -81,6 +82,12 @@ _DRIVER_ERRORS = (
     ErrorMessage,
     UnresolvableContactPoints,
 )
+# Of these the driver shows what it has inside.
+_PLAIN: dict[type[Exception], str] = {
+    NoHostAvailable: "no node answers",
+    OperationTimedOut: "no answer in time",
+    UnresolvableContactPoints: "none of the names is known",
+}
 
 Result = TypeVar("Result")
 
@@ -146,6 +153,8 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         connect_timeout=CONNECT_SECONDS,
         max_schema_agreement_wait=AGREEMENT_SECONDS,
         control_connection_timeout=CONNECT_SECONDS,
+        # The driver waits up to ten minutes between attempts otherwise, and gives a node up for good after nine hours.
+        reconnection_policy=ExponentialReconnectionPolicy(1.0, RECONNECT_SECONDS, max_attempts=None),
         monitor_reporting_enabled=False,
     )
 
@@ -196,8 +205,7 @@ def translated(error: Exception, what: str = "") -> EtlError:
         return SettingsError(f"Cassandra: the role lacks a right, grant it: {server_message(cause)}")
     if isinstance(cause, InvalidRequest | RequestValidationException):
         return SettingsError(f"Cassandra: {server_message(cause)}: run `etl schema`")
-    if isinstance(cause, UnresolvableContactPoints):
-        text = "none of the names is known"
+    text = _PLAIN.get(type(cause), text)
     return Unreachable(f"Cassandra{at} cannot be reached: {text or type(cause).__name__}")
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 
 import pyarrow as pa
 import pytest
@@ -179,13 +180,25 @@ def test_connect_names_the_datacenters_when_ours_is_none_of_them(cassandra: loca
         pass
 
 
-@pytest.mark.parametrize("changes", [{"port": 1}, {"contact_points": "nowhere.invalid"}])
-def test_connect_is_quick_and_clear_when_nobody_answers(cassandra: local.Service, changes: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"port": 1}, "refused"), ({"contact_points": "nowhere.invalid"}, "none of the names is known")],
+)
+def test_connect_is_quick_and_clear_when_nobody_answers(
+    cassandra: local.Service, changes: dict[str, object], reason: str
+) -> None:
     started = time.monotonic()
-    with pytest.raises(Unreachable, match="cannot be reached") as raised, connect(settings_of(cassandra, **changes)):
+    text = f"cannot be reached: .*{reason}"
+    with pytest.raises(Unreachable, match=text) as raised, connect(settings_of(cassandra, **changes)):
         pass
     assert "\n" not in str(raised.value)
     assert time.monotonic() - started < 10
+
+
+def test_node_is_tried_again_soon_and_for_ever_when_it_is_away(session: Session) -> None:
+    waits = list(islice(session.cluster.reconnection_policy.new_schedule(), 10_000))
+    assert len(waits) == 10_000
+    assert max(waits) <= 10
 
 
 def test_retries_end_when_replicas_stay_away(cassandra: local.Service, session: Session) -> None:
