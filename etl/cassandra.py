@@ -51,7 +51,7 @@ from etl.tables import Table
 log = structlog.get_logger("etl.cassandra")
 
 CONNECT_SECONDS = 10
-REQUEST_SECONDS = 20
+REQUEST_SECONDS = 20.0
 AGREEMENT_SECONDS = 30
 RECONNECT_SECONDS = 10.0
 PATIENCE = 60.0
@@ -103,8 +103,10 @@ class Connection(Cluster.connection_class):  # type: ignore[misc]
 
 
 @contextmanager
-def connect(settings: CassandraSettings, *, keyspace: bool = True) -> Iterator[Session]:
-    """Connect, yield a session in the keyspace (or in none), and shut everything down.
+def connect(
+    settings: CassandraSettings, *, keyspace: bool = True, request_seconds: float = REQUEST_SECONDS
+) -> Iterator[Session]:
+    """Connect, yield a session in the keyspace (or in none) whose requests wait so long, and shut everything down.
 
     Raises:
         Unreachable: no node answers.
@@ -113,7 +115,7 @@ def connect(settings: CassandraSettings, *, keyspace: bool = True) -> Iterator[S
     # The driver reports each failing node at length; what matters of it is in our own message.
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     with driver_errors(_where(settings)):
-        cluster = _cluster(settings)
+        cluster = _cluster(settings, request_seconds)
     try:
         with driver_errors(_where(settings)):
             session = _connected(cluster, settings)
@@ -131,7 +133,7 @@ def _where(settings: CassandraSettings) -> str:
     return f"{settings.contact_points} port {settings.port}"
 
 
-def _cluster(settings: CassandraSettings) -> Cluster:
+def _cluster(settings: CassandraSettings, request_seconds: float) -> Cluster:
     auth = None
     if settings.username and settings.password:
         auth = PlainTextAuthProvider(settings.username, settings.password.get_secret_value())
@@ -139,7 +141,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.local_datacenter)),
         consistency_level=ConsistencyLevel.name_to_value[settings.consistency],
         row_factory=tuple_factory,
-        request_timeout=REQUEST_SECONDS,
+        request_timeout=request_seconds,
     )
     return Cluster(
         [host.strip() for host in settings.contact_points.split(",")],

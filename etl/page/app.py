@@ -109,8 +109,10 @@ def view_of(reader: Reader, place: Place, day: date) -> View:
             return VIEWS[place.path][1](reader, place, day)
     except EtlError as error:
         log.warning(str(error), path=place.path)
-        text = f"{error}: try again in a moment" if isinstance(error, Unreachable) else str(error)
-        return View("Error", text, [html.H1("This cannot be shown now"), alert(text)])
+        passing = isinstance(error, Unreachable)
+        text = f"{error}: try again in a moment" if passing else str(error)
+        again = [html.Div(link("Try again", place, "button"))] if passing else []
+        return View("Error", text, [html.H1("This cannot be shown now"), alert(text), *again])
     text = "There is no such page: choose one above."
     return View("Not found", text, [html.H1("Not found"), empty(text)])
 

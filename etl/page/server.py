@@ -16,7 +16,7 @@ from etl.errors import TERMINATED, EtlError
 from etl.measurements import read_measurements
 from etl.page.app import make_app, today
 from etl.page.download import add_downloads
-from etl.page.queries import Reader
+from etl.page.queries import PATIENCE, Reader
 from etl.settings import CassandraSettings, PageSettings, RunSettings, read_settings
 
 log = structlog.get_logger("etl.page")
@@ -38,7 +38,7 @@ def serve() -> None:
     """
     settings = read_settings(PageSettings)
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
-    with connect(read_settings(CassandraSettings)) as session:
+    with connect(read_settings(CassandraSettings), request_seconds=PATIENCE) as session:
         server = make_server(Reader(session, measurements), settings)
         log.info(f"serving on http://{settings.host}:{settings.port}")
         signal.signal(signal.SIGTERM, _end)

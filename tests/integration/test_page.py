@@ -14,15 +14,18 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pyarrow.parquet as pq
 import pytest
 import waitress
 from axe_playwright_python.sync_playwright import Axe
+from cassandra.cluster import Session
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from etl.cassandra import connect
@@ -35,6 +38,7 @@ from etl.settings import CassandraSettings, PageSettings, SchemaSettings
 from etl.tables import INSIGHT, pipeline_tables
 from images import local
 from tests.integration.browser import chromium
+from tests.integration.conftest import end
 from tests.integration.insight import Plant, seed
 from tests.integration.machine import part
 
@@ -54,16 +58,21 @@ class Served:
     environment: dict[str, str]
 
 
+@contextmanager
+def filled(environment: dict[str, str], machines: int, days: int) -> Iterator[tuple[Session, Plant]]:
+    """A session in a keyspace with all tables, and some machines up to yesterday."""
+    settings = CassandraSettings(**part(environment, "ETL_CASSANDRA_"))
+    with connect(settings, keyspace=False) as session:
+        list(create_tables(session, [*pipeline_tables(read_measurements()), *INSIGHT], SchemaSettings(), settings))
+        session.set_keyspace(settings.keyspace)
+        yield session, seed(session, machines, days, datetime.now(UTC).date() - timedelta(days=1), detailed_days=2)
+
+
 @pytest.fixture(scope="module")
 def served(cassandra: local.Service) -> Iterator[Served]:
     environment = {**cassandra.environment, "ETL_CASSANDRA_KEYSPACE": f"sensors_{secrets.token_hex(4)}"}
-    settings = CassandraSettings(**part(environment, "ETL_CASSANDRA_"))
-    measurements = read_measurements()
-    with connect(settings, keyspace=False) as session:
-        list(create_tables(session, [*pipeline_tables(measurements), *INSIGHT], SchemaSettings(), settings))
-        session.set_keyspace(settings.keyspace)
-        plant = seed(session, MACHINES, DAYS, datetime.now(UTC).date() - timedelta(days=1), detailed_days=2)
-        reader = Reader(session, measurements)
+    with filled(environment, MACHINES, DAYS) as (session, plant):
+        reader = Reader(session, read_measurements())
         server = waitress.create_server(make_server(reader, PageSettings()), host="127.0.0.1", port=0, threads=4)
         threading.Thread(target=server.run, daemon=True).start()
         yield Served(f"http://127.0.0.1:{server.effective_port}", plant, reader, environment)
@@ -290,27 +299,149 @@ def test_lines_stay_short_when_the_time_is_long(served: Served) -> None:
     assert reduced(minutes).high.max() == minutes.high.max()
 
 
-def test_command_serves_until_it_is_told_to_end(served: Served) -> None:
+@contextmanager
+def commanded(environment: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The page as the command serves it: its URL, and the process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
-    environment = kept | served.environment | {"ETL_PAGE_PORT": str(port)}
-    with subprocess.Popen([sys.executable, "-m", "etl", "page"], env=environment, stderr=subprocess.PIPE) as process:
+    own = kept | environment | {"ETL_PAGE_PORT": str(port)}
+    with subprocess.Popen([sys.executable, "-m", "etl", "page"], env=own, stderr=subprocess.PIPE) as process:
         assert process.stderr
         assert b"serving on" in process.stderr.readline()
-        assert _patient(f"http://127.0.0.1:{port}/readyz") == b"ok\n"
-        layout: Any = json.loads(_patient(f"http://127.0.0.1:{port}/_dash-layout"))
+        try:
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.terminate()
+
+
+def test_command_serves_until_it_is_told_to_end(served: Served) -> None:
+    with commanded(served.environment) as (url, process):
+        assert patient(f"{url}/readyz") == (200, "ok\n")
+        layout: Any = json.loads(patient(f"{url}/_dash-layout")[1])
         assert layout["type"] == "Div"
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
 
 
-def _patient(url: str) -> bytes:
-    for _ in range(50):
+def patient(url: str, wanted: int = 200, seconds: float = 30) -> tuple[int, str]:
+    """The answer, once it has this status, else the last one."""
+    give_up = time.monotonic() + seconds
+    while True:
+        answer = (0, "none")
         try:
             with urllib.request.urlopen(url) as response:
-                return bytes(response.read())
+                answer = response.status, response.read().decode()
+        except HTTPError as error:
+            answer = error.code, error.read().decode()
         except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
+            pass
+        if answer[0] == wanted or time.monotonic() > give_up:
+            return answer
+        time.sleep(0.1)
+
+
+@dataclass
+class Fragile:
+    """A page as the command serves it, on a node of its own that fails."""
+
+    url: str
+    node: local.Service
+
+    def restart(self) -> None:
+        self.node = start_node(self.node.directory)
+
+
+def start_node(folder: Path) -> local.Service:
+    return local.start("cassandra", folder, heap="1g", java_options=local.QUICK_START, die_with_parent=True)
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fragile]:
+    node = start_node(tmp_path_factory.mktemp("fragile"))
+    environment = {**node.environment, "ETL_CASSANDRA_KEYSPACE": "fragile"}
+    with filled(environment, machines=3, days=2):
+        pass
+    with commanded(environment) as (url, _):
+        fragile = Fragile(url, node)
+        yield fragile
+    end(fragile.node)
+
+
+@pytest.fixture
+def window(browser: Browser) -> Iterator[Page]:
+    """A browser's window that may complain."""
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()
+
+
+def test_page_says_that_cassandra_is_away_when_it_ends_and_works_when_it_is_back(
+    window: Page, fragile: Fragile
+) -> None:
+    opened(window, fragile.url)
+    local.stop(fragile.node)
+    try:
+        window.get_by_role("link", name="Energy").click()
+        expect(window.locator(".alert")).to_contain_text("Cassandra cannot be reached: no node answers: try again")
+        expect(window.locator("h1")).to_have_text("This cannot be shown now")
+        assert patient(f"{fragile.url}/healthz") == (200, "ok\n")
+        gone = "Cassandra cannot be reached: no node answers\n"
+        assert patient(f"{fragile.url}/readyz", 503) == (503, gone)
+        assert patient(f"{fragile.url}/download/fleet.csv", 503) == (503, gone)
+        # A window that is opened only now says the same.
+        opened(window, f"{fragile.url}/events")
+        expect(window.locator(".alert")).to_contain_text("Cassandra cannot be reached")
+    finally:
+        fragile.restart()
+    assert patient(f"{fragile.url}/readyz") == (200, "ok\n")
+    window.get_by_role("link", name="Try again").click()
+    expect(window.locator("h1")).to_have_text("Events")
+
+
+def test_page_says_that_it_waits_when_cassandra_hangs(window: Page, fragile: Fragile) -> None:
+    opened(window, fragile.url)
+    fragile.node.process.suspend()
+    try:
+        window.get_by_role("link", name="Energy").click()
+        expect(window.locator("#notice")).to_have_text("Waiting for an answer: what you see is from before.")
+        assert patient(f"{fragile.url}/healthz") == (200, "ok\n")
+        expect(window.locator(".alert")).to_contain_text("Cassandra cannot be reached: no answer in time: try again")
+        expect(window.locator("#notice")).to_be_empty()
+        assert patient(f"{fragile.url}/readyz", 503)[0] == 503
+    finally:
+        fragile.node.process.resume()
+    assert patient(f"{fragile.url}/readyz") == (200, "ok\n")
+    window.get_by_role("link", name="Try again").click()
+    expect(window.locator("h1")).to_contain_text("Energy")
+
+
+def test_page_says_that_its_server_is_away_when_it_cannot_be_reached(window: Page, served: Served) -> None:
+    opened(window, served.url)
+    window.context.set_offline(True)
+    window.get_by_role("link", name="Energy").click()
+    notice = window.locator("#notice")
+    expect(notice).to_contain_text("The server of this page cannot be reached, reload to try again")
+    window.context.set_offline(False)
+    window.get_by_role("link", name="Events").click()
+    expect(window.locator("h1")).to_have_text("Events")
+    expect(notice).to_be_empty()
+
+
+def test_page_says_so_when_a_view_has_a_fault(window: Page, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("a fault")
+
+    opened(window, served.url)
+    monkeypatch.setattr(served.reader, "fleet_energy", fail)
+    window.get_by_role("link", name="Energy").click()
+    notice = window.locator("#notice")
+    expect(notice).to_have_text("This cannot be shown, reload to try again: what you see is from before.")
+    monkeypatch.undo()
+    # The link leads to where one is already, and is followed nevertheless.
+    window.get_by_role("link", name="Energy").click()
+    expect(window.locator("h1")).to_contain_text("Energy")
+    expect(notice).to_be_empty()

@@ -4,13 +4,37 @@
   const kept = localStorage.getItem("theme");
   if (kept) root.dataset.theme = kept;
 
-  const notice = (text) => {
-    const place = document.getElementById("notice");
-    place.textContent = text;
-    setTimeout(() => { place.textContent = ""; }, 4000);
+  let hiding = null;
+  const notice = (text, stays = false) => {
+    clearTimeout(hiding);
+    document.getElementById("notice").textContent = text;
+    if (!stays) hiding = setTimeout(notice, 4000, "", true);
+  };
+
+  // Until the server has answered, a view stays as it was below the new URL: say so where that takes long or fails.
+  let warned = false;
+  const warn = (text) => {
+    if (text || warned) notice(text && `${text}: what you see is from before.`, true);
+    warned = Boolean(text);
+  };
+  const ask = window.fetch;
+  window.fetch = async (...given) => {
+    if (!String(given[0]).includes("_dash-update-component")) return ask(...given);
+    const late = setTimeout(warn, 2000, "Waiting for an answer");
+    let problem = "The server of this page cannot be reached, reload to try again";
+    try {
+      const answer = await ask(...given);
+      problem = answer.ok ? "" : "This cannot be shown, reload to try again";
+      return answer;
+    } finally {
+      clearTimeout(late);
+      warn(problem);
+    }
   };
 
   const go = (href) => {
+    // Nothing is drawn anew while the URL stays the same.
+    if (new URL(href, location).href === location.href) return location.reload();
     const path = location.pathname;
     history.pushState({}, "", href);
     window.dispatchEvent(new PopStateEvent("popstate"));
