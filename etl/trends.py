@@ -51,7 +51,7 @@ def trends(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime
         values = np.array([np.nan if row[measurement] is None else row[measurement] for row in rows], dtype=np.float64)
         slope = slope_of(days, _at_mean_load(days, load, values), limits)
         ahead = [] if slope is None else [bound for bound in bounds if sign * (bound - slope.value) > 0]
-        if slope is None or sign * slope.per_day <= 0 or not ahead:
+        if slope is None or not ahead:
             continue
         near, steep = sorted((sign * slope.low, sign * slope.high))
         reached, earliest, latest = (
