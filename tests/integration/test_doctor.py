@@ -9,8 +9,9 @@ from etl import cassandra as cassandra_port
 from etl import kafka as kafka_port
 from etl.doctor import Check, check_all, worst
 from etl.measurements import read_measurements
-from etl.schema import create_schema
+from etl.schema import create_schema, create_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
+from etl.tables import pipeline_tables
 from images import local
 
 
@@ -27,6 +28,7 @@ def ready(
     own = {
         "ETL_KAFKA_TOPIC": topic,
         "ETL_KAFKA_DEAD_LETTER_TOPIC": f"{topic}-dead-letters",
+        "ETL_KAFKA_EVENTS_TOPIC": f"{topic}-events",
         "ETL_KAFKA_GROUP": topic,
         "ETL_CASSANDRA_KEYSPACE": keyspace,
         "ETL_WORKSPACE_URL": str(tmp_path / "workspace"),
@@ -76,9 +78,26 @@ def test_all_is_well_when_the_schema_is_there(schema: pytest.MonkeyPatch, tmp_pa
 
 def test_everything_missing_is_named_when_there_is_no_schema(ready: pytest.MonkeyPatch) -> None:
     found = problems()
-    assert [check.what for check in found] == ["topic", "dead letters", "tables"]
+    assert [check.what for check in found] == ["topic", "dead letters", "events", "tables"]
     assert all("etl schema" in check.text for check in found)
     assert worst(found) == 2
+
+
+def test_warning_names_what_is_missing_when_only_the_stages_were_set_up(
+    ready: pytest.MonkeyPatch, client: kafka_port.Client
+) -> None:
+    cassandra, settings = read_settings(CassandraSettings), SchemaSettings()
+    kafka_port.create_topics(client, settings)
+    with cassandra_port.connect(cassandra, keyspace=False) as session:
+        list(create_tables(session, pipeline_tables(read_measurements()), settings, cassandra))
+    # One that nobody made.
+    ready.setenv("ETL_KAFKA_EVENTS_TOPIC", f"{client.settings.topic}-other-events")
+    found = problems()
+    assert [(check.what, check.state) for check in found] == [("events", "warn"), ("tables of the analysis", "warn")]
+    assert f"{client.settings.topic}-other-events" in found[0].text
+    assert "machine_hours" in found[1].text
+    assert all("etl schema" in check.text for check in found)
+    assert worst(found) == 0
 
 
 def test_exit_code_is_4_when_the_broker_is_down(schema: pytest.MonkeyPatch) -> None:
@@ -204,7 +223,7 @@ def test_settings_ask_for_more_than_a_service_that_is_down_when_both_are_wrong()
     assert worst([down]) == 4
     assert worst([down, lost]) == 5
     assert worst([down, lost, wrong]) == 2
-    assert worst([Check("warn", "x", "y")]) == 0
+    assert worst([Check("warn", "x", "y", 2)]) == 0
 
 
 def test_keyspace_is_left_alone_when_checked(ready: pytest.MonkeyPatch, keyspace: str) -> None:
