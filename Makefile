@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-package test-dags test-charts lint docs format bench bench-peers bench-insight images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-charts lint docs format bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-peers: $(READY) ## Measure Spark and others on the same topic and table (d
 
 bench-insight: $(READY) ## Judge the analysis by the labels of made-up faults, peers beside it (ARGS="--seeds 3" for some)
 	$(PYTHON) -m tests.bench.insight $(ARGS)
+
+bench-page: $(READY) ## Measure how soon the page shows 1,000 machines and a month, in Chromium (ARGS="--machines 100")
+	$(PYTHON) -m tests.bench.page $(ARGS)
 
 images: $(READY) ## Build all container images, print their sizes
 	@$(PYTHON) -m images.build $(ARGS)
