@@ -14,7 +14,9 @@ from tests.integration.machine import Machine
 ROOT = Path(__file__).parents[2]
 
 
-def recorded(machine: Machine, url: Path, mapping: Path, measurements: Path | None = None) -> None:
+def recorded(
+    machine: Machine, url: Path, mapping: Path, measurements: Path | None = None, catalogue: Path | None = None
+) -> None:
     """Run a recorded file."""
     variables = {
         "ETL_GENERATE_SOURCE": "recorded",
@@ -23,7 +25,8 @@ def recorded(machine: Machine, url: Path, mapping: Path, measurements: Path | No
     }
     if measurements:
         variables["ETL_MEASUREMENTS_FILE"] = str(measurements)
-        done = machine.etl("schema", **variables)
+        names = {"ETL_SCHEMA_CATALOGUE_FILE": str(catalogue)} if catalogue else {}
+        done = machine.etl("schema", **variables, **names)
         assert done.returncode == 0, done.stderr
     done = machine.etl("run", "--run", "recorded", **variables)
     assert done.returncode == 0, done.stderr
@@ -65,7 +68,9 @@ def test_recorded_file_of_a_household_is_stored_when_its_measurements_are_declar
         pytest.skip("the recorded file is not part of the repository; its folder is named by ETL_SHARED")
     examples = ROOT / "docs" / "examples"
     file = shared / "data" / "household_power.csv"
-    recorded(machine, file, examples / "household_power.yaml", examples / "household_measurements.yaml")
+    names = ("power", "measurements", "catalogue")
+    mapping, measurements, catalogue = (examples / f"household_{name}.yaml" for name in names)
+    recorded(machine, file, mapping, measurements, catalogue)
     assert machine.rows() == 19_444
     found = letters(machine)
     assert Counter(letter.reason for letter in found) == {"no-measurement": 2, "recorded": 1}
@@ -80,3 +85,17 @@ def test_recorded_file_of_a_household_is_stored_when_its_measurements_are_declar
             " AND day = '2006-12-16' AND timestamp = '2006-12-16T16:24:00Z'"
         ).one()
     assert tuple(row) == (234.84, 18.4, 4216.0, 17.0)
+
+    done = machine.etl("analyze", ETL_MEASUREMENTS_FILE=str(measurements))
+    assert done.returncode == 0, done.stderr
+    with connect(machine.cassandra) as session:
+        days = {
+            str(day): (received, expected)
+            for day, received, expected in session.execute("SELECT day, received, expected FROM machine_days")
+        }
+        events = list(session.execute("SELECT event_id FROM machine_events"))
+    # In UTC the first and the last day are in part; on one day two rows have no measurement.
+    parts = {"2006-12-16": (456, 456), "2006-12-21": (1438, 1440), "2006-12-30": (270, 270)}
+    assert {day: counts for day, counts in days.items() if counts != (1440, 1440)} == parts
+    assert len(days) == 15
+    assert events == []
