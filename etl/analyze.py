@@ -22,12 +22,13 @@ from etl.catalogue import Machine
 from etl.detection import Event, detect, merge, same_thing, without_shared
 from etl.errors import NothingNew
 from etl.indicators import DAY_HOURS, by_day, by_hour, by_minute, pack, reach
-from etl.insight import Load, Row, Store, day_start
+from etl.insight import Load, day_start
 from etl.kafka import Client, Producer, open_producer
 from etl.kafka import connect as connect_kafka
 from etl.limits import Limits
 from etl.measurements import Measurements
 from etl.readings import TIMESTAMP
+from etl.rows import Row, Store
 from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings
 from etl.status import read_lags
 from etl.tables import (
@@ -224,10 +225,8 @@ def look_at(
             minutes[day] = _replaced(minutes.get(day), by_minute(readings, machine, day, part), day, part)
             of_day = by_hour(readings, machine, day, analysis.until, analysis.limits, since, part)
             hours |= {row["hour"]: row for row in of_day}
-            insight.write(store, MACHINE_HOURS, of_day)
-        insight.write(
-            store, MACHINE_MINUTES, [{"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}]
-        )
+            store.write(MACHINE_HOURS, of_day)
+        store.write(MACHINE_MINUTES, [{"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}])
     until = _end(analysis, last)
     found = trends(machine, [row for row in hours.values() if row["hour"] < until], until, analysis.limits)
     return Seen(machine, days, _events(analysis, machine, days, minutes, hours), found)
@@ -353,8 +352,8 @@ def _write_days(analysis: Analysis, machine: Machine, days: Sequence[date], even
         within = {name: event for name, event in events.items() if event.start < end and (event.end or end) >= begin}
         hours = insight.read_hours(analysis.store, machine.equipment_id, begin, end)
         rows.append(by_day(hours, machine, day, within, minutes[day], analysis.limits))
-    insight.write(analysis.store, MACHINE_DAYS, rows)
-    insight.write(analysis.store, FLEET_DAYS, [{**row, "name": machine.name} for row in rows])
+    analysis.store.write(MACHINE_DAYS, rows)
+    analysis.store.write(FLEET_DAYS, [{**row, "name": machine.name} for row in rows])
 
 
 def write_health(store: Store, client: Client, marks: pa.ChunkedArray, now: datetime) -> None:
@@ -370,4 +369,4 @@ def write_health(store: Store, client: Client, marks: pa.ChunkedArray, now: date
         "oldest": ends["min"],
         "newest": ends["max"],
     }
-    insight.write(store, PIPELINE_HEALTH, [row])
+    store.write(PIPELINE_HEALTH, [row])

@@ -22,6 +22,7 @@ from etl.deadletters import publish
 from etl.errors import DeliveryError
 from etl.kafka import Client, open_producer
 from etl.kafka import connect as connect_kafka
+from etl.rows import Store
 from etl.settings import CassandraSettings, KafkaSettings, LoadSettings, read_settings
 from etl.stage import Outcome, Work
 from etl.tables import RUNS, TOUCHED_DAYS, WATERMARKS, Table, pipeline_tables, sensor_data
@@ -219,31 +220,17 @@ def write_ledger(loading: Loading) -> None:
     summaries = [*manifest.history, manifest.summary, own]
     # One month for all rows of a run, whenever its last stage ends.
     month = summaries[0].started[:7]
-    names = ", ".join(f'"{name}"' for name in RUNS.columns)
-    marks = ", ".join("?" * len(RUNS.columns))
-    patience = loading.cassandra.timeout
-    insert = retrying(
-        lambda: loading.session.prepare(f'INSERT INTO "{RUNS.name}" ({names}) VALUES ({marks})'),  # noqa: S608
-        patience,
-    )
-    rows = (insert.bind([month, manifest.run, *_ledger_row(summary)]) for summary in summaries)
-    for _ in gather(loading.session, rows, patience=patience):
-        pass
-
-
-def _ledger_row(summary: Summary) -> list[object]:
-    """The columns of `runs` after month and run."""
-    return [
-        summary.stage,
-        summary.shard,
-        summary.shards,
-        summary.attempt,
-        datetime.fromisoformat(summary.started),
-        summary.seconds,
-        summary.counts,
-        json.dumps([asdict(part) for part in summary.offsets]),
-        summary.versions,
+    rows = [
+        {
+            **asdict(summary),
+            "month": month,
+            "run": manifest.run,
+            "started": datetime.fromisoformat(summary.started),
+            "offsets": json.dumps([asdict(part) for part in summary.offsets]),
+        }
+        for summary in summaries
     ]
+    Store(loading.session, loading.cassandra.timeout).write(RUNS, rows)
 
 
 def commit_offsets(loading: Loading) -> None:

@@ -8,12 +8,13 @@ import yaml
 from cassandra import Unauthorized
 from cassandra.cluster import Session
 
-from etl.cassandra import connect, gather, refuse_changes, retrying, server_message
+from etl.cassandra import connect, refuse_changes, retrying, server_message
 from etl.catalogue import Machine, made_up, read_catalogue
 from etl.errors import SettingsError, Unreachable
 from etl.kafka import connect as connect_kafka
 from etl.kafka import create_topics
 from etl.measurements import Measurements
+from etl.rows import Store, insert
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
 from etl.tables import EQUIPMENT, INSIGHT, Table, pipeline_tables
 
@@ -144,10 +145,7 @@ def _fixed_options(table: Table, found: dict[str, Any], ttl: int, compaction: Ma
 
 
 def _equipment(session: Session, keyspace: str, machines: list[Machine]) -> Finding:
-    names = ", ".join(f'"{name}"' for name in EQUIPMENT.columns)
-    marks = ", ".join("?" * len(EQUIPMENT.columns))
-    insert = retrying(
-        lambda: session.prepare(f'INSERT INTO "{keyspace}"."{EQUIPMENT.name}" ({names}) VALUES ({marks})')  # noqa: S608
-    )
-    rows = (insert.bind([getattr(machine, name) for name in EQUIPMENT.columns]) for machine in machines)
-    return Finding(f"table {EQUIPMENT.name}: {sum(1 for _ in gather(session, rows))} machines written")
+    rows = [[getattr(machine, name) for name in EQUIPMENT.columns] for machine in machines]
+    for _ in Store(session).ask(insert(EQUIPMENT, keyspace), rows):
+        pass
+    return Finding(f"table {EQUIPMENT.name}: {len(rows)} machines written")

@@ -1,22 +1,25 @@
 """`etl status`: how far the group is behind, how far the equipment has come, and what the last runs did."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 from cassandra.cluster import Session
-from cassandra.query import PreparedStatement
 
-from etl.cassandra import connect, gather, read_watermarks, retrying
+from etl.cassandra import connect, read_watermarks
+from etl.rows import Found, Store, as_dicts, select
 from etl.settings import CassandraSettings, KafkaSettings
 from etl.stage import STAGES
+from etl.tables import RUNS
 from etl.workspace import Range, Summary
 
 if TYPE_CHECKING:
     from etl.kafka import Client
+
+
+_SUMMARY = [each.name for each in fields(Summary)]
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def read_status(cassandra: CassandraSettings, kafka: KafkaSettings, runs: int = 
     from etl.kafka import connect as connect_kafka
 
     with connect_kafka(kafka) as client, connect(cassandra) as session:
-        return Status(read_lags(client), read_span(session), read_last_runs(session, runs))
+        return Status(read_lags(client), read_span(session), read_last_runs(Store(session), runs))
 
 
 def read_lags(client: "Client") -> list[Lag]:
@@ -86,26 +89,18 @@ def read_span(session: Session) -> Watermarks:
     return Watermarks(len(stamps), ends["min"], ends["max"])
 
 
-def read_last_runs(session: Session, count: int, now: datetime | None = None) -> list[LoadedRun]:
+def read_last_runs(store: Store, count: int, now: datetime | None = None) -> list[LoadedRun]:
     """Read the last runs of this month and the one before, newest first."""
-    begun = _prepared(session, 'SELECT "month", "run", "started" FROM "runs" WHERE "month" = ?')
-    whole = _prepared(
-        session,
-        'SELECT "stage", "attempt", "started", "seconds", "counts", "offsets", "versions", "shard", "shards"'
-        ' FROM "runs" WHERE "month" = ? AND "run" = ?',
-    )
+    begun = select(RUNS, ["month", "run", "started"], RUNS.partition)
+    whole = select(RUNS, _SUMMARY, [*RUNS.partition, "run"])
     # Names of runs need not sort by time, so ask when they began before reading the few wanted.
     started: dict[tuple[str, str], datetime] = {}
-    for rows in gather(session, [begun.bind([month]) for month in _months(now or datetime.now(UTC))]):
+    for rows in store.ask(begun, ([month] for month in _months(now or datetime.now(UTC)))):
         for month, run, at in rows:
             started[month, run] = min(at, started.get((month, run), at))
     last = sorted(started, key=started.__getitem__, reverse=True)[:count]
-    found = gather(session, [whole.bind(key) for key in last])
+    found = store.ask(whole, last)
     return [LoadedRun(run, _summaries(rows)) for (_, run), rows in zip(last, found, strict=True)]
-
-
-def _prepared(session: Session, query: str) -> PreparedStatement:
-    return retrying(lambda: session.prepare(query))
 
 
 def _months(now: datetime) -> list[str]:
@@ -113,19 +108,17 @@ def _months(now: datetime) -> list[str]:
     return [f"{day:%Y-%m}" for day in (now, now.replace(day=1) - timedelta(days=1))]
 
 
-def _summaries(rows: Iterable[tuple[Any, ...]]) -> list[Summary]:
+def _summaries(rows: Found) -> list[Summary]:
     summaries = [
         Summary(
-            stage=stage,
-            attempt=attempt,
-            started=started.replace(tzinfo=UTC).isoformat(timespec="milliseconds"),
-            seconds=seconds,
-            counts=dict(counts or {}),
-            offsets=[Range(**part) for part in json.loads(offsets)],
-            versions=dict(versions or {}),
-            shard=shard,
-            shards=shards,
+            **{
+                **row,
+                "started": row["started"].isoformat(timespec="milliseconds"),
+                "counts": row["counts"] or {},
+                "offsets": [Range(**part) for part in json.loads(row["offsets"])],
+                "versions": row["versions"] or {},
+            }
         )
-        for stage, attempt, started, seconds, counts, offsets, versions, shard, shards in rows
+        for row in as_dicts(_SUMMARY, [rows])
     ]
     return sorted(summaries, key=lambda summary: (STAGES.index(summary.stage), summary.shard))

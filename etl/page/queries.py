@@ -1,6 +1,5 @@
 """All reads of the page and of the report, and its one write. Each statement is restricted to one partition."""
 
-import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from cassandra.cluster import Session
-from cassandra.query import PreparedStatement
 
 from etl.attention import Row
-from etl.cassandra import driver_errors, gather, identifier, literal, retrying
+from etl.cassandra import driver_errors, literal
 from etl.measurements import Measurements
 from etl.page.series import Level, Series, milliseconds
+from etl.rows import Store, as_dicts, select
 from etl.status import LoadedRun, read_last_runs
 from etl.tables import (
     ACKNOWLEDGEMENTS,
@@ -22,11 +21,15 @@ from etl.tables import (
     FLEET_DAYS,
     MACHINE_DAYS,
     MACHINE_EVENTS,
+    MACHINE_HOURS,
+    MACHINE_MINUTES,
     PIPELINE_HEALTH,
     TRENDS,
     WATERMARKS,
+    Table,
     days_between,
     months_between,
+    sensor_data,
 )
 
 PATIENCE = 5.0
@@ -35,7 +38,7 @@ MOST_DAYS = 31
 _PROBES = 31
 _OLDEST_DAYS = 1_000
 _ENERGY = ["equipment_id", "name", "energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds"]
-_EVENT = list(EVENTS.columns)
+_WITHIN_HOURS = ' AND "hour" >= ? AND "hour" < ?'
 
 
 class Reader:
@@ -43,40 +46,38 @@ class Reader:
 
     def __init__(self, session: Session, measurements: Measurements) -> None:
         """Ask through this session, for these measurements."""
-        self.session = session
+        self.store = Store(session, PATIENCE)
         self.measurements = measurements
         self.doubles = [found.name for found in measurements.declared if found.type == "double"]
         self.units = {found.name: found.unit for found in measurements.declared}
-        self._statements: dict[str, PreparedStatement] = {}
-        self._lock = threading.Lock()
 
     def answers(self) -> None:
         """Ask for nothing but an answer, from the node's own partition of `system.local`."""
         with driver_errors():
-            self.session.execute("SELECT key FROM system.local WHERE key = 'local'", timeout=PATIENCE)
+            self.store.session.execute("SELECT key FROM system.local WHERE key = 'local'", timeout=PATIENCE)
 
     def newest_day(self, today: date) -> date | None:
         """Find the newest day with anything in it: a row of each partition (day) of `fleet_days`, back in time."""
-        query = 'SELECT "equipment_id" FROM "fleet_days" WHERE "day" = ? LIMIT 1'
+        query = f"{select(FLEET_DAYS, ['equipment_id'], FLEET_DAYS.partition)} LIMIT 1"
         for first in range(-1, _OLDEST_DAYS, _PROBES):
             days = [today - timedelta(days=back) for back in range(first, first + _PROBES)]
-            for day, rows in zip(days, self._ask(query, [(day,) for day in days]), strict=True):
+            for day, rows in zip(days, self.store.ask(query, [(day,) for day in days]), strict=True):
                 if rows:
                     return day
         return None
 
     def fleet(self, day: date) -> list[Row]:
         """All machines of a day: partition (day) of `fleet_days`."""
-        return self._rows(FLEET_DAYS.name, list(FLEET_DAYS.columns), ["day"], [(day,)])
+        return self._rows(FLEET_DAYS, [(day,)])
 
     def fleet_energy(self, days: Iterable[date]) -> list[Row]:
         """Energy of all machines on some days: partitions (day) of `fleet_days`, a statement each."""
-        return self._rows(FLEET_DAYS.name, ["day", *_ENERGY], ["day"], [(day,) for day in days])
+        return self._rows(FLEET_DAYS, [(day,) for day in days], ["day", *_ENERGY])
 
     def events(self, days: Iterable[date]) -> list[Row]:
         """Events that began on these days: partitions (day) of `events` and `acknowledgements`, a statement each."""
         keys = [(day,) for day in days]
-        return self._acknowledged(self._rows(EVENTS.name, _EVENT, ["day"], keys), keys)
+        return self._acknowledged(self._rows(EVENTS, keys), keys)
 
     def worst_events(self, fleet: Iterable[Row]) -> list[Row]:
         """The worst event of each machine, wherever it began: as `events`, for the days that the event IDs name."""
@@ -85,46 +86,39 @@ class Reader:
 
     def machine(self, equipment_id: str) -> Row | None:
         """A machine of the catalogue: partition (equipment_id) of `equipment`."""
-        return next(
-            iter(self._rows(EQUIPMENT.name, list(EQUIPMENT.columns), ["equipment_id"], [(equipment_id,)])), None
-        )
+        return next(iter(self._rows(EQUIPMENT, [(equipment_id,)])), None)
 
     def watermark(self, equipment_id: str) -> datetime | None:
         """The newest loaded time of a machine: partition (equipment_id) of `watermarks`."""
-        rows = self._rows(WATERMARKS.name, ["timestamp"], ["equipment_id"], [(equipment_id,)])
+        rows = self._rows(WATERMARKS, [(equipment_id,)], ["timestamp"])
         return rows[0]["timestamp"] if rows else None
 
     def machine_days(self, equipment_id: str, first: date, last: date) -> list[Row]:
         """Days of a machine, oldest first: partitions (equipment_id, year) of `machine_days`."""
-        query = _select(MACHINE_DAYS.name, list(MACHINE_DAYS.columns), MACHINE_DAYS.partition)
-        query += ' AND "day" >= ? AND "day" <= ?'
         keys = [(equipment_id, year, first, last) for year in range(first.year, last.year + 1)]
-        return _dicts(list(MACHINE_DAYS.columns), self._ask(query, keys))[::-1]
+        return self._rows(MACHINE_DAYS, keys, more=' AND "day" >= ? AND "day" <= ?')[::-1]
 
     def machine_events(self, equipment_id: str, start: datetime, end: datetime) -> list[Row]:
         """Events of a machine that touch a time: partitions (equipment_id, year) of `machine_events`."""
         years = range(start.year - 1, end.year + 1)
         keys = [(equipment_id, year) for year in years]
         columns = [name for name in MACHINE_EVENTS.columns if name != "year"]
-        found = self._rows(MACHINE_EVENTS.name, columns, MACHINE_EVENTS.partition, keys)
+        found = self._rows(MACHINE_EVENTS, keys, columns)
         touching = [row for row in found if row["start"] < end and (row["end"] is None or row["end"] > start)]
         days = {day for row in touching if (day := event_day(row["event_id"]))}
         return self._acknowledged(touching, [(day,) for day in sorted(days)[-MOST_DAYS:]])
 
     def trends(self, equipment_id: str | None = None) -> list[Row]:
         """What grows, on all machines or one: partitions (measurement) of `trends`, a statement each."""
-        query = _select(TRENDS.name, list(TRENDS.columns), ["measurement"])
         if equipment_id is None:
-            return _dicts(list(TRENDS.columns), self._ask(query, [(name,) for name in self.doubles]))
-        keys = [(name, equipment_id) for name in self.doubles]
-        return _dicts(list(TRENDS.columns), self._ask(f'{query} AND "equipment_id" = ?', keys))
+            return self._rows(TRENDS, [(name,) for name in self.doubles])
+        return self._rows(TRENDS, [(name, equipment_id) for name in self.doubles], more=' AND "equipment_id" = ?')
 
     def hours(self, equipment_id: str, start: datetime, end: datetime, columns: Sequence[str]) -> list[Row]:
         """Hours of a machine, oldest first: partitions (equipment_id, month) of `machine_hours`."""
-        chosen = ["hour", *columns]
-        query = _select("machine_hours", chosen, ["equipment_id", "month"]) + ' AND "hour" >= ? AND "hour" < ?'
         keys = [(equipment_id, month, start, end) for month in months_between(start.date(), end.date())]
-        return sorted(_dicts(chosen, self._ask(query, keys)), key=lambda row: row["hour"])
+        rows = self._rows(MACHINE_HOURS, keys, ["hour", *columns], _WITHIN_HOURS)
+        return sorted(rows, key=lambda row: row["hour"])
 
     def series(
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime, level: Level
@@ -140,10 +134,10 @@ class Reader:
         cells = [f'"{part}"[{literal(name)}]' for name in names for part in ("lows", "means", "highs")]
         query = (
             f'SELECT "hour", {", ".join(cells)} FROM "machine_hours"'  # noqa: S608 - declared names
-            ' WHERE "equipment_id" = ? AND "month" = ? AND "hour" >= ? AND "hour" < ?'
+            f' WHERE "equipment_id" = ? AND "month" = ?{_WITHIN_HOURS}'
         )
         keys = [(equipment_id, month, start, end) for month in months_between(start.date(), end.date())]
-        rows = [row for part in self._ask(query, keys) for row in part[::-1]]
+        rows = [row for part in self.store.ask(query, keys) for row in part[::-1]]
         stamps = _stamps(row[0] for row in rows)
         columns = _floats(rows, 3 * len(names))
         return {name: Series(stamps, *columns[3 * i : 3 * i + 3]) for i, name in enumerate(names)}
@@ -152,9 +146,11 @@ class Reader:
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
     ) -> dict[str, Series]:
         """Partitions (equipment_id, day) of `machine_minutes`."""
-        query = _select("machine_minutes", ["minutes"], ["equipment_id", "day"])
+        query = select(MACHINE_MINUTES, ["minutes"], MACHINE_MINUTES.partition)
         keys = [(equipment_id, day) for day in days_between(start.date(), end.date())]
-        parts = [pa.ipc.open_stream(row[0]).read_all() for rows in self._ask(query, keys) for row in rows if row[0]]
+        parts = [
+            pa.ipc.open_stream(row[0]).read_all() for rows in self.store.ask(query, keys) for row in rows if row[0]
+        ]
         if not parts:
             return {name: _series_of([]) for name in names}
         table = pa.concat_tables(parts, promote_options="default")
@@ -177,71 +173,48 @@ class Reader:
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
     ) -> list[tuple[Any, ...]]:
         """Readings of a machine, oldest first: partitions (equipment_id, day) of `sensor_data`, with a LIMIT each."""
-        query = _select("sensor_data", ["timestamp", *names], ["equipment_id", "day"])
+        table = sensor_data(self.measurements)
+        query = select(table, ["timestamp", *names], table.partition)
         query += f' AND "timestamp" >= ? AND "timestamp" < ? LIMIT {MOST_READINGS}'
         keys = [(equipment_id, day, start, end) for day in days_between(start.date(), end.date())]
-        return [row for part in self._ask(query, keys) for row in part[::-1]]
+        return [row for part in self.store.ask(query, keys) for row in part[::-1]]
 
     def health(self, day: date, count: int = 500) -> list[Row]:
         """How the pipeline was on a day, newest first: partition (day) of `pipeline_health`."""
-        query = _select(PIPELINE_HEALTH.name, list(PIPELINE_HEALTH.columns), ["day"]) + f" LIMIT {count}"
-        return _dicts(list(PIPELINE_HEALTH.columns), self._ask(query, [(day,)]))
+        return self._rows(PIPELINE_HEALTH, [(day,)], more=f" LIMIT {count}")
 
     def runs(self, count: int, now: datetime) -> list[LoadedRun]:
         """The last runs: partitions (month) of `runs`, of this month and the one before."""
-        return read_last_runs(self.session, count, now)
+        return read_last_runs(self.store, count, now)
 
     def event(self, event_id: str) -> Row | None:
         """One event, of the partition (day) of `events` that its ID names."""
         day = event_day(event_id)
         if day is None:
             return None
-        query = _select(EVENTS.name, _EVENT, ["day", "event_id"])
-        return next(iter(_dicts(_EVENT, self._ask(query, [(day, event_id)]))), None)
+        return next(iter(self._rows(EVENTS, [(day, event_id)], more=' AND "event_id" = ?')), None)
 
     def acknowledge(self, event_id: str, by: str, note: str, at: datetime) -> None:
         """Write who has seen to an event: a row in partition (day) of `acknowledgements`."""
-        query = 'INSERT INTO "acknowledgements" ("day", "event_id", "by", "at", "note") VALUES (?, ?, ?, ?, ?)'
-        self._ask(query, [(event_day(event_id), event_id, by, at, note)])
+        row = {"day": event_day(event_id), "event_id": event_id, "by": by, "at": at, "note": note}
+        self.store.write(ACKNOWLEDGEMENTS, [row])
 
     def _acknowledged(self, events: list[Row], keys: list[tuple[date]]) -> list[Row]:
         columns = [name for name in ACKNOWLEDGEMENTS.columns if name != "day"]
-        found = self._rows(ACKNOWLEDGEMENTS.name, columns, ["day"], keys)
+        found = self._rows(ACKNOWLEDGEMENTS, keys, columns)
         seen = {row["event_id"]: row for row in found}
         nobody = dict.fromkeys(columns)
         return [{**nobody, **seen.get(event["event_id"], {}), **event} for event in events]
 
-    def _rows(self, table: str, columns: list[str], partition: list[str], keys: Sequence[tuple[Any, ...]]) -> list[Row]:
-        return _dicts(columns, self._ask(_select(table, columns, partition), keys))
-
-    def _ask(self, query: str, keys: Sequence[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
-        """Ask the same of several partitions side by side; return the rows of each."""
-        if query not in self._statements:
-            statement = retrying(lambda: self.session.prepare(query), PATIENCE)
-            with self._lock:
-                self._statements[query] = statement
-        bound = (self._statements[query].bind(key) for key in keys)
-        return list(gather(self.session, bound, patience=PATIENCE))
+    def _rows(
+        self, table: Table, keys: Sequence[tuple[Any, ...]], columns: Sequence[str] = (), more: str = ""
+    ) -> list[Row]:
+        """Read rows of some partitions; `more` restricts them further."""
+        names = list(columns or table.columns)
+        return as_dicts(names, self.store.ask(select(table, names, table.partition) + more, keys))
 
 
 _PARTS = ("low", "mean", "high")
-
-
-def _select(table: str, columns: Sequence[str], partition: Sequence[str]) -> str:
-    chosen = ", ".join(map(identifier, columns))
-    where = " AND ".join(f"{identifier(name)} = ?" for name in partition)
-    return f"SELECT {chosen} FROM {identifier(table)} WHERE {where}"  # noqa: S608 - names of ours
-
-
-def _dicts(columns: list[str], parts: Iterable[list[tuple[Any, ...]]]) -> list[Row]:
-    return [dict(zip(columns, map(_plain, row), strict=True)) for rows in parts for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    """Give times their zone, and days and collections their usual types."""
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC)
-    return value.date() if type(value).__name__ == "Date" else value
 
 
 def _stamps(times: Iterable[datetime]) -> Any:

@@ -11,6 +11,7 @@ from etl import kafka
 from etl.cassandra import connect
 from etl.errors import SettingsError
 from etl.measurements import read_measurements
+from etl.rows import Store
 from etl.schema import create_schema
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
 from etl.status import LoadedRun, Watermarks, read_last_runs, read_status
@@ -109,8 +110,8 @@ def test_status_lists_the_last_runs_newest_first_when_months_change(parts: Parts
     now = datetime(2026, 1, 31, tzinfo=UTC)
 
     with connect(parts[0]) as session:
-        runs = read_last_runs(session, 5, now)
-        assert read_last_runs(session, 2, now) == runs[:2]
+        runs = read_last_runs(Store(session), 5, now)
+        assert read_last_runs(Store(session), 2, now) == runs[:2]
 
     assert runs == [LoadedRun("a", [consume, load]), LoadedRun("m", [middle]), LoadedRun("z", [before])]
 
@@ -121,7 +122,7 @@ def test_status_lists_each_shard_when_a_run_has_several(parts: Parts) -> None:
     consume = record_run(parts, "a", "consume", started, shard=1, shards=3)
 
     with connect(parts[0]) as session:
-        (run,) = read_last_runs(session, 5, datetime(2026, 1, 31, tzinfo=UTC))
+        (run,) = read_last_runs(Store(session), 5, datetime(2026, 1, 31, tzinfo=UTC))
 
     assert run.stages == [consume, *sorted(shards, key=lambda summary: summary.shard)]
 
