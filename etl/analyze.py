@@ -244,13 +244,13 @@ def _stretches(hours: Sequence[int]) -> list[range]:
     """Join hours, in ascending order, that follow each other."""
     begins = [hour for hour in hours if hour - 1 not in hours]
     ends = [hour + 1 for hour in hours if hour + 1 not in hours]
-    return [range(*ends_of) for ends_of in zip(begins, ends, strict=True)]
+    return [range(begin, end) for begin, end in zip(begins, ends, strict=True)]
 
 
 def _readings(analysis: Analysis, machine: Machine, day: date, hours: range) -> pa.Table:
     """Read all of a day that counts for some of its hours."""
     begin, around = day_start(day), reach(machine, analysis.limits)
-    start, end = (begin + hours.start * HOUR - around, begin + hours.stop * HOUR + around)
+    start, end = begin + hours.start * HOUR - around, begin + hours.stop * HOUR + around
     return insight.read_readings(
         analysis.store, analysis.measurements, machine.equipment_id, max(begin, start), min(begin + DAY, end)
     )
