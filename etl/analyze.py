@@ -139,7 +139,7 @@ def _silent(analysis: Analysis, machines: Mapping[str, Machine], marks: pa.Table
 
 def _days_since(analysis: Analysis, day: date) -> list[date]:
     """List the days from one on to where the plant has come; none if that is a week or more."""
-    last = analysis.until.date()
+    last = (analysis.until - timedelta(milliseconds=1)).date()
     return days_between(day, last) if (last - day).days < MINUTE_DAYS else []
 
 

@@ -17,6 +17,7 @@ import pytest
 from cassandra.cluster import Session
 from cassandra.concurrent import execute_concurrent_with_args
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from etl import analyze as stage
 from etl import insight, kafka
@@ -85,11 +86,12 @@ class Plant:
         other.declare()
         return other
 
-    def declare(self) -> None:
+    def declare(self, interval: int = 60) -> None:
+        """Put the machine into the catalogue, or change it there; it sends so many seconds apart."""
         self.session.execute(
             "INSERT INTO equipment (equipment_id, name, nominal_voltage, rated_current, phases, interval_seconds)"
-            " VALUES (%s, 'Pump', 400, 16, 3, 60)",
-            (self.equipment_id,),
+            " VALUES (%s, 'Pump', 400, 16, 3, %s)",
+            (self.equipment_id, interval),
         )
 
     def mark(self, equipment_id: str, time: datetime) -> None:
@@ -109,6 +111,9 @@ class Plant:
 
     def events(self) -> list[dict[str, Any]]:
         return self.rows("machine_events WHERE equipment_id = %s AND year = 2026", self.equipment_id)
+
+    def dropouts(self) -> list[dict[str, Any]]:
+        return [event for event in self.events() if event["kind"] == "dropout"]
 
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts of this machine on the topic, in order."""
@@ -251,6 +256,167 @@ def test_sag_is_found_when_the_voltage_falls(plant: Plant) -> None:
     assert event["severity"] == "severe"
     assert event["observed"] == pytest.approx(280, rel=0.01)
     assert plant.day()["voltage_outside_seconds"] == 15 * 60
+
+
+def test_event_keeps_its_id_when_late_readings_move_its_start(plant: Plant) -> None:
+    gap = MIDNIGHT + 8 * HOUR, MIDNIGHT + 14 * HOUR
+    plant.load("run-long-gap", without(minutes(MIDNIGHT, FULL_DAY), *gap))
+    plant.analyze()
+    (before,) = plant.dropouts()
+    plant.load("run-part-of-gap", minutes(gap[0], 60))
+    plant.analyze()
+    (after,) = plant.dropouts()
+    assert after["start"] > before["start"]
+    assert (after["event_id"], after["found"]) == (before["event_id"], before["found"])
+    assert [alert["state"] for alert in plant.alerts() if alert["kind"] == "dropout"] == ["ended"]
+
+
+def test_event_is_sent_again_when_it_gets_worse_and_not_when_it_only_changes(plant: Plant) -> None:
+    times = minutes(MIDNIGHT, FULL_DAY)
+    begin, end = MIDNIGHT + 10 * HOUR, MIDNIGHT + 10 * HOUR + 15 * MINUTE
+    seen = []
+    for left in (0.9, 0.89, 0.7):
+        plant.load(f"run-sag-{left}", times, voltage=lambda time, left=left: left if begin <= time < end else 1.0)
+        plant.analyze()
+        seen += [(event["severity"], event["observed"]) for event in plant.events() if event["kind"] == "voltage_sag"]
+    assert [severity for severity, _ in seen] == ["mild", "mild", "severe"]
+    assert [observed for _, observed in seen] == pytest.approx([360, 356, 280], rel=0.01)
+    assert [alert["severity"] for alert in plant.alerts()] == ["mild", "severe"]
+
+
+def test_event_stays_one_when_a_year_begins_within_it(plant: Plant) -> None:
+    new_year = datetime(2026, 1, 1, tzinfo=UTC)
+    days = [*minutes(new_year - 24 * HOUR, 20 * 60), *minutes(new_year + 6 * HOUR, 6 * 60)]
+    query = "machine_events WHERE equipment_id = %s AND year = %s"
+    plant.load("run-old-year", days[: 20 * 60])
+    plant.analyze()
+    (open_event,) = plant.rows(query, plant.equipment_id, 2025)
+    plant.load("run-new-year", days[20 * 60 :])
+    plant.analyze()
+    (ended,) = plant.rows(query, plant.equipment_id, 2025)
+    assert (ended["event_id"], ended["found"]) == (open_event["event_id"], open_event["found"])
+    assert ended["end"] == "2026-01-01 06:00:00.000Z"
+    # From noon on.
+    (next_one,) = plant.events()
+    plant.load("run-both-years", days)
+    plant.analyze()
+    assert plant.events() == [next_one]
+    assert [alert["state"] for alert in plant.alerts()] == ["open", "ended", "open"]
+
+
+def test_event_counts_on_its_own_day_when_the_days_around_are_looked_at_with_it(plant: Plant) -> None:
+    plant.declare(interval=600)
+    times = [MIDNIGHT + 10 * number * MINUTE for number in range(3 * 144)]
+    plant.load("run-three-days", without(times, MIDNIGHT + 32 * HOUR, MIDNIGHT + 36 * HOUR))
+    plant.analyze()
+    assert [plant.day(DAY + timedelta(days=number))["events"] for number in range(3)] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("machines", "events"), [(1, 1), (3, 0)], ids=["one", "three"])
+def test_drift_is_that_of_the_weather_when_other_machines_show_it_too(plant: Plant, machines: int, events: int) -> None:
+    plants = [replace(plant, equipment_id=f"{plant.equipment_id}-{number}") for number in range(machines)]
+    times = [MIDNIGHT + 10 * number * MINUTE for number in range(8 * 144)]
+    begin = MIDNIGHT + timedelta(days=6)
+    for each in plants:
+        each.declare(interval=600)
+        each.load(
+            f"run-{each.equipment_id}", times, temperature=lambda time: 1 + 0.3 * max((time - begin) / (48 * HOUR), 0)
+        )
+    plant.analyze()
+    found = [event["kind"] for each in plants for event in each.events()]
+    assert found.count("sensor_drift") == events
+
+
+def test_nothing_is_expected_when_a_machine_has_not_sent_before_or_the_plant_has_not_come_so_far(plant: Plant) -> None:
+    # The clock of another machine is ahead, which tells nothing about how far readings have come.
+    plant.mark("ahead", datetime(2100, 1, 1, tzinfo=UTC))
+    first = MIDNIGHT + timedelta(days=9)
+    plant.load("run-first", minutes(first + 10 * HOUR, 120))
+    plant.analyze()
+    row = plant.day(first.date())
+    assert (row["expected"], row["received"], row["events"]) == (120, 120, 0)
+    plant.load("run-second", minutes(first + 26 * HOUR, 60))
+    plant.analyze()
+    # It is known now, so that the night counts.
+    assert plant.day(first.date())["expected"] == 120
+    row = plant.day(first.date() + timedelta(days=1))
+    assert (row["expected"], row["received"], row["events"]) == (180, 60, 1)
+
+
+def test_trend_is_followed_for_weeks_and_goes_when_vibration_falls_again(plant: Plant) -> None:
+    plant.declare(interval=600)
+    plant.mark("others", MIDNIGHT + timedelta(days=4, milliseconds=-1))
+
+    def load(run: str, first: int, count: int) -> None:
+        times = [MIDNIGHT + timedelta(days=first) + 10 * number * MINUTE for number in range(144 * count)]
+        plant.load(run, times, vibration=lambda time: 1 + 0.02 * min(since(time), 10 - 2 * since(time)))
+
+    def since(time: datetime) -> float:
+        return (time - MIDNIGHT) / timedelta(days=1)
+
+    load("run-weeks", 0, 3)
+    plant.analyze()
+    load("run-next-day", 3, 1)
+    plant.analyze()
+    query = "trends WHERE measurement = 'vibration' AND equipment_id = %s"
+    (trend,) = plant.rows(query, plant.equipment_id)
+    assert trend["as_of"] == "2026-01-09 00:00:00.000Z"
+    assert trend["per_day"] == pytest.approx(1.2 * 0.02, rel=0.1)
+    load("run-mended", 4, 3)
+    plant.analyze()
+    assert plant.rows(query, plant.equipment_id) == []
+
+
+def test_loads_are_done_in_parts_when_they_touch_many_days(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "MOST_DAYS", 2)
+    plant.load("run-part-1", [MIDNIGHT, MIDNIGHT + 24 * HOUR])
+    plant.load("run-part-2", minutes(MIDNIGHT + 48 * HOUR, 10))
+    real, marked = insight.mark_analyzed, []
+
+    def crash_at_second(*given: Any) -> None:
+        if marked:
+            raise KeyboardInterrupt
+        marked.append(given)
+        real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(insight, "mark_analyzed", crash_at_second)
+        with pytest.raises(KeyboardInterrupt):
+            plant.analyze()
+    counts = plant.analyze()
+    assert (counts["loads"], counts["days"]) == (1, 1)
+    plant.load("run-part-3", [MIDNIGHT, MIDNIGHT + 24 * HOUR])
+    plant.load("run-part-4", [MIDNIGHT + 24 * HOUR, MIDNIGHT + 48 * HOUR])
+    plant.load("run-part-5", [MIDNIGHT])
+    # A day that several loads touch counts with each part, and no part takes the days of the one before.
+    assert plant.analyze()["days"] == 5
+
+
+def test_health_says_how_far_all_are_when_measured(plant: Plant) -> None:
+    with kafka.connect(plant.kafka) as client, kafka.open_producer(plant.kafka) as producer:
+        for topic in (plant.kafka.topic, plant.kafka.dead_letter_topic):
+            producer.send(topic, b"key", b"value", [])
+        producer.flush()
+        spans = {topic: client.log_spans(topic) for topic in (plant.kafka.topic, plant.kafka.dead_letter_topic)}
+    plant.load("run-health", [MIDNIGHT])
+    plant.analyze()
+    row = plant.rows("pipeline_health WHERE day = %s LIMIT 1", datetime.now(UTC).date())[0]
+    assert row["lags"] == {str(partition): span.end for partition, span in spans[plant.kafka.topic].items()}
+    assert row["dead_letters"] == sum(span.end for span in spans[plant.kafka.dead_letter_topic].values()) > 0
+    marks = sorted(plant.rows("watermarks"), key=lambda mark: mark["timestamp"])
+    ends = (row["equipment"], row["oldest"], row["newest"])
+    assert ends == (len(marks), marks[0]["timestamp"], marks[-1]["timestamp"])
+
+
+def test_nothing_is_analysed_when_the_topic_of_events_is_missing(plant: Plant) -> None:
+    plant.load("run-no-topic", minutes(MIDNIGHT, 600))
+    own, plant.kafka = plant.kafka, plant.kafka.model_copy(update={"events_topic": "insight-nowhere"})
+    with pytest.raises(SettingsError, match="insight-nowhere"):
+        plant.analyze()
+    assert plant.rows("machine_days WHERE equipment_id = %s AND year = 2026", plant.equipment_id) == []
+    plant.kafka = own
+    counts = plant.analyze()
+    assert (counts["loads"], counts["days"], counts["events"], counts["alerts"]) == (1, 1, 1, 1)
 
 
 CRASHES = [
@@ -453,7 +619,9 @@ def test_event_is_sent_again_when_the_webhook_did_not_take_it(
 def test_machine_is_assumed_when_the_catalogue_lacks_it(plant: Plant) -> None:
     plant.session.execute("DELETE FROM equipment WHERE equipment_id = %s", (plant.equipment_id,))
     plant.load("run-unknown", [MIDNIGHT + 5 * number * MINUTE for number in range(288)])
-    plant.analyze()
+    with capture_logs() as lines:
+        plant.analyze()
+    assert any(plant.equipment_id in line["event"] and "etl schema" in line["event"] for line in lines)
     assert (plant.day()["expected"], plant.day()["received"]) == (288, 288)
 
 
@@ -479,4 +647,4 @@ def test_command_counts_what_it_did_when_loads_are_new(plant: Plant) -> None:
 def test_command_names_schema_when_a_table_is_missing(machine: Command) -> None:
     done = machine.etl("analyze")
     assert done.returncode == 2
-    assert "run `etl schema`" in done.stderr
+    assert "has no table machine_hours: run `etl schema`" in done.stderr
