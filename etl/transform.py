@@ -158,7 +158,7 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
 
     loaded = classes.code == LOADED
     # What is there already may be of a run that did not come to its end, of which nobody else would tell.
-    _touch(run, readings[loaded | (classes.code == DUPLICATE)])
+    _touch(run, readings.loc[loaded | (classes.code == DUPLICATE), ["equipment", "timestamp"]])
     _write_rows(run, readings[loaded], classes.write_time[loaded], classes.replaces[loaded])
     superseded = classes.beaten_by >= 0
     if superseded.any():

@@ -13,6 +13,10 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
 
+# Charts that are not drawn yet; until they are, what is below them still moves.
+UNDRAWN = ".dash-graph:not(:has(.main-svg))"
+
+
 def require_chromium() -> str:
     """Find Chromium; without it the test is skipped, or fails where it must be there."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -37,7 +37,7 @@ from etl.schema import create_tables
 from etl.settings import CassandraSettings, PageSettings, SchemaSettings
 from etl.tables import INSIGHT, pipeline_tables
 from images import local
-from tests.integration.browser import chromium
+from tests.integration.browser import UNDRAWN, chromium
 from tests.integration.conftest import end
 from tests.integration.insight import Plant, seed
 from tests.integration.machine import part
@@ -116,6 +116,7 @@ def opened(page: Page, href: str) -> Page:
 def shown(page: Page) -> None:
     expect(page.locator("#view > .view")).to_be_visible()
     page.wait_for_load_state("networkidle")
+    expect(page.locator(UNDRAWN)).to_have_count(0)
 
 
 def machine_href(served: Served, hours: float = 24, **more: str) -> str:
