@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from etl.document import first_problem, read_document
 from etl.errors import SettingsError
 
 MAX_KEY_BYTES = 255
@@ -72,10 +73,7 @@ def read_catalogue(path: Path) -> list[Machine]:
     Raises:
         SettingsError: the file cannot be read or an entry is wrong; one line that names both.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"catalogue file {path} cannot be read: {' '.join(str(error).split())}") from error
+    document = read_document(path, "catalogue")
     entries = document.get("machines") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
         raise SettingsError(f"catalogue file {path}: expected a list `machines:` with at least one entry")
@@ -90,8 +88,7 @@ def _machine(path: Path, number: int, entry: object) -> Machine:
     try:
         return Machine.model_validate(entry)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        place, message = first_problem(error)
         name = f" ({entry['equipment_id']!r})" if isinstance(entry, dict) and "equipment_id" in entry else ""
-        where = "".join(f" {part}:" for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        where = "".join(f" {part}:" for part in place)
         raise SettingsError(f"catalogue file {path}: machine {number}{name}:{where} {message}") from error

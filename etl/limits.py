@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.catalogue import Machine
+from etl.document import first_problem, read_document
 from etl.errors import SettingsError
 
 _FILE = Path(__file__).with_name("limits.yaml")
@@ -114,12 +114,10 @@ def read_limits(path: Path = _FILE) -> Limits:
         SettingsError: the file cannot be read, or an entry is wrong or missing; in one line.
     """
     try:
-        return Limits.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"limits file {path} cannot be read: {' '.join(str(error).split())}") from error
+        return Limits.model_validate(read_document(path, "limits"))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise SettingsError(f"limits file {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        place, message = first_problem(error)
+        raise SettingsError(f"limits file {path}: {'.'.join(map(str, place))}: {message}") from error
 
 
 LIMITS = read_limits()

@@ -29,10 +29,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from etl.catalogue import MAX_KEY_BYTES, EquipmentId
+from etl.document import first_problem, read_document
 from etl.errors import SettingsError
 from etl.measurements import Measurement, Measurements
 from etl.readings import TIMESTAMP, generated
@@ -129,14 +129,10 @@ def read_mapping(path: Path, measurements: Measurements) -> Mapping:
         SettingsError: the file cannot be read, an entry is wrong, or a measurement is not declared; in one line.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        mapping = Mapping.model_validate(document)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"mapping file {path} cannot be read: {' '.join(str(error).split())}") from error
+        mapping = Mapping.model_validate(read_document(path, "mapping"))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"mapping file {path}: {'.'.join(map(str, first['loc']))}: {message}") from error
+        place, message = first_problem(error)
+        raise SettingsError(f"mapping file {path}: {'.'.join(map(str, place))}: {message}") from error
     declared = {measurement.name: measurement for measurement in measurements.declared}
     for name, entry in mapping.measurements.items():
         if name not in declared:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-import yaml
 
+from etl.document import read_document
 from etl.errors import SettingsError
 
 DEFAULT_FILE = Path(__file__).with_name("measurements.yaml")
@@ -70,10 +70,7 @@ def read_measurements(path: Path | None = None) -> Measurements:
         SettingsError: the file cannot be read, or a declaration is wrong; the message names both.
     """
     path = path or DEFAULT_FILE
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"measurement file {path} cannot be read: {' '.join(str(error).split())}") from error
+    document = read_document(path, "measurement")
     declared = document.get("measurements") if isinstance(document, dict) else None
     if not isinstance(declared, dict) or not declared:
         raise SettingsError(f"measurement file {path}: expected a mapping `measurements:` with at least one entry")

@@ -1,0 +1,27 @@
+"""YAML files that people write: read them, or say in one line what is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from etl.errors import SettingsError
+
+
+def read_document(path: Path, kind: str) -> Any:
+    """Read a YAML file of some kind, which is named in the message.
+
+    Raises:
+        SettingsError: it cannot be read; in one line.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{kind} file {path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def first_problem(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
+    """Give the place and the message of the first problem, without the value, which may be a secret."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return first["loc"], first["msg"].removeprefix("Value error, ")
