@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 from cassandra.cluster import Session
-from cassandra.query import BatchStatement, BatchType
 
 from etl import columnar
-from etl.cassandra import check_columns, connect, gather, retrying
+from etl.cassandra import check_columns, connect
 from etl.deadletters import publish
 from etl.errors import DeliveryError
 from etl.kafka import Client, open_producer
@@ -33,7 +32,7 @@ log = structlog.get_logger("etl.load")
 
 # Exists in the workspace as soon as everything but the commit is done.
 _COMMITTING = "committing"
-_TOUCHED_PER_BATCH = 100
+_TOUCHED_AT_ONCE = 4_800
 
 # In the order of the balance: each reading is in exactly one of these classes.
 CLASSES = ("loaded", "duplicate", "late_rejected", "conflicting", "rejected")
@@ -166,24 +165,17 @@ def write_rows(loading: Loading) -> None:
 
 def write_touched(loading: Loading) -> None:
     """Write down which hours of which partitions the run has touched, beside those of other attempts and shards."""
-    update = retrying(
-        lambda: loading.session.prepare(
-            f'UPDATE "{TOUCHED_DAYS.name}" SET "hours" = "hours" + ?'  # noqa: S608
-            ' WHERE "run" = ? AND "equipment_id" = ? AND "day" = ?'
-        ),
-        loading.cassandra.timeout,
+    update = (
+        f'UPDATE "{TOUCHED_DAYS.name}" SET "hours" = "hours" + ?'  # noqa: S608
+        ' WHERE "run" = ? AND "equipment_id" = ? AND "day" = ?'
     )
-
-    def batches() -> Iterator[BatchStatement]:
-        for table in loading.work.input.tables("touched"):
-            for part in table.to_batches(max_chunksize=_TOUCHED_PER_BATCH):
-                batch = BatchStatement(BatchType.UNLOGGED)
-                for row in part.to_pylist():
-                    batch.add(update, [set(row["hours"]), loading.manifest.run, row["equipment_id"], row["day"]])
-                yield batch
-
-    for _ in gather(loading.session, batches(), patience=loading.cassandra.timeout):
-        pass
+    run = loading.manifest.run
+    parts = (
+        [[set(row["hours"]), run, row["equipment_id"], row["day"]] for row in part.to_pylist()]
+        for table in loading.work.input.tables("touched")
+        for part in table.to_batches(max_chunksize=_TOUCHED_AT_ONCE)
+    )
+    Store(loading.session, loading.cassandra.timeout).change(update, parts)
     loading.counts["touched_days"] = loading.work.input.manifest.rows("touched")
 
 

@@ -50,15 +50,19 @@ class Store:
 
     def write(self, table: Table, rows: Iterable[Row]) -> None:
         """Write rows, each with all columns of the table; those of one partition that follow each other go together."""
-        statement, names = self.prepared(insert(table)), list(table.columns)
+        parts = groupby(rows, lambda row: [row[name] for name in table.partition])
+        self.change(insert(table), ([[row[name] for name in table.columns] for row in part] for _, part in parts))
+
+    def change(self, query: str, parts: Iterable[Sequence[Sequence[Any]]]) -> None:
+        """Execute an idempotent statement for each key, those of one partition (a part) in batches."""
+        statement = self.prepared(query)
 
         def batches() -> Iterator[BatchStatement]:
-            for _, together in groupby(rows, lambda row: [row[name] for name in table.partition]):
-                part = list(together)
+            for part in parts:
                 for begin in range(0, len(part), BATCH_ROWS):
                     batch = BatchStatement(BatchType.UNLOGGED)
-                    for row in part[begin : begin + BATCH_ROWS]:
-                        batch.add(statement, [row[name] for name in names])
+                    for key in part[begin : begin + BATCH_ROWS]:
+                        batch.add(statement, key)
                     yield batch
 
         for _ in gather(self.session, batches(), patience=self.patience):
