@@ -5,7 +5,7 @@ A load counts as analysed once all of it is written, so a crash repeats it, and 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from etl import insight
 from etl.alerts import alert, send
 from etl.cassandra import check_columns, connect, read_watermarks
 from etl.catalogue import Machine
-from etl.detection import Event, detect, merge, same_thing, without_shared
+from etl.detection import Event, detect, least_dropout, merge, same_thing, without_shared
 from etl.errors import NothingNew
 from etl.indicators import DAY_HOURS, by_day, by_hour, by_minute, pack, reach
 from etl.insight import Load, day_start
@@ -127,11 +127,10 @@ def _silent(analysis: Analysis, machines: Mapping[str, Machine], marks: pa.Table
 
     One that has said nothing for a week is taken for gone.
     """
-    steps, intervals = analysis.limits.detection.dropout, analysis.limits.detection.dropout_intervals
     found = []
     for equipment_id, newest in zip(marks["equipment_id"].to_pylist(), marks["timestamp"].to_pylist(), strict=True):
         machine = machines.get(equipment_id, Machine(equipment_id=equipment_id))
-        least = max(steps.mild * HOUR, intervals * timedelta(seconds=machine.interval_seconds))
+        least = timedelta(milliseconds=least_dropout(machine, analysis.limits))
         if analysis.until - newest >= least and _days_since(analysis, newest.date()):
             found.append(equipment_id)
     return found
@@ -218,8 +217,9 @@ def look_at(
     for day in days:
         # Nothing is expected of a machine before its first reading of all, so its first day is summed up whole.
         is_first = not any(hour < day_start(day) for hour in hours)
-        summed = [] if is_first else [hour for hour in hours if newest is None or hour < newest]
-        for part in _stretches(_stale(analysis, machine, day, touched[day], summed)):
+        times = [] if is_first else [day_start(day) + hour * HOUR for hour in DAY_HOURS]
+        summed = {time.hour for time in times if time in hours and (newest is None or time < newest)}
+        for part in _stretches(_stale(analysis, machine, touched[day], summed)):
             readings = _readings(analysis, machine, day, part)
             since = readings["timestamp"][0].as_py() if is_first and len(readings) else None
             minutes[day] = _replaced(minutes.get(day), by_minute(readings, machine, day, part), day, part)
@@ -232,12 +232,11 @@ def look_at(
     return Seen(machine, days, _events(analysis, machine, days, minutes, hours), found)
 
 
-def _stale(analysis: Analysis, machine: Machine, day: date, touched: int, summed: Iterable[datetime]) -> list[int]:
+def _stale(analysis: Analysis, machine: Machine, touched: int, summed: Container[int]) -> list[int]:
     """List the hours of a day to sum up: those not summed up yet, and those that touched readings reach into."""
     beside = -(-reach(machine, analysis.limits) // HOUR)
-    done = {hour.hour for hour in summed if hour.date() == day}
     near = {hour + off for hour in DAY_HOURS if touched >> hour & 1 for off in range(-beside, beside + 1)}
-    return [hour for hour in DAY_HOURS if hour in near or hour not in done]
+    return [hour for hour in DAY_HOURS if hour in near or hour not in summed]
 
 
 def _stretches(hours: Sequence[int]) -> list[range]:

@@ -262,10 +262,16 @@ def _medians(time: Integers, values: Floats, bin_ms: int) -> tuple[Floats, Float
     return ((bins[starts] + 0.5) * bin_ms).astype(np.float64), np.asarray(middles)
 
 
+def least_dropout(machine: Machine, limits: Limits = LIMITS) -> float:
+    """Give the milliseconds without a reading from which on a machine has dropped out."""
+    detection = limits.detection
+    return max(detection.dropout.mild * HOUR_MS, detection.dropout_intervals * (machine.interval_seconds * 1000.0))
+
+
 def _dropouts(seen: Minutes, hours: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
     """Find gaps between readings."""
     steps, interval = seen.limits.detection.dropout, seen.machine.interval_seconds * 1000.0
-    least = max(steps.mild * HOUR_MS, seen.limits.detection.dropout_intervals * interval)
+    least = least_dropout(seen.machine, seen.limits)
     ends = seen.time + seen.last + interval
     begins = np.append(seen.time + seen.first, seen.until).astype(np.float64)
     if not len(seen.time):

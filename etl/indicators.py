@@ -101,7 +101,11 @@ def powers(values: Mapping[str, Floats], machine: Machine) -> tuple[Floats, Floa
 
 def reach(machine: Machine, limits: Limits = LIMITS) -> timedelta:
     """Give for how long a reading stands at most."""
-    return timedelta(seconds=limits.states.hold_intervals * machine.interval_seconds)
+    return timedelta(milliseconds=_reach(machine, limits))
+
+
+def _reach(machine: Machine, limits: Limits) -> float:
+    return limits.states.hold_intervals * (machine.interval_seconds * 1000.0)
 
 
 def by_minute(readings: pa.Table, machine: Machine, day: date, hours: range = DAY_HOURS) -> pa.Table:
@@ -260,7 +264,7 @@ def _integrals(
     """Integrate power, and the times in states and outside of limits, over each hour."""
     interval = machine.interval_seconds * 1000.0
     gaps = np.diff(times, append=bounds[-1]).astype(np.float64)
-    held = gaps <= limits.states.hold_intervals * interval
+    held = gaps <= _reach(machine, limits)
     reading, hour, length = _pieces(times, np.where(held, gaps, interval), bounds)
 
     def integral(rate: Floats) -> Floats:
