@@ -6,37 +6,23 @@ the view is there with its charts, and drawn.
 """
 
 import argparse
-import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-from unittest.mock import patch
 
 from playwright.sync_api import Browser, Page
 
-from etl.cassandra import connect
-from etl.measurements import read_measurements
-from etl.schema import create_tables
-from etl.settings import CassandraSettings, SchemaSettings, read_settings
-from etl.tables import INSIGHT, pipeline_tables
 from etl.terminal import print_table
 from images import local
 from tests.bench import report
 from tests.bench.place import CASSANDRA_HEAP
 from tests.integration.browser import chromium
-from tests.integration.insight import Plant, seed
+from tests.integration.insight import Plant
+from tests.integration.served import commanded, filled
 
 MACHINES, DAYS, TIMES = 1_000, 30, 7
-START_SECONDS = 60
 
 
 def main() -> int:
@@ -49,52 +35,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sensor-etl-bench-") as folder, chromium() as browser:
         node = local.start("cassandra", Path(folder), heap=CASSANDRA_HEAP, die_with_parent=True)
         try:
-            with patch.dict(os.environ, node.environment):
-                plant = _filled(asked.machines, asked.days)
-                with _page() as url:
-                    rows = [_row(browser, url, name, path, asked.times) for name, path in _views(plant).items()]
+            with filled(node.environment, asked.machines, asked.days, detailed_days=1) as (_, plant):
+                pass
+            with commanded(node.environment) as (url, _):
+                rows = [_row(browser, url, name, path, asked.times) for name, path in _views(plant).items()]
         finally:
             local.stop(node)
     title = f"{asked.machines:,} machines, {asked.days} days, opened {asked.times} times (seconds)"
     print_table(title, ["view", "first", "median", "slowest"], rows)
     print(report.machine())
     return 0
-
-
-def _filled(machines: int, days: int) -> Plant:
-    settings = read_settings(CassandraSettings)
-    with connect(settings, keyspace=False) as session:
-        list(create_tables(session, [*pipeline_tables(read_measurements()), *INSIGHT], SchemaSettings(), settings))
-        session.set_keyspace(settings.keyspace)
-        return seed(session, machines, days, datetime.now(UTC).date() - timedelta(days=1), detailed_days=1)
-
-
-@contextmanager
-def _page() -> Iterator[str]:
-    """Serve the page; yield its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "etl", "page"]
-    with subprocess.Popen(command, env={**os.environ, "ETL_PAGE_PORT": str(port)}) as process:
-        try:
-            _wait(f"{url}/readyz")
-            yield url
-        finally:
-            process.terminate()
-
-
-def _wait(url: str) -> None:
-    until = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
 
 
 def _views(plant: Plant) -> dict[str, str]:

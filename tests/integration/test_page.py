@@ -3,18 +3,13 @@
 import csv
 import io
 import json
-import os
 import re
 import secrets
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,22 +20,18 @@ import pyarrow.parquet as pq
 import pytest
 import waitress
 from axe_playwright_python.sync_playwright import Axe
-from cassandra.cluster import Session
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from etl.cassandra import connect
 from etl.measurements import read_measurements
 from etl.page.queries import Reader
 from etl.page.series import MOST_POINTS, reduced
 from etl.page.server import make_server
-from etl.schema import create_tables
-from etl.settings import CassandraSettings, PageSettings, SchemaSettings
-from etl.tables import INSIGHT, pipeline_tables
+from etl.settings import PageSettings
 from images import local
 from tests.integration.browser import UNDRAWN, chromium
 from tests.integration.conftest import end
-from tests.integration.insight import Plant, seed
-from tests.integration.machine import part
+from tests.integration.insight import Plant
+from tests.integration.served import commanded, filled
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 MACHINES, DAYS = 40, 6
@@ -56,16 +47,6 @@ class Served:
     plant: Plant
     reader: Reader
     environment: dict[str, str]
-
-
-@contextmanager
-def filled(environment: dict[str, str], machines: int, days: int) -> Iterator[tuple[Session, Plant]]:
-    """A session in a keyspace with all tables, and some machines up to yesterday."""
-    settings = CassandraSettings(**part(environment, "ETL_CASSANDRA_"))
-    with connect(settings, keyspace=False) as session:
-        list(create_tables(session, [*pipeline_tables(read_measurements()), *INSIGHT], SchemaSettings(), settings))
-        session.set_keyspace(settings.keyspace)
-        yield session, seed(session, machines, days, datetime.now(UTC).date() - timedelta(days=1), detailed_days=2)
 
 
 @pytest.fixture(scope="module")
@@ -298,23 +279,6 @@ def test_lines_stay_short_when_the_time_is_long(served: Served) -> None:
     assert (len(hours), len(minutes), len(readings)) == (24 * DAYS, 2 * (24 * 60 - 35), 1800)
     assert len(reduced(minutes)) <= MOST_POINTS
     assert reduced(minutes).high.max() == minutes.high.max()
-
-
-@contextmanager
-def commanded(environment: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The page as the command serves it: its URL, and the process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
-    own = kept | environment | {"ETL_PAGE_PORT": str(port)}
-    with subprocess.Popen([sys.executable, "-m", "etl", "page"], env=own, stderr=subprocess.PIPE) as process:
-        assert process.stderr
-        assert b"serving on" in process.stderr.readline()
-        try:
-            yield f"http://127.0.0.1:{port}", process
-        finally:
-            process.terminate()
 
 
 def test_command_serves_until_it_is_told_to_end(served: Served) -> None:

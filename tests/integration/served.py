@@ -1,0 +1,49 @@
+"""The page as the command serves it, on tables with made-up rows."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from cassandra.cluster import Session
+
+from etl.cassandra import connect
+from etl.measurements import read_measurements
+from etl.schema import create_tables
+from etl.settings import CassandraSettings, SchemaSettings
+from etl.tables import INSIGHT, pipeline_tables
+from tests.integration.insight import Plant, seed
+from tests.integration.machine import part
+
+
+@contextmanager
+def filled(
+    environment: dict[str, str], machines: int, days: int, detailed_days: int = 2
+) -> Iterator[tuple[Session, Plant]]:
+    """A session in a keyspace with all tables, and some machines up to yesterday."""
+    settings = CassandraSettings(**part(environment, "ETL_CASSANDRA_"))
+    with connect(settings, keyspace=False) as session:
+        list(create_tables(session, [*pipeline_tables(read_measurements()), *INSIGHT], SchemaSettings(), settings))
+        session.set_keyspace(settings.keyspace)
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        yield session, seed(session, machines, days, yesterday, detailed_days=detailed_days)
+
+
+@contextmanager
+def commanded(environment: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The page as the command serves it: its URL, and the process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
+    own = kept | environment | {"ETL_PAGE_PORT": str(port)}
+    with subprocess.Popen([sys.executable, "-m", "etl", "page"], env=own, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        assert b"serving on" in process.stderr.readline()
+        try:
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.terminate()
