@@ -13,8 +13,9 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
 
-# Charts that are not drawn yet; until they are, what is below them still moves.
-UNDRAWN = ".dash-graph:not(:has(.main-svg))"
+# A chart is drawn before anybody hears what is done to it.
+LISTENING = """[...document.querySelectorAll('.dash-graph')].every(
+    graph => graph.querySelector('.js-plotly-plot')?._ev?._events?.plotly_relayout)"""
 
 
 def require_chromium() -> str:

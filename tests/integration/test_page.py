@@ -28,7 +28,7 @@ from etl.page.series import MOST_POINTS, reduced
 from etl.page.server import make_server
 from etl.settings import PageSettings
 from images import local
-from tests.integration.browser import UNDRAWN, chromium
+from tests.integration.browser import LISTENING, chromium
 from tests.integration.conftest import end
 from tests.integration.insight import Plant
 from tests.integration.served import commanded, filled
@@ -97,7 +97,10 @@ def opened(page: Page, href: str) -> Page:
 def shown(page: Page) -> None:
     expect(page.locator("#view > .view")).to_be_visible()
     page.wait_for_load_state("networkidle")
-    expect(page.locator(UNDRAWN)).to_have_count(0)
+    give_up = time.monotonic() + 20
+    while not page.evaluate(LISTENING):
+        assert time.monotonic() < give_up, "charts are not ready"
+        page.wait_for_timeout(50)
 
 
 def machine_href(served: Served, hours: float = 24, **more: str) -> str:
