@@ -20,6 +20,7 @@ import structlog
 from cassandra import (
     AuthenticationFailed,
     ConsistencyLevel,
+    DriverException,
     InvalidRequest,
     OperationTimedOut,
     RequestExecutionException,
@@ -42,8 +43,10 @@ from cassandra.protocol import (
 from cassandra.query import BoundStatement, SimpleStatement, tuple_factory
 from cassandra.util import Date
 
-from etl.errors import EtlError, SettingsError, Unreachable
+from etl.errors import CredentialsError, EtlError, SettingsError, Unreachable
 from etl.measurements import Measurements
+from etl.nodes import NamedCluster
+from etl.patience import patiently
 from etl.readings import DAY_MS, TIMESTAMP, WATERMARKS
 from etl.settings import CassandraSettings
 from etl.tables import Table
@@ -54,6 +57,10 @@ CONNECT_SECONDS = 10
 REQUEST_SECONDS = 20.0
 AGREEMENT_SECONDS = 30
 RECONNECT_SECONDS = 10.0
+# A connection over which nothing comes for so long is tried; without an answer in the same time it is given up.
+HEARTBEAT_SECONDS = 10
+# Attempts to reach nodes that are away, each of which may take `CONNECT_SECONDS`, keep no other waiting.
+DRIVER_THREADS = 8
 PATIENCE = 60.0
 PAGE_ROWS = 5_000
 # A range of keys is asked for at once where it looks dense, and given up at this multiple of the rows wanted.
@@ -86,8 +93,10 @@ _DRIVER_ERRORS = (
 _PLAIN: dict[type[Exception], str] = {
     NoHostAvailable: "no node answers",
     OperationTimedOut: "no answer in time",
-    UnresolvableContactPoints: "none of the names is known",
+    UnresolvableContactPoints: "none of the names is known, is ETL_CASSANDRA_CONTACT_POINTS right?",
 }
+# So a node begins its answer when it cannot read roles or rights, as while their replicas are away.
+_UNREADABLE = "Unable to perform auth"
 
 Result = TypeVar("Result")
 
@@ -108,17 +117,17 @@ def connect(
 ) -> Iterator[Session]:
     """Connect, yield a session in the keyspace (or in none) whose requests wait so long, and shut everything down.
 
+    The session finds its nodes again when all of them have come back at other addresses behind the same names.
+
     Raises:
-        Unreachable: no node answers.
-        SettingsError: credentials, CA, datacenter or keyspace are wrong.
+        Unreachable: no node answers, or no name is known, for `settings.timeout` seconds.
+        CredentialsError: no node takes the credentials.
+        SettingsError: CA, datacenter or keyspace are wrong.
     """
     # The driver reports each failing node at length; what matters of it is in our own message.
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
-    with driver_errors(_where(settings)):
-        cluster = _cluster(settings, request_seconds)
+    cluster, session = patiently(settings.timeout, partial(_open, settings, request_seconds))
     try:
-        with driver_errors(_where(settings)):
-            session = _connected(cluster, settings)
         if keyspace:
             if settings.keyspace not in cluster.metadata.keyspaces:
                 raise SettingsError(f"Cassandra has no keyspace {settings.keyspace!r}: run `etl schema`")
@@ -127,6 +136,16 @@ def connect(
         yield session
     finally:
         cluster.shutdown()
+
+
+def _open(settings: CassandraSettings, request_seconds: float) -> tuple[Cluster, Session]:
+    with driver_errors(_where(settings)):
+        cluster = _cluster(settings, request_seconds)
+        try:
+            return cluster, _connected(cluster, settings)
+        except BaseException:
+            cluster.shutdown()
+            raise
 
 
 def _where(settings: CassandraSettings) -> str:
@@ -143,7 +162,7 @@ def _cluster(settings: CassandraSettings, request_seconds: float) -> Cluster:
         row_factory=tuple_factory,
         request_timeout=request_seconds,
     )
-    return Cluster(
+    return NamedCluster(
         [host.strip() for host in settings.contact_points.split(",")],
         port=settings.port,
         auth_provider=auth,
@@ -157,6 +176,9 @@ def _cluster(settings: CassandraSettings, request_seconds: float) -> Cluster:
         control_connection_timeout=CONNECT_SECONDS,
         # The driver waits up to ten minutes between attempts otherwise, and gives a node up for good after nine hours.
         reconnection_policy=ExponentialReconnectionPolicy(1.0, RECONNECT_SECONDS, max_attempts=None),
+        idle_heartbeat_interval=HEARTBEAT_SECONDS,
+        idle_heartbeat_timeout=HEARTBEAT_SECONDS,
+        executor_threads=DRIVER_THREADS,
         monitor_reporting_enabled=False,
     )
 
@@ -199,8 +221,10 @@ def translated(error: Exception, what: str = "") -> EtlError:
     cause = _cause(error)
     text = " ".join(str(cause).split())
     at = f" at {what}" if what else ""
+    if _is_unreadable(cause):
+        return Unreachable(f"Cassandra{at} cannot read its roles, are their replicas up? {server_message(cause)}")
     if isinstance(cause, AuthenticationFailed):
-        return SettingsError(f"Cassandra{at} refuses the credentials: check ETL_CASSANDRA_USERNAME and _PASSWORD")
+        return CredentialsError(f"Cassandra{at} refuses the credentials: check ETL_CASSANDRA_USERNAME and _PASSWORD")
     if "[SSL" in text:
         return SettingsError(f"Cassandra{at}: TLS fails ({text}): check ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE")
     if isinstance(cause, Unauthorized):
@@ -250,11 +274,17 @@ def _cause(error: Any) -> Any:
     return next(iter(lasting or inner), error)
 
 
+def _is_unreadable(error: Any) -> bool:
+    return isinstance(error, AuthenticationFailed | Unauthorized) and _UNREADABLE in str(error)
+
+
 def worth_retrying(error: Exception) -> bool:
     """Tell whether the same statement may succeed a little later."""
     if isinstance(error, NoHostAvailable):
         cause = _cause(error)
         return cause is error or worth_retrying(cause)
+    if _is_unreadable(error):
+        return True
     return isinstance(error, RETRYABLE) and not isinstance(error, AuthenticationFailed)
 
 
@@ -277,6 +307,25 @@ def retrying(call: Callable[[], Result], patience: float = PATIENCE) -> Result:
         # Jitter keeps several clients from coming back at the same moment.
         time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
         wait = min(wait * 2, 10.0)
+
+
+def read_schema(refresh: Callable[[], None]) -> None:
+    """Call one of the driver's refreshes of its metadata until it succeeds.
+
+    Raises:
+        Unreachable: it still fails after all retries.
+    """
+
+    def attempt() -> None:
+        try:
+            refresh()
+        except DriverException as error:
+            if type(error) is not DriverException:
+                raise
+            # The driver has no class of its own for a schema that it could not read.
+            raise ConnectionException(str(error)) from error
+
+    retrying(attempt)
 
 
 def gather(

@@ -8,20 +8,20 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
 from datetime import date, datetime
 from importlib import import_module
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 from pydantic_settings import BaseSettings
 
-from etl.errors import EtlError, NothingNew, SettingsError, Unreachable
+from etl.errors import CredentialsError, EtlError, NothingNew, SettingsError, Unreachable
 from etl.log import configure_logs
+from etl.patience import patiently
 from etl.settings import (
     PARTS,
     AnalyzeSettings,
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("etl")
 
-Result = TypeVar("Result")
-RETRY_SECONDS = 2.0
-
 app = typer.Typer(
     name="etl",
     help="Machine sensor data from Kafka into Cassandra.",
@@ -69,6 +66,14 @@ _EVERYWHERE = ["ETL_LOG_FORMAT\n    `json` for machines, else readable lines"]
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Try again for so long while a service cannot be reached.")
 ]
+WaitForUsers = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="Try again for so long while a service cannot be reached, or refuses the credentials.",
+    ),
+]
 Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Name of the run (ETL_RUN_ID).")]
 
 
@@ -85,19 +90,6 @@ def main() -> None:
     except EtlError as error:
         log.error(str(error))
         sys.exit(error.exit_code)
-
-
-def _patiently(seconds: float, do: Callable[[], Result]) -> Result:
-    """Do something that is safe to repeat, again and again while a service cannot be reached."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return do()
-        except Unreachable as error:
-            if time.monotonic() > deadline:
-                raise
-            log.info(f"{error}: trying again")
-        time.sleep(RETRY_SECONDS)
 
 
 def _variables(*parts: type[BaseSettings]) -> str:
@@ -246,14 +238,16 @@ def analyze() -> None:
     help="Create topics and tables. Again and again without harm; nothing is dropped.",
     epilog=_variables(SchemaSettings, KafkaSettings, CassandraSettings),
 )
-def schema(wait: Wait = 0) -> None:
+def schema(wait: WaitForUsers = 0) -> None:
     """Create topics, keyspace and tables."""
     from etl.measurements import read_measurements
     from etl.schema import create_schema
 
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     parts = read_settings(SchemaSettings), read_settings(CassandraSettings), read_settings(KafkaSettings)
-    for finding in _patiently(wait, lambda: list(create_schema(measurements, *parts))):
+    # An operator makes its users after its services let anybody in.
+    passing = Unreachable, CredentialsError
+    for finding in patiently(wait, lambda: list(create_schema(measurements, *parts)), passing):
         _print_line("warn" if finding.warning else "ok", finding.text)
 
 
@@ -267,7 +261,7 @@ def grant(wait: Wait = 0) -> None:
     from etl.grant import grant_access
 
     settings = read_settings(GrantSettings)
-    for finding in _patiently(wait, lambda: list(grant_access(settings))):
+    for finding in patiently(wait, lambda: list(grant_access(settings))):
         _print_line("warn" if finding.warning else "ok", finding.text)
 
 
@@ -280,7 +274,7 @@ def superuser(wait: Wait = 0) -> None:
     from etl.superuser import replace_default_superuser
 
     settings = read_settings(CassandraSettings)
-    _print_line("ok", _patiently(wait, lambda: replace_default_superuser(settings)))
+    _print_line("ok", patiently(wait, lambda: replace_default_superuser(settings)))
 
 
 @app.command(help="Show lag, watermarks and the last runs.", epilog=_variables(KafkaSettings, CassandraSettings))

@@ -54,8 +54,12 @@ def worst(checks: Sequence[Check]) -> int:
     )
 
 
-def check_all() -> Iterator[Check]:
-    """Check settings, workspace, Kafka and Cassandra, one line after the other; nothing is changed."""
+def check_all(*, patient: bool = False) -> Iterator[Check]:
+    """Check settings, workspace, Kafka and Cassandra, one line after the other; nothing is changed.
+
+    Args:
+        patient: wait for a service that is not up as long as its timeout says, as a stage does.
+    """
     yield Check(
         "ok", "versions", f"sensor-etl {version('sensor-etl')}, Python {python_version()}, pyarrow {pa.__version__}"
     )
@@ -64,8 +68,8 @@ def check_all() -> Iterator[Check]:
     yield _try("measurements", _measurements)
     yield _try("workspace", _workspace)
     yield _try("source", _source)
-    yield from _kafka()
-    yield from _cassandra()
+    yield from _kafka(patient)
+    yield from _cassandra(patient)
 
 
 def _try(what: str, check: Callable[[], str]) -> Check:
@@ -108,12 +112,12 @@ def _source() -> str:
     return "the recorded file fits its mapping"
 
 
-def _kafka() -> Iterator[Check]:
+def _kafka(patient: bool) -> Iterator[Check]:
     with ExitStack() as stack:
         try:
             settings = read_settings(KafkaSettings)
             hurried = settings.model_copy(update={"timeout": min(settings.timeout, CONNECT_SECONDS)})
-            client = stack.enter_context(kafka.connect(hurried))
+            client = stack.enter_context(kafka.connect(settings if patient else hurried))
         except EtlError as error:
             yield Check("fail", "Kafka", str(error), error.exit_code)
             return
@@ -182,10 +186,13 @@ def _offsets(client: kafka.Client) -> str:
     return f"group {group} lags {lag:,} record(s) behind the end"
 
 
-def _cassandra() -> Iterator[Check]:
+def _cassandra(patient: bool) -> Iterator[Check]:
     with ExitStack() as stack:
         try:
             settings = read_settings(CassandraSettings)
+            if not patient:
+                # A node refuses at once, and a lookup fails at once: one attempt tells.
+                settings = settings.model_copy(update={"timeout": 0.0})
             session = stack.enter_context(cassandra.connect(settings, keyspace=False))
             (release,) = cassandra.retrying(
                 lambda: session.execute("SELECT release_version FROM system.local").one(), CONNECT_SECONDS

@@ -16,6 +16,10 @@ class SettingsError(EtlError):
     exit_code = 2
 
 
+class CredentialsError(SettingsError):
+    """A service refuses user and password: they are wrong, or nobody has made the user yet."""
+
+
 class NothingNew(EtlError):  # noqa: N818 - an outcome, not a failure
     """The topic holds nothing beyond the committed offsets."""
 

@@ -16,14 +16,16 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.partitioner.default import murmur2
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
-from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
+from etl.errors import CredentialsError, DeliveryError, EtlError, SettingsError, Unreachable
+from etl.patience import patiently
 from etl.record import Records
-from etl.settings import KafkaSettings, SchemaSettings
+from etl.settings import KafkaSettings, SchemaSettings, check_host
 
 # The library logs each failed attempt; what comes of them is raised as one line. Its debug log shows the password.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
@@ -38,6 +40,8 @@ WAITING_BYTES = 16 * 1024 * 1024
 # A batch must stay below the broker's message.max.bytes, 1 MiB by default; a larger record goes alone.
 BATCH_BYTES = 900_000
 LARGEST_BYTES = 64 * 1024 * 1024
+# The longest pause between two attempts to reach a broker; that of kafka-python would be half a minute.
+RECONNECT_MILLISECONDS = 5_000
 # What the headers of a dead letter may add to its value.
 HEADER_BYTES = 64 * 1024
 
@@ -54,6 +58,20 @@ def _keep_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[A
     return received
 
 
+def _ask_bootstrap_servers(choose: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let kafka-python 3.0.12 ask where the brokers are now, once it can ask none of those that it knows."""
+
+    def chosen(manager: Any) -> Any:
+        node = choose(manager)
+        if node is not None:
+            return node
+        servers = [server.node_id for server in manager.cluster.bootstrap_brokers()]
+        return next((server for server in servers if not manager.connection_delay(server)), None)
+
+    return chosen
+
+
+KafkaConnectionManager.least_loaded_node = _ask_bootstrap_servers(KafkaConnectionManager.least_loaded_node)
 for _transport in (KafkaTCPTransport, KafkaSSLTransport):
     _transport._sock_recv = _keep_last_words(_transport._sock_recv)
 
@@ -213,7 +231,7 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
     """
     user = f"user {settings.username}" if settings.username else "an unauthenticated user"
     if isinstance(error, kafka_errors.SaslAuthenticationFailedError | kafka_errors.UnsupportedSaslMechanismError):
-        return SettingsError(
+        return CredentialsError(
             f"Kafka refused {user}: check ETL_KAFKA_USERNAME, ETL_KAFKA_PASSWORD and ETL_KAFKA_SECURITY_PROTOCOL"
         )
     # kafka-python tells of an idempotent producer's denial in the text of an error without a class.
@@ -246,37 +264,45 @@ def reach(settings: KafkaSettings) -> None:
     By themselves the clients try again what cannot heal, until their time is up.
 
     Raises:
-        SettingsError: TLS or the credentials do not fit.
-        Unreachable: no broker answers within the time.
+        CredentialsError: a broker refuses user and password.
+        SettingsError: an address cannot be used, or TLS does not fit.
+        Unreachable: no broker answers within the time, or no name is known.
     """
     servers = [_address(server.strip()) for server in settings.bootstrap_servers.split(",")]
     context = _tls(settings) if settings.security_protocol == "SASL_SSL" else None
     deadline = time.monotonic() + settings.timeout
-    while True:
-        for host, port in servers:
-            seconds = max(0.1, min(10, deadline - time.monotonic()))
-            try:
-                if context:
-                    with socket.create_connection((host, port), timeout=seconds) as plain:
-                        context.wrap_socket(plain, server_hostname=host).close()
-                _greet(settings, f"{host}:{port}", seconds)
-                return
-            except ssl.SSLError as error:
-                raise SettingsError(
-                    f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check ETL_KAFKA_CA_FILE"
-                    " and ETL_KAFKA_SECURITY_PROTOCOL"
-                ) from error
-            except (OSError, kafka_errors.KafkaError) as error:
-                failure = explain(error, "Kafka", settings)
-                if isinstance(error, kafka_errors.KafkaError) and isinstance(failure, SettingsError):
-                    raise failure from error
-                reason = str(error) if isinstance(error, OSError) else _name(error)
-        if time.monotonic() > deadline:
-            raise Unreachable(
-                f"Kafka at {settings.bootstrap_servers} cannot be reached ({reason}): is it up, and are"
-                " ETL_KAFKA_BOOTSTRAP_SERVERS and ETL_KAFKA_SECURITY_PROTOCOL right?"
-            )
-        time.sleep(0.2)
+    patiently(settings.timeout, lambda: _reach_one(settings, servers, context, deadline))
+
+
+def _reach_one(
+    settings: KafkaSettings, servers: list[tuple[str, int]], context: ssl.SSLContext | None, deadline: float
+) -> None:
+    reason = ""
+    for host, port in servers:
+        seconds = max(0.1, min(10, deadline - time.monotonic()))
+        try:
+            socket.getaddrinfo(host, port)
+            if context:
+                with socket.create_connection((host, port), timeout=seconds) as plain:
+                    context.wrap_socket(plain, server_hostname=host).close()
+            _greet(settings, f"{host}:{port}", seconds)
+            return
+        except ssl.SSLError as error:
+            raise SettingsError(
+                f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check ETL_KAFKA_CA_FILE"
+                " and ETL_KAFKA_SECURITY_PROTOCOL"
+            ) from error
+        except socket.gaierror:
+            reason = f"nobody knows the name {host}, or it has no address"
+        except (OSError, kafka_errors.KafkaError) as error:
+            failure = explain(error, "Kafka", settings)
+            if isinstance(error, kafka_errors.KafkaError) and isinstance(failure, SettingsError):
+                raise failure from error
+            reason = str(error) if isinstance(error, OSError) else _name(error)
+    raise Unreachable(
+        f"Kafka at {settings.bootstrap_servers} cannot be reached ({reason}): is it up, and are"
+        " ETL_KAFKA_BOOTSTRAP_SERVERS and ETL_KAFKA_SECURITY_PROTOCOL right?"
+    )
 
 
 def _greet(settings: KafkaSettings, server: str, seconds: float) -> None:
@@ -306,9 +332,14 @@ def _tls(settings: KafkaSettings) -> ssl.SSLContext:
 
 def _address(server: str) -> tuple[str, int]:
     host, _, port = server.rpartition(":")
-    if not host or not port.isdigit():
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise SettingsError(f"ETL_KAFKA_BOOTSTRAP_SERVERS: {server!r} is not host:port")
-    return host.strip("[]"), int(port)
+    try:
+        check_host(host)
+    except ValueError as error:
+        raise SettingsError(f"ETL_KAFKA_BOOTSTRAP_SERVERS: {error}, but it takes host:port, comma-separated") from None
+    return host, int(port)
 
 
 def _options(settings: KafkaSettings) -> dict[str, Any]:
@@ -316,6 +347,7 @@ def _options(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "client_id": "sensor-etl",
         "security_protocol": settings.security_protocol,
+        "reconnect_backoff_max_ms": RECONNECT_MILLISECONDS,
     }
     if settings.security_protocol == "SASL_SSL" and settings.password:
         options |= {

@@ -123,7 +123,8 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
             block = _block(messages, waiting, at, topic, settings)
             if block.offsets:
                 yield block
-                number = next_number(block)
+                # How long the reader took with it is no time without progress.
+                number, moved = next_number(block), monotonic()
             done = [p for p, span in waiting.items() if at[p] >= span.end]
             for p in done:
                 del waiting[p]

@@ -8,7 +8,7 @@ import yaml
 from cassandra import Unauthorized
 from cassandra.cluster import Session
 
-from etl.cassandra import connect, refuse_changes, retrying, server_message
+from etl.cassandra import connect, read_schema, refuse_changes, retrying, server_message
 from etl.catalogue import Machine, made_up, read_catalogue
 from etl.errors import SettingsError, Unreachable
 from etl.kafka import connect as connect_kafka
@@ -57,7 +57,7 @@ def create_tables(
     compaction = _map("ETL_SCHEMA_COMPACTION", settings.compaction)
     default = {"class": "NetworkTopologyStrategy", cassandra.local_datacenter: "1"}
     yield from _keyspace(session, cassandra.keyspace, replication, default)
-    session.cluster.refresh_keyspace_metadata(cassandra.keyspace)
+    read_schema(lambda: session.cluster.refresh_keyspace_metadata(cassandra.keyspace))
     for table in tables:
         # The other tables are small, and must outlive the readings.
         options = (settings.ttl, compaction) if table.name == "sensor_data" else (0, {})
@@ -118,7 +118,7 @@ def _keyspace(session: Session, name: str, wanted: Map, default: Map) -> Iterato
 
 
 def _table(session: Session, keyspace: str, table: Table, ttl: int, compaction: Map) -> Iterator[Finding]:
-    session.cluster.refresh_table_metadata(keyspace, table.name)
+    read_schema(lambda: session.cluster.refresh_table_metadata(keyspace, table.name))
     found = session.cluster.metadata.keyspaces[keyspace].tables.get(table.name)
     if not found:
         options = f" AND default_time_to_live = {ttl}" + (f" AND compaction = {_cql(compaction)}" if compaction else "")

@@ -4,6 +4,7 @@ One class per part, so that a stage reads, and fails on, only what it uses.
 """
 
 import difflib
+import ipaddress
 import os
 import re
 from datetime import datetime, timedelta
@@ -40,6 +41,25 @@ def _seconds(given: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Names = Annotated[str, Field(min_length=1)]
+
+
+def check_host(host: str) -> None:
+    """Refuse what cannot be the name or the address of a host, since no lookup would ever find it.
+
+    Raises:
+        ValueError: says why.
+    """
+    if not host:
+        raise ValueError("a host is empty")
+    if "://" in host or re.search(r"[\s/@,]", host):
+        raise ValueError(f"{host!r} is no name of a host")
+    try:
+        if ":" in host:
+            ipaddress.IPv6Address(host.partition("%")[0])
+        else:
+            host.encode("idna")
+    except ValueError:
+        raise ValueError(f"{host!r} is no name of a host, and no address") from None
 
 
 class RunSettings(BaseSettings):
@@ -82,7 +102,9 @@ class KafkaSettings(BaseSettings):
     password: SecretStr | None = Field(None, description="SCRAM password")
     ca_file: Path | None = Field(None, description="PEM file of the CA that signed the brokers' certificates")
     client: Literal["kafka-python", "librdkafka"] = Field("kafka-python", description="client library")
-    timeout: PositiveFloat = Field(60, description="seconds without any progress before a broker counts as unreachable")
+    timeout: PositiveFloat = Field(
+        60, description="seconds without any progress, lookups of names included, until a broker counts as unreachable"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "KafkaSettings":
@@ -101,7 +123,7 @@ class CassandraSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ETL_CASSANDRA_", env_ignore_empty=True, hide_input_in_errors=True)
 
     contact_points: Names = Field("localhost", description="hosts, comma-separated")
-    port: PositiveInt = Field(9042, description="native transport port")
+    port: Annotated[int, Field(gt=0, lt=65_536)] = Field(9042, description="native transport port")
     local_datacenter: Names = Field("datacenter1", description="datacenter whose replicas are asked")
     keyspace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")] = Field("sensors", description="keyspace")
     username: str | None = Field(None, description="role; none: no authentication")
@@ -111,7 +133,19 @@ class CassandraSettings(BaseSettings):
     consistency: Literal["LOCAL_ONE", "ONE", "LOCAL_QUORUM", "QUORUM", "EACH_QUORUM", "ALL"] = Field(
         "LOCAL_QUORUM", description="consistency level, of reads and writes"
     )
-    timeout: PositiveFloat = Field(60, description="seconds of retries before Cassandra counts as unreachable")
+    timeout: PositiveFloat = Field(
+        60, description="seconds of retries, lookups of names included, until Cassandra counts as unreachable"
+    )
+
+    @field_validator("contact_points")
+    @classmethod
+    def _hosts(cls, given: str) -> str:
+        for host in given.split(","):
+            try:
+                check_host(host.strip())
+            except ValueError as error:
+                raise ValueError(f"{error}: expected hosts without port, comma-separated") from None
+        return given
 
     @model_validator(mode="after")
     def _complete(self) -> "CassandraSettings":

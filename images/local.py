@@ -67,11 +67,12 @@ class Service:
     ports: Mapping[str, int]
     users: Mapping[str, str]
     process: psutil.Process
+    host: str = HOST
 
     @property
     def address(self) -> str:
         """Host and port of its clients, as `host:port`."""
-        return f"{HOST}:{self.ports['port']}"
+        return f"{self.host}:{self.ports['port']}"
 
     @property
     def log(self) -> Path:
@@ -100,6 +101,7 @@ def start(
     heap: str | None = None,
     java_options: str | None = None,
     users: Mapping[str, str] | None = None,
+    host: str = HOST,
     die_with_parent: bool = False,
 ) -> Service:
     """Start `kafka` or `cassandra` on free ports, or on those that it had before, and return when it answers.
@@ -111,13 +113,22 @@ def start(
         java_options: Further options of the Java machine, separated by spaces.
         users: Makes it secure, with TLS and these users' passwords, set at the first start. The first one may do
             everything, the others nothing until it is allowed; Cassandra's own first role is disabled.
+        host: Loopback address at which clients reach it; on Linux any within 127.0.0.0/8.
         die_with_parent: Kill it when this process ends in whatever way (Linux only).
 
     Raises:
         ServiceError: It did not come up.
     """
     return _wait(
-        launch(name, directory, heap=heap, java_options=java_options, users=users, die_with_parent=die_with_parent)
+        launch(
+            name,
+            directory,
+            heap=heap,
+            java_options=java_options,
+            users=users,
+            host=host,
+            die_with_parent=die_with_parent,
+        )
     )
 
 
@@ -161,6 +172,7 @@ def launch(
     heap: str | None = None,
     java_options: str | None = None,
     users: Mapping[str, str] | None = None,
+    host: str = HOST,
     die_with_parent: bool = False,
 ) -> Service:
     """Start the process of `kafka` or `cassandra` without waiting until it answers; see `start`."""
@@ -171,7 +183,7 @@ def launch(
     jars = resolve_jars(name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = _read_state(directory).get("ports") or _free_ports(name)
-    variables = {"DATA": str(directory / "data"), "LIB": str(jars), "HOST": HOST}
+    variables = {"DATA": str(directory / "data"), "LIB": str(jars), "HOST": host}
     variables |= {key.upper(): str(port) for key, port in ports.items()}
     variables |= {key: value for key, value in (("HEAP", heap), ("JAVA_OPTIONS", java_options)) if value}
     if users:
@@ -191,7 +203,7 @@ def launch(
         )
     state = {"pid": process.pid, "created": process.create_time(), "ports": ports}
     (directory / "service.json").write_text(json.dumps(state))
-    return Service(name, directory, ports, dict(users or {}), process)
+    return Service(name, directory, ports, dict(users or {}), process, host)
 
 
 def resolve_jars(name: str) -> Path:
@@ -291,7 +303,7 @@ def _kafka_settings(service: Service) -> dict[str, str]:
 
 def _cassandra_settings(service: Service) -> dict[str, str]:
     return {
-        "CONTACT_POINTS": HOST,
+        "CONTACT_POINTS": service.host,
         "PORT": str(service.ports["port"]),
         "LOCAL_DATACENTER": "datacenter1",
     }
@@ -335,7 +347,7 @@ def _ends(service: Service, seconds: float) -> bool:
 
 def _accepts(service: Service) -> bool:
     try:
-        socket.create_connection((HOST, service.ports["port"]), timeout=1).close()
+        socket.create_connection((service.host, service.ports["port"]), timeout=1).close()
     except OSError:
         return False
     return True
@@ -383,9 +395,9 @@ def _cassandra_execute(service: Service, user: tuple[str, str] | None, statement
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
     from cassandra.policies import WhiteListRoundRobinPolicy
 
-    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([HOST]), request_timeout=30)
+    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([service.host]), request_timeout=30)
     cluster = Cluster(
-        [HOST],
+        [service.host],
         port=service.ports["port"],
         protocol_version=5,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},

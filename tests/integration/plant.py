@@ -1,12 +1,12 @@
 """Topics, a group and tables of a test's own, and what can be seen in them from outside."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from cassandra.cluster import Session
@@ -18,12 +18,18 @@ from etl.measurements import Measurement, Measurements
 from etl.schema import create_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
 from etl.tables import pipeline_tables
-from images import local
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("mode", "text")))
 MEASUREMENTS_YAML = "measurements:\n  voltage: {type: double}\n  mode: {type: text}\n"
 DAY = date(2026, 1, 5)
 MIDNIGHT = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp() * 1000)
+
+
+class Reachable(Protocol):
+    """A service, and how to reach it."""
+
+    @property
+    def environment(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Plant:
 
 @contextmanager
 def made_plant(
-    services: list[local.Service], topic: str, keyspace: str, folder: Path, partitions: int = 2
+    services: Iterable[Reachable], topic: str, keyspace: str, folder: Path, partitions: int = 2
 ) -> Iterator[Plant]:
     """Make tables, topics and a group; all but the topic of the readings are named after the keyspace."""
     (folder / "measurements.yaml").write_text(MEASUREMENTS_YAML)

@@ -33,14 +33,15 @@ def filled(
 
 
 @contextmanager
-def commanded(environment: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The page as the command serves it: its URL, and the process."""
+def commanded(environment: dict[str, str], *module: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The page as the command serves it, or another module with the command's arguments: its URL, and the process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
     own = kept | environment | {"ETL_PAGE_PORT": str(port)}
-    with subprocess.Popen([sys.executable, "-m", "etl", "page"], env=own, stderr=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", *(module or ("etl",)), "page"]
+    with subprocess.Popen(command, env=own, stderr=subprocess.PIPE) as process:
         assert process.stderr
         assert b"serving on" in process.stderr.readline()
         try:

@@ -243,7 +243,20 @@ def test_connect_when_nobody_listens_is_unreachable() -> None:
         pass
 
 
-@pytest.mark.parametrize("servers", ["localhost", "localhost:x", ":9092"])
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "localhost",
+        "localhost:x",
+        ":9092",
+        "localhost:0",
+        "localhost:70000",
+        "a:9092,,b:9092",
+        "http://localhost:9092",
+        "a..b:9092",
+        "a b:9092",
+    ],
+)
 def test_connect_when_an_address_is_wrong(servers: str) -> None:
     with pytest.raises(SettingsError, match="host:port"), port.connect(KafkaSettings(bootstrap_servers=servers)):
         pass

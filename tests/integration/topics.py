@@ -18,6 +18,7 @@ from etl.settings import KafkaSettings, RunSettings, SchemaSettings, read_settin
 from etl.stage import run_stage
 from etl.workspace import Manifest, Shard, Source, begin, commit, find_manifest, open_workspace
 from images import local
+from tests.integration.plant import Reachable
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("state", "text")))
 MEASUREMENTS_YAML = "measurements:\n  voltage: {type: double}\n  state: {type: text}\n"
@@ -27,7 +28,7 @@ CLIENTS = ("kafka-python", "librdkafka")
 
 @contextmanager
 def made_topics(
-    service: local.Service, topic: str, folder: Path, client: str = "kafka-python", partitions: int = 2
+    service: Reachable, topic: str, folder: Path, client: str = "kafka-python", partitions: int = 2
 ) -> Iterator[kafka.Client]:
     """Make both topics and set the environment so that the stages use them."""
     (folder / "measurements.yaml").write_text(MEASUREMENTS_YAML)

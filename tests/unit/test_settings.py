@@ -88,6 +88,13 @@ def test_message_names_the_folder_when_secrets_are_not_mounted(monkeypatch: pyte
         (KafkaSettings, "ETL_KAFKA_TIMEOUT", "-1"),
         (CassandraSettings, "ETL_CASSANDRA_KEYSPACE", 'x"; DROP'),
         (CassandraSettings, "ETL_CASSANDRA_PORT", "cql"),
+        (CassandraSettings, "ETL_CASSANDRA_PORT", "65536"),
+        (CassandraSettings, "ETL_CASSANDRA_CONTACT_POINTS", ","),
+        (CassandraSettings, "ETL_CASSANDRA_CONTACT_POINTS", "node-1,,node-2"),
+        (CassandraSettings, "ETL_CASSANDRA_CONTACT_POINTS", "node-1:9042"),
+        (CassandraSettings, "ETL_CASSANDRA_CONTACT_POINTS", "cql://node-1"),
+        (CassandraSettings, "ETL_CASSANDRA_CONTACT_POINTS", "node-1 node-2"),
+        (CassandraSettings, "ETL_CASSANDRA_CONTACT_POINTS", "node..svc"),
         (GenerateSettings, "ETL_GENERATE_START", "2026-01-05T06:00:00"),
         (GenerateSettings, "ETL_GENERATE_DURATION", "0"),
         (GenerateSettings, "ETL_GENERATE_DROPOUT_RATE", "1"),
@@ -107,6 +114,11 @@ def test_message_names_the_variable_when_its_value_is_wrong(
     with pytest.raises(SettingsError, match=name) as caught:
         read_settings(part)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("points", ["node-1", "node_1.svc.", "10.0.0.1, ::1,fe80::1%eth0", "m\u00fchle.example"])
+def test_contact_points_are_taken_when_they_are_names_or_addresses(points: str) -> None:
+    assert CassandraSettings(contact_points=points).contact_points == points
 
 
 def test_message_holds_no_secret_when_a_part_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:

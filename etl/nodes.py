@@ -1,0 +1,81 @@
+"""Find Cassandra's nodes by their names: when connecting, and again once none of those found before answers.
+
+By itself the driver looks names up only at its start. A pod that was replaced has another address, so a process that
+outlives it would go on asking the old one for ever.
+"""
+
+import socket
+from collections.abc import Iterator
+from threading import Lock
+from typing import Any
+
+import structlog
+from cassandra.cluster import Cluster, ControlConnection, NoHostAvailable
+from cassandra.connection import DefaultEndPoint
+
+log = structlog.get_logger("etl.cassandra")
+
+
+class NamedCluster(Cluster):  # type: ignore[misc]
+    """The driver's cluster; once no node answers, its contact points are looked up again."""
+
+    def __init__(self, contact_points: list[str], **options: Any) -> None:
+        """Take the driver's own arguments."""
+        super().__init__(contact_points, **options)
+        self.control_connection = _Control(
+            self,
+            self.control_connection_timeout,
+            self.schema_event_refresh_window,
+            self.topology_event_refresh_window,
+            self.status_event_refresh_window,
+        )
+
+    def endpoints(self) -> Iterator[DefaultEndPoint]:
+        """Look all contact points up now; one that nobody knows has none."""
+        found = set()
+        for name in self.contact_points:
+            try:
+                answers = socket.getaddrinfo(name, self.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+            except socket.gaierror:
+                continue
+            for *_, (address, port, *_) in answers:
+                if (address, port) not in found:
+                    found.add((address, port))
+                    yield DefaultEndPoint(address, port)
+
+
+class _Control(ControlConnection):  # type: ignore[misc]
+    """The driver's connection that follows the cluster; the driver calls `_reconnect_internal` until it succeeds."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._one_at_a_time = Lock()
+
+    def _reconnect_internal(self) -> Any:
+        try:
+            return super()._reconnect_internal()
+        except NoHostAvailable as error:
+            # At the start the names have just been looked up.
+            if not self._cluster._is_setup:
+                raise
+            with self._one_at_a_time:
+                return self._look_up_again(dict(error.errors))
+
+    def _look_up_again(self, errors: dict[str, Exception]) -> Any:
+        """Connect to whoever has one of the names now; the driver asks it for the nodes, and forgets all others."""
+        for endpoint in self._cluster.endpoints():
+            host, new = self._cluster.add_host(endpoint, signal=False)
+            try:
+                connection = self._try_connect(host)
+            except Exception as error:
+                errors[str(endpoint)] = error
+                if new:
+                    self._cluster.metadata.remove_host(host)
+                continue
+            log.info("Cassandra is found again", address=str(endpoint))
+            if new:
+                self._cluster.on_add(host, refresh_nodes=False)
+            else:
+                self._cluster.on_up(host)
+            return connection
+        raise NoHostAvailable("No node answers at the addresses of the contact points", errors)

@@ -1,0 +1,215 @@
+"""Commands wait for what is not there yet, say so, and end with one clear line once their time is up."""
+
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from etl import kafka as kafka_port
+from etl.cassandra import connect, retrying
+from etl.errors import Unreachable
+from etl.settings import CassandraSettings
+from images import local
+from tests.integration import names
+from tests.integration.conftest import end
+from tests.integration.machine import Machine, part
+from tests.integration.test_moved import started, within
+
+NAME = "later.test"
+# A name that nobody will ever have (RFC 2606).
+UNKNOWN = "nowhere.invalid"
+
+
+@pytest.fixture
+def known_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A name that has an address only a second from now, as that of a headless Service whose first pod starts."""
+    file = tmp_path / "names"
+    file.write_text(f"{NAME}\n")
+    monkeypatch.setattr(socket, "getaddrinfo", names.add(file, socket.getaddrinfo))
+    timer = Timer(1, lambda: file.write_text(f"{NAME} {local.HOST}\n"))
+    timer.start()
+    yield file
+    timer.join()
+
+
+def test_cassandra_is_reached_when_its_name_is_known_only_later(known_later: Path, bare: Machine) -> None:
+    with connect(bare.cassandra.model_copy(update={"contact_points": NAME}), keyspace=False) as session:
+        assert session.execute("SELECT key FROM system.local").one() == ("local",)
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "librdkafka"])
+def test_kafka_is_reached_when_its_name_is_known_only_later(known_later: Path, machine: Machine, client: str) -> None:
+    port = machine.kafka.bootstrap_servers.rpartition(":")[2]
+    settings = machine.kafka.model_copy(update={"bootstrap_servers": f"{NAME}:{port}", "client": client})
+    with kafka_port.connect(settings) as connected:
+        assert connected.partitions(settings.topic) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("variable", "command"),
+    [
+        ("ETL_CASSANDRA_CONTACT_POINTS", "schema"),
+        ("ETL_CASSANDRA_CONTACT_POINTS", "analyze"),
+        ("ETL_CASSANDRA_CONTACT_POINTS", "page"),
+        ("ETL_CASSANDRA_CONTACT_POINTS", "status"),
+        ("ETL_CASSANDRA_CONTACT_POINTS", "run"),
+        ("ETL_KAFKA_BOOTSTRAP_SERVERS", "consume"),
+        ("ETL_KAFKA_BOOTSTRAP_SERVERS", "schema"),
+        ("ETL_KAFKA_BOOTSTRAP_SERVERS", "run"),
+    ],
+)
+def test_command_waits_and_ends_with_4_when_a_name_is_unknown(machine: Machine, variable: str, command: str) -> None:
+    place = {"ETL_CASSANDRA_CONTACT_POINTS": UNKNOWN, "ETL_KAFKA_BOOTSTRAP_SERVERS": f"{UNKNOWN}:9092"}[variable]
+    short = {"ETL_CASSANDRA_TIMEOUT": "1", "ETL_KAFKA_TIMEOUT": "1"}
+
+    done = machine.etl(command, **{variable: place, **short})
+
+    assert done.returncode == 4, done.stderr
+    lines = done.stderr.splitlines()
+    assert any(UNKNOWN in line and "trying again" in line for line in lines[:-1])
+    assert UNKNOWN in lines[-1]
+    assert "cannot be reached" in lines[-1]
+
+
+def test_stage_waits_and_ends_with_4_when_a_name_is_unknown(machine: Machine) -> None:
+    for stage in ("generate", "produce", "consume"):
+        assert machine.etl(stage, "--run", "waits").returncode == 0
+    for stage in ("transform", "load"):
+        done = machine.etl(stage, "--run", "waits", ETL_CASSANDRA_CONTACT_POINTS=UNKNOWN, ETL_CASSANDRA_TIMEOUT="1")
+        assert done.returncode == 4, done.stderr
+        assert f"Cassandra at {UNKNOWN} port" in done.stderr.splitlines()[-1]
+        assert machine.etl(stage, "--run", "waits").returncode == 0
+
+
+def test_doctor_tells_at_once_when_a_name_is_unknown(machine: Machine) -> None:
+    done = machine.etl("doctor", ETL_CASSANDRA_CONTACT_POINTS=UNKNOWN)
+
+    assert done.returncode == 4
+    assert f"fail  Cassandra: Cassandra at {UNKNOWN} port" in done.stdout
+    assert "trying again" not in done.stderr
+
+
+# --- what an operator makes only after its service lets clients in ---
+
+
+def ended(process: subprocess.Popen[str], sign: str, act: Callable[[], object]) -> tuple[int, str, str]:
+    """Do something once a command has said that it waits; return its exit code and what it printed."""
+    assert process.stderr
+    seen = ""
+    while sign not in seen:
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    act()
+    stdout, stderr = process.communicate(timeout=200)
+    return process.returncode, stdout, seen + stderr
+
+
+def test_schema_goes_on_when_the_superuser_is_made_only_later(bare: Machine, secure_cassandra: local.Service) -> None:
+    name = bare.cassandra.keyspace
+    late = {"ETL_CASSANDRA_USERNAME": name, "ETL_CASSANDRA_PASSWORD": "l4te"}
+
+    def make() -> None:
+        with connect(admin(secure_cassandra), keyspace=False) as session:
+            session.execute(f"CREATE ROLE {name} WITH PASSWORD = 'l4te' AND LOGIN = true AND SUPERUSER = true")
+
+    process = bare.start("schema", "--wait", "120", **{**secure_cassandra.environment, **late})
+    code, stdout, stderr = ended(process, "refuses the credentials", make)
+
+    assert code == 0, stderr
+    assert f"keyspace {name}: created" in stdout
+    assert "l4te" not in stderr
+
+
+def test_schema_goes_on_when_kafkas_user_is_made_only_later(
+    bare: Machine, secure_kafka: local.Service, topic: str, tmp_path: Path
+) -> None:
+    for name, text in (("username", topic), ("password", "l4te")):
+        (tmp_path / "users" / "schema").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "users" / "schema" / name).write_text(text)
+    made = []
+
+    def make() -> None:
+        made.append(bare.etl("grant", **secure_kafka.environment, ETL_GRANT_KAFKA_DIR=str(tmp_path / "users")))
+
+    late = {"ETL_KAFKA_USERNAME": topic, "ETL_KAFKA_PASSWORD": "l4te"}
+    process = bare.start("schema", "--wait", "120", **{**secure_kafka.environment, **late})
+    code, stdout, stderr = ended(process, f"Kafka refused user {topic}", make)
+
+    assert made[0].returncode == 0, made[0].stderr
+    assert code == 0, stderr
+    assert f"topic {topic}: created" in stdout
+
+
+def test_schema_ends_with_one_line_when_the_credentials_stay_wrong(
+    bare: Machine, secure_cassandra: local.Service
+) -> None:
+    wrong = {**secure_cassandra.environment, "ETL_CASSANDRA_PASSWORD": "wr0ng"}
+
+    done = bare.etl("schema", "--wait", "2", **wrong)
+
+    assert done.returncode == 2
+    first, *_, last = done.stderr.splitlines()
+    assert "trying again" in first
+    assert "refuses the credentials: check ETL_CASSANDRA_USERNAME" in last
+    assert "trying again" not in last
+    # Nothing but `schema` expects a user that is still to be made.
+    assert bare.etl("status", **wrong).stderr.count("refuses the credentials") == 1
+
+
+def test_schema_goes_on_when_the_replicas_come_only_later(bare: Machine, cassandra: local.Service) -> None:
+    keyspace = bare.cassandra.keyspace
+    three = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 3}"
+
+    def make() -> None:
+        with connect(bare.cassandra, keyspace=False) as session:
+            session.execute(f"ALTER KEYSPACE {keyspace} WITH replication = {three.replace('3', '1')}")
+
+    process = bare.start(
+        "schema",
+        "--wait",
+        "120",
+        ETL_SCHEMA_CASSANDRA_REPLICATION=three,
+        ETL_SCHEMA_MADE_UP_MACHINES="3",
+        ETL_CASSANDRA_TIMEOUT="1",
+    )
+    code, stdout, stderr = ended(process, "trying again", make)
+
+    assert code == 0, stderr
+    assert "table equipment: 3 machines written" in stdout
+
+
+@pytest.fixture
+def own_secure_node(tmp_path: Path, users: dict[str, str]) -> Iterator[local.Service]:
+    service = started("cassandra", tmp_path / "node", users={"admin": users["admin"]})
+    yield service
+    end(service)
+
+
+def test_refusal_is_passing_when_the_replicas_of_the_roles_are_away(own_secure_node: local.Service) -> None:
+    settings = admin(own_secure_node).model_copy(update={"timeout": 1.0})
+    with connect(settings, keyspace=False) as session:
+        session.execute(
+            "ALTER KEYSPACE system_auth WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': 3}"
+        )
+
+        # A node remembers roles for a while.
+        assert within(60, lambda: not lets_in(settings))
+
+        with pytest.raises(Unreachable, match="cannot read its roles, are their replicas up"):
+            retrying(lambda: session.execute("LIST ROLES"), 1.0)
+
+
+def lets_in(settings: CassandraSettings) -> bool:
+    try:
+        with connect(settings, keyspace=False):
+            return True
+    except Unreachable as error:
+        return "cannot read its roles" not in str(error)
+
+
+def admin(service: local.Service) -> CassandraSettings:
+    return CassandraSettings(**part(service.environment, "ETL_CASSANDRA_"))
