@@ -269,7 +269,9 @@ def _cause(error: Any) -> Any:
     """Return the reason inside NoHostAvailable; one that waiting does not mend goes first."""
     if not isinstance(error, NoHostAvailable):
         return error
-    inner: list[Exception] = [cause for cause in error.errors.values() if isinstance(cause, Exception)]
+    # Where only the session found nobody, the driver names addresses without reasons.
+    causes = error.errors.values() if isinstance(error.errors, dict) else ()
+    inner: list[Exception] = [cause for cause in causes if isinstance(cause, Exception)]
     lasting = [cause for cause in inner if not isinstance(cause, RETRYABLE) or isinstance(cause, AuthenticationFailed)]
     return next(iter(lasting or inner), error)
 

@@ -36,7 +36,7 @@ class NamedCluster(Cluster):  # type: ignore[misc]
         for name in self.contact_points:
             try:
                 answers = socket.getaddrinfo(name, self.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
-            except socket.gaierror:
+            except OSError:
                 continue
             for *_, (address, port, *_) in answers:
                 if (address, port) not in found:
@@ -64,6 +64,8 @@ class _Control(ControlConnection):  # type: ignore[misc]
     def _look_up_again(self, errors: dict[str, Exception]) -> Any:
         """Connect to whoever has one of the names now; the driver asks it for the nodes, and forgets all others."""
         for endpoint in self._cluster.endpoints():
+            if self._is_shutdown:
+                break
             host, new = self._cluster.add_host(endpoint, signal=False)
             try:
                 connection = self._try_connect(host)
@@ -73,9 +75,7 @@ class _Control(ControlConnection):  # type: ignore[misc]
                     self._cluster.metadata.remove_host(host)
                 continue
             log.info("Cassandra is found again", address=str(endpoint))
-            if new:
-                self._cluster.on_add(host, refresh_nodes=False)
-            else:
-                self._cluster.on_up(host)
+            # Also for a new one, since only here the driver goes on trying if a session's part of it fails.
+            self._cluster.on_up(host)
             return connection
         raise NoHostAvailable("No node answers at the addresses of the contact points", errors)

@@ -21,6 +21,8 @@ class Machine:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
+        # What is run with the command's arguments.
+        self.module: tuple[str, ...] = ("etl",)
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -33,7 +35,7 @@ class Machine:
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
         return subprocess.Popen(
-            [sys.executable, "-m", "etl", *arguments],
+            [sys.executable, "-m", *self.module, *arguments],
             env=kept | self.environment | variables,
             text=True,
             stdout=subprocess.PIPE,

@@ -7,10 +7,11 @@ from itertools import islice
 
 import pyarrow as pa
 import pytest
+from cassandra import DriverException
 from cassandra.cluster import Session
 from cassandra.util import Date
 
-from etl.cassandra import check_columns, connect, lookup_rows, read_watermarks, retrying
+from etl.cassandra import check_columns, connect, lookup_rows, read_schema, read_watermarks, retrying
 from etl.errors import SettingsError, Unreachable
 from etl.measurements import Measurement, Measurements
 from etl.readings import DAY_MS, TIMESTAMP
@@ -196,6 +197,16 @@ def test_connect_waits_and_is_clear_when_nobody_answers(
     assert time.monotonic() - started >= 1
 
 
+def test_schema_is_read_when_the_driver_has_lost_its_connection_for_it(cassandra: local.Service) -> None:
+    with connect(settings_of(cassandra), keyspace=False) as own:
+        own.cluster.control_connection._connection.close()
+        with pytest.raises(DriverException):
+            own.cluster.refresh_keyspace_metadata("system")
+        own.cluster.control_connection._connection.close()
+
+        read_schema(lambda: own.cluster.refresh_keyspace_metadata("system"))
+
+
 def test_node_is_tried_again_soon_and_for_ever_when_it_is_away(session: Session) -> None:
     waits = list(islice(session.cluster.reconnection_policy.new_schedule(), 10_000))
     assert len(waits) == 10_000
@@ -241,7 +252,7 @@ def test_connect_works_when_tls_and_passwords_are_on(secure_cassandra: local.Ser
 def test_connect_says_what_is_wrong_when_access_is_refused(
     secure_cassandra: local.Service, changes: dict[str, object], error: type[Exception], said: str
 ) -> None:
-    settings = settings_of(secure_cassandra, **changes)
+    settings = settings_of(secure_cassandra, timeout=1.0, **changes)
     with pytest.raises(error, match=said) as raised, connect(settings, keyspace=False):
         pass
     assert "\n" not in str(raised.value)

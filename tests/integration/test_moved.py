@@ -61,7 +61,8 @@ class Moving:
         before = self.service
         host = f"127.0.0.{int(before.host.rpartition('.')[2]) + 1}"
         self.service = started(before.name, before.directory, host=host, users=before.users or None)
-        self.names.write_text(f"{self.name} {host}\n")
+        # What answers for names may go on giving the old address for a while.
+        self.names.write_text(f"{self.name} {before.host} {host}\n")
 
 
 def started(name: str, folder: Path, **options: Any) -> local.Service:
