@@ -293,7 +293,7 @@ def _reach_one(
                 " and ETL_KAFKA_SECURITY_PROTOCOL"
             ) from error
         except socket.gaierror:
-            reason = f"nobody knows the name {host}, or it has no address"
+            reason = f"the name {host} is not known"
         except (OSError, kafka_errors.KafkaError) as error:
             failure = explain(error, "Kafka", settings)
             if isinstance(error, kafka_errors.KafkaError) and isinstance(failure, SettingsError):

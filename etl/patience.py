@@ -38,6 +38,6 @@ def patiently(
                 raise
             if said is None or now - said >= SAY_SECONDS:
                 said = now
-                log.warning(f"{error}: trying again", seconds_left=round(deadline - now))
+                log.warning(f"trying again: {error}", seconds_left=round(deadline - now))
         time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         pause = min(2 * pause, longest)

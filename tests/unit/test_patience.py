@@ -35,7 +35,7 @@ def test_result_comes_when_it_succeeds_in_time(clock: Callable[[], float]) -> No
     with capture_logs() as lines:
         assert patiently(60, failing(Unreachable("node cannot be reached"), 5)) == "done"
     assert 0 < clock() < 60
-    assert [line["event"] for line in lines] == ["node cannot be reached: trying again"]
+    assert [line["event"] for line in lines] == ["trying again: node cannot be reached"]
 
 
 def test_error_comes_when_the_time_is_up(clock: Callable[[], float]) -> None:
