@@ -1,9 +1,11 @@
 """The dead-letter topic: publish what is no reading or lost against another, list it, replay it.
 
-A letter's value, key and content type are those of the original; its headers say why and where it came from. Its
-identity is that origin, so that a letter published twice counts once.
+A letter's value, key and content type are those of the original; its headers say why and where it came from. A letter
+published twice counts once. A topic that was made anew and a file that has other lines under the same name have letters
+with the same origin, so its identity is that origin, the time of the record, and what was sent.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ _HEADERS = ("reason", "detail", "stage", "topic", "partition", "offset", "index"
 _NUMBERS = frozenset(["partition", "offset", "index", "line", "record_time"])
 # A header must leave room for the value.
 _MAX_DETAIL = 1000
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Letter:
     def identity(self) -> tuple[object, ...]:
         """What tells letters apart; a stored row that lost shares the origin of the reading that beat it."""
         origin = (self.topic, self.partition, self.offset, self.index, self.file, self.line)
-        return (*origin, self.reason == "superseded")
+        return (*origin, self.record_time, self.key, self.value, self.reason == "superseded")
 
 
 @dataclass(frozen=True)
@@ -136,17 +139,21 @@ def _letter(time: int, key: bytes | None, value: bytes | None, headers: dict[str
     for field in fields(Letter):
         text = headers.get(_header(field.name))
         if text is not None:
-            named[field.name] = (int(text) if text.isdigit() else None) if field.name in _NUMBERS else text
-    replays = named.pop("replays", "0")
+            named[field.name] = _number(text) if field.name in _NUMBERS else text
+    replays = _number(named.pop("replays", "0"))
     defaults = {"reason": "", "run": ""}
     return Letter(
         published=datetime.fromtimestamp(time / 1000, UTC),
         value=value,
         key=key,
         content_type=headers.get(CONTENT_TYPE),
-        replays=int(replays) if replays.isdigit() else 0,
+        replays=max(replays or 0, 0),
         **(defaults | named),
     )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
 
 def replay(client: Client, choice: Choice, force: bool = False) -> Replayed:

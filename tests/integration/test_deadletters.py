@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from kafka import KafkaAdminClient
 
 from etl import kafka as port
 from etl.deadletters import Choice, Letter, list_letters, publish, replay
@@ -83,6 +84,92 @@ def test_letters_when_published_twice_are_listed_once(client: port.Client) -> No
         put(client, FULL, *others, run=run)
     assert len(listed(client)) == 5
     assert {letter.run for letter in listed(client)} == {"r1"}
+
+
+def test_letters_when_the_origin_comes_again_are_all_listed_and_replayed(client: port.Client) -> None:
+    again = [
+        {**FULL, "record_time": FULL["record_time"] + 1},
+        {**FULL, "value": b"\xff\x01"},
+        {**FULL, "value": None},
+        {**FULL, "key": b"m2"},
+        {**FULL, "record_time": -1},
+        {**FULL, "record_time": -1, "value": b"other"},
+    ]
+    put(client, FULL, *again)
+    for run in ("r1", "r2"):
+        put(client, *again, FULL, run=run)
+    assert [letter.value for letter in listed(client)] == [each["value"] for each in (FULL, *again)]
+    assert [letter.record_time for letter in listed(client)] == [each["record_time"] for each in (FULL, *again)]
+    assert replay(client, Choice()).sent == 7
+    assert sorted(str(value) for _, value, _ in replayed(client)) == sorted(str(e["value"]) for e in (FULL, *again))
+
+
+def test_letters_when_each_day_has_a_file_of_the_same_name_are_all_listed(client: port.Client) -> None:
+    days = [
+        {"reason": "recorded", "value": b"monday;x;", "file": "plant.csv", "line": 2},
+        {"reason": "recorded", "value": b"tuesday;;", "file": "plant.csv", "line": 2},
+        {"reason": "timestamp", "value": b"wednesday;1", "file": "plant.csv", "line": 2},
+    ]
+    for run, day in enumerate(days):
+        for _ in range(2):
+            put(client, {**day, "topic": None}, run=f"day-{run}")
+    assert [(letter.run, letter.value) for letter in listed(client)] == [
+        (f"day-{run}", day["value"]) for run, day in enumerate(days)
+    ]
+    assert replay(client, Choice()).from_files == 3
+
+
+@pytest.mark.parametrize("values", [(b"[1]", b"[2]"), (b"[]", b"[]")], ids=["another value", "the same value"])
+def test_letters_when_a_topic_is_made_anew_are_all_listed_and_replayed(
+    kafka: local.Service, client: port.Client, values: tuple[bytes, bytes]
+) -> None:
+    topic = client.settings.topic
+    for run, value in zip(("r1", "r2"), values, strict=True):
+        send(kafka, topic, in_json(value))
+        run_consume(run)
+        letters = output(run, "dead-letters")
+        assert [letter["offset"] for letter in letters] == [0]
+        for _ in range(2):
+            put(client, *letters, run=run)
+        if run == "r1":
+            make_anew(kafka, client)
+    assert [(letter.run, letter.offset, letter.value) for letter in listed(client)] == [
+        ("r1", 0, values[0]),
+        ("r2", 0, values[1]),
+    ]
+    assert replay(client, Choice()).sent == 2
+    assert sorted(value for _, value, _ in replayed(client)) == sorted([*values, values[1]])
+
+
+def make_anew(kafka: local.Service, client: port.Client) -> None:
+    topic = client.settings.topic
+    admin = KafkaAdminClient(bootstrap_servers=kafka.address)
+    admin.delete_topics([topic])
+    admin.close()
+    deadline = time.monotonic() + 30
+    while not client.create_topic(topic, 2, 1, {"message.timestamp.type": "LogAppendTime"}):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    while client.log_spans(topic)[0] != (0, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_letters_when_others_wrote_them_are_listed(kafka: local.Service, client: port.Client) -> None:
+    topic, dead = client.settings.topic, client.settings.dead_letter_topic
+    origin = [("etl-reason", b"future"), ("etl-topic", topic.encode()), ("etl-partition", b"0"), ("etl-offset", b"7")]
+    odd = [("etl-offset", "²".encode()), ("etl-replays", "²".encode()), ("etl-line", b"9" * 5000), ("etl-index", b"x")]
+    send(
+        kafka,
+        dead,
+        {"key": b"m1", "value": b"{}", "headers": origin},
+        {"key": b"m1", "value": b"{}", "headers": origin},
+        {"key": b"m1", "value": b"{}", "headers": odd},
+        {"key": b"m1", "value": b"{}"},
+    )
+    found = [(letter.reason, letter.offset, letter.record_time, letter.replays) for letter in listed(client)]
+    assert found == [("future", 7, None, 0), ("", None, None, 0)]
+    assert replay(client, Choice(reasons=frozenset(["future"]))).sent == 1
 
 
 def test_letters_when_chosen(client: port.Client) -> None:
