@@ -18,19 +18,14 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from etl.document import first_problem, read_document
+from etl.equipment import MAX_KEY_BYTES as MAX_KEY_BYTES
+from etl.equipment import equipment_id
 from etl.errors import SettingsError
 
-MAX_KEY_BYTES = 255
 _KINDS_FILE = Path(__file__).with_name("catalogue.yaml")
 
 
-def _fits_a_key(equipment_id: str) -> str:
-    if not 0 < len(equipment_id.encode()) <= MAX_KEY_BYTES:
-        raise ValueError(f"must have 1 to {MAX_KEY_BYTES} bytes in UTF-8")
-    return equipment_id
-
-
-EquipmentId = Annotated[str, AfterValidator(_fits_a_key)]
+EquipmentId = Annotated[str, AfterValidator(equipment_id)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

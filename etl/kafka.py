@@ -22,6 +22,7 @@ from kafka.partitioner.default import murmur2
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
+from etl import header_names
 from etl.errors import CredentialsError, DeliveryError, EtlError, SettingsError, Unreachable
 from etl.patience import patiently
 from etl.record import Records
@@ -44,6 +45,8 @@ LARGEST_BYTES = 64 * 1024 * 1024
 RECONNECT_MILLISECONDS = 5_000
 # What the headers of a dead letter may add to its value.
 HEADER_BYTES = 64 * 1024
+# The packages by which kafka-python reads what producers compress; it reads gzip by itself.
+_CODECS = {"snappy": "python-snappy", "lz4": "lz4", "zstd": "zstandard"}
 
 _T = TypeVar("_T")
 
@@ -74,6 +77,7 @@ def _ask_bootstrap_servers(choose: Callable[[Any], Any]) -> Callable[[Any], Any]
 KafkaConnectionManager.least_loaded_node = _ask_bootstrap_servers(KafkaConnectionManager.least_loaded_node)
 for _transport in (KafkaTCPTransport, KafkaSSLTransport):
     _transport._sock_recv = _keep_last_words(_transport._sock_recv)
+header_names.tolerate()
 
 
 class Span(NamedTuple):
@@ -247,6 +251,13 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
         return SettingsError(f"{subject} has members, another program reads with it: choose another ETL_KAFKA_GROUP")
     if isinstance(error, kafka_errors.InvalidReceiveError):
         return SettingsError(f"{subject}: the answer is not Kafka's: check ETL_KAFKA_SECURITY_PROTOCOL and the port")
+    if isinstance(error, kafka_errors.UnsupportedCodecError):
+        # kafka-python names the codec in a sentence only.
+        package = next((name for codec, name in _CODECS.items() if codec in str(error)), "the package of its codec")
+        return SettingsError(
+            f"{subject} has compressed batches that kafka-python cannot read here ({error}): install {package},"
+            " or set ETL_KAFKA_CLIENT=librdkafka"
+        )
     if isinstance(error, kafka_errors.OffsetOutOfRangeError | kafka_errors.CorruptRecordError):
         return DeliveryError(f"{subject} can no longer be read: {_name(error)}")
     if getattr(error, "retriable", False):
@@ -377,10 +388,11 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
         from etl import librdkafka
 
         return librdkafka.read(settings, topic, spans)
-    return _read(settings, topic, spans)
+    return read_by_python(settings, topic, spans)
 
 
-def _read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iterator[Records]:
+def read_by_python(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iterator[Records]:
+    """See `read`; by kafka-python, whatever the settings say."""
     waiting = {TopicPartition(topic, p): span for p, span in spans.items() if span.begin < span.end}
     reach(settings)
     try:
@@ -442,8 +454,9 @@ def _block(polled: Mapping[Any, Sequence[Any]]) -> Records:
 
 def next_number(block: Records) -> int:
     """How many records of the size just seen make up a block."""
-    size = sum(len(value) for value in block.values if value) // len(block.values) + 100
-    return max(1, min(BLOCK_RECORDS, BLOCK_BYTES // size))
+    size = sum(len(value) for value in block.values if value)
+    size += sum(len(name) + len(value or b"") for headers in block.headers for name, value in headers)
+    return max(1, min(BLOCK_RECORDS, BLOCK_BYTES // (size // len(block.values) + 100)))
 
 
 def stalled(topic: str, at: Mapping[int, int], settings: KafkaSettings) -> Unreachable:

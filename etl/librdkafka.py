@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from operator import methodcaller
 from time import monotonic
 from typing import Any
 
@@ -18,9 +19,10 @@ from etl.kafka import (
     explain,
     next_number,
     reach,
+    read_by_python,
     stalled,
 )
-from etl.record import Records
+from etl.record import Headers, Records
 from etl.settings import KafkaSettings
 
 try:
@@ -30,6 +32,9 @@ except ImportError as error:
         "ETL_KAFKA_CLIENT=librdkafka needs the package confluent-kafka: install the extra `librdkafka`"
     ) from error
 
+
+# Stands for headers that have to be read in another way.
+_UNREAD: Headers = [("", None)]
 
 # What it logs is raised as one line.
 _SILENT = logging.getLogger("etl.librdkafka.silent")
@@ -150,14 +155,49 @@ def _block(
     at.update({partition: offset + 1 for partition, offset in last.items()})
     if any(partition not in waiting or offset >= waiting[partition].end for partition, offset in last.items()):
         found = [m for m in found if m.partition() in waiting and m.offset() < waiting[m.partition()].end]
-    return Records(
+    block = Records(
         [message.partition() for message in found],
         [message.offset() for message in found],
         [message.timestamp()[1] for message in found],
         [message.key() for message in found],
         [message.value() for message in found],
-        [message.headers() or () for message in found],
+        [_headers(message) for message in found],
     )
+    if any(headers is _UNREAD for headers in block.headers):
+        _read_headers_again(block, topic, settings)
+    return block
+
+
+# confluent-kafka 2.16 leaves an exception behind instead of raising it. A direct call would not notice once Python 3.11
+# has specialised it, as it then skips that check.
+_ask_for_headers = methodcaller("headers")
+
+
+def _headers(message: Any) -> Headers:
+    try:
+        return _ask_for_headers(message) or ()
+    except SystemError:
+        # A name is not UTF-8; asked again, confluent-kafka 2.16 would answer with a null pointer.
+        return _UNREAD
+
+
+def _read_headers_again(block: Records, topic: str, settings: KafkaSettings) -> None:
+    """Fill in by kafka-python the headers that confluent-kafka cannot hand over."""
+    places = {
+        (partition, offset): at
+        for at, (partition, offset, headers) in enumerate(
+            zip(block.partitions, block.offsets, block.headers, strict=True)
+        )
+        if headers is _UNREAD
+    }
+    offsets: dict[int, list[int]] = {}
+    for partition, offset in places:
+        offsets.setdefault(partition, []).append(offset)
+    spans = {partition: Span(min(of), max(of) + 1) for partition, of in offsets.items()}
+    for again in read_by_python(settings, topic, spans):
+        for partition, offset, headers in zip(again.partitions, again.offsets, again.headers, strict=True):
+            if (partition, offset) in places:
+                block.headers[places[partition, offset]] = headers
 
 
 class RdkafkaProducer:

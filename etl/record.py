@@ -5,6 +5,7 @@ Arrow's stream format: https://arrow.apache.org/docs/format/Columnar.html#ipc-st
 """
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 
+from etl.equipment import key_to_id
 from etl.measurements import MAX_TEXT_BYTES, Measurement, Measurements
 from etl.readings import CHUNK_ROWS, DEAD_LETTERS, RECORDS, TIMESTAMP, consumed
 
@@ -25,10 +28,13 @@ REPLAYS = "etl-replays"
 
 # Half of what a broker takes by default (message.max.bytes, 1 MiB), so that a dead letter with its headers fits too.
 RECORD_BYTES = 512 * 1024
-MAX_KEY_BYTES = 255
 # No timestamp is longer; one that is gets cut, and the mark keeps the rest from being taken for a timestamp.
 MAX_TIMESTAMP = 64
 CUT = "…"
+# Stands for bytes that are not UTF-8, such as those of a header's name.
+_REPLACED = "\ufffd"
+
+log = structlog.get_logger("etl.record")
 
 Headers = Sequence[tuple[str, bytes | None]]
 Positions = npt.NDArray[np.int64]
@@ -84,6 +90,7 @@ class _Said(NamedTuple):
     kind: str
     content_type: str | None
     replays: int
+    unreadable: str | None = None
 
 
 _NOTHING_SAID = _Said(JSON, None, 0)
@@ -91,14 +98,15 @@ _NOTHING_SAID = _Said(JSON, None, 0)
 
 def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     """Decode a block of records; whatever they hold, nothing is raised and nothing is left out."""
-    names = {key: _equipment_id(key) for key in set(records.keys)}
+    names, troubles = _read_keys(records.keys)
     said = _read_headers(records.headers)
     dead: list[_Dead] = []
     in_json: dict[int, bytes] = {}
     in_arrow: dict[int, bytes] = {}
-    for position, (key, value, (kind, _, _)) in enumerate(zip(records.keys, records.values, said, strict=True)):
-        if names[key] is None:
-            dead.append(_Dead(position, "missing-key", _key_trouble(key)))
+    for position, (key, value, headers) in enumerate(zip(records.keys, records.values, said, strict=True)):
+        kind = headers.kind
+        if key in troubles:
+            dead.append(_Dead(position, "missing-key", troubles[key]))
         elif value is None:
             dead.append(_Dead(position, "undecodable", "the record has no value"))
         elif kind == JSON:
@@ -111,12 +119,27 @@ def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     objects = _decode_json(in_json, dead)
     if objects:
         parts.append(_json_part(objects, measurements))
+    # The key of a letter is the one that was sent, so a record whose key is no ID by itself is kept too.
+    other = {key for key, name in names.items() if key != name.encode()}
+    raw += [position for position in in_arrow if records.keys[position] in other] if other else []
     return Decoded(
         _readings(parts, records, said, names, measurements),
-        _raw(sorted([*objects, *raw]), records, said),
+        _raw(sorted({*objects, *raw}), records, said),
         _dead_letters(sorted(dead), records, said, topic),
         _sizes(parts, dead, len(records.keys)),
     )
+
+
+def _read_keys(keys: Sequence[bytes | None]) -> tuple[dict[bytes | None, str], dict[bytes | None, str]]:
+    """Return the equipment IDs of the keys that hold one, and what is wrong with the others."""
+    names: dict[bytes | None, str] = {}
+    troubles: dict[bytes | None, str] = {}
+    for key in set(keys):
+        try:
+            names[key] = key_to_id(key)
+        except ValueError as error:
+            troubles[key] = f"the key {error}"
+    return names, troubles
 
 
 def _read_headers(all_headers: Sequence[Headers]) -> list[_Said]:
@@ -129,6 +152,9 @@ def _read_headers(all_headers: Sequence[Headers]) -> list[_Said]:
         if said is None:
             said = known[combination] = _read_combination(headers)
         found.append(said)
+    if unreadable := sorted({said.unreadable for said in known.values() if said.unreadable}):
+        records = sum(said.unreadable is not None for said in found)
+        log.warning("headers ignored, their names are not UTF-8", records=records, for_example=unreadable[0][:100])
     return found
 
 
@@ -137,29 +163,15 @@ def _read_combination(headers: Headers) -> _Said:
     declared = named.get(CONTENT_TYPE)
     times = named.get(REPLAYS) or b""
     replays = int(times) if times.isdigit() and len(times) < 10 else 0
+    unreadable = next((name for name, _ in headers if _REPLACED in name), None)
     if declared is None:
-        return _Said(JSON, None, replays)
+        return _Said(JSON, None, replays, unreadable)
     content_type = declared.decode(errors="replace")
-    return _Said(_kind(content_type), content_type, replays)
+    return _Said(_kind(content_type), content_type, replays, unreadable)
 
 
 def _kind(content_type: str | None) -> str:
     return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
-
-
-def _equipment_id(key: bytes | None) -> str | None:
-    if not key or len(key) > MAX_KEY_BYTES:
-        return None
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _key_trouble(key: bytes | None) -> str:
-    if not key:
-        return "the record has no key"
-    return f"the key has {len(key)} bytes" if len(key) > MAX_KEY_BYTES else "the key is not UTF-8"
 
 
 def _payload(measurements: Measurements) -> pa.Schema:
@@ -173,7 +185,7 @@ def _readings(
     parts: list[_Part],
     records: Records,
     said: list[_Said],
-    names: Mapping[bytes | None, str | None],
+    names: Mapping[bytes | None, str],
     measurements: Measurements,
 ) -> pa.Table:
     schema = consumed(measurements)
@@ -185,8 +197,8 @@ def _readings(
         "offset": np.array(records.offsets, np.int64)[positions],
         "index": np.concatenate([part.indexes for part in parts]).astype(np.int32),
         "record_time": np.array(records.times, np.int64)[positions],
-        "equipment_id": pa.array([names[key] for key in records.keys], pa.string()).take(pa.array(positions)),
-        "replays": np.array([replays for _, _, replays in said], np.int32)[positions],
+        "equipment_id": pa.array([names.get(key) for key in records.keys], pa.string()).take(pa.array(positions)),
+        "replays": np.array([headers.replays for headers in said], np.int32)[positions],
     }
     payload = pa.Table.from_batches([part.batch for part in parts])
     columns.update(zip(payload.column_names, payload.columns, strict=True))
@@ -278,17 +290,49 @@ def _parse(value: bytes) -> Any:
     try:
         return orjson.loads(value)
     except ValueError as error:
-        # Only the standard library reads a number beyond a double's range, as infinity: a bad value, but a reading.
+        # Many programs write numbers that JSON does not have: bad values, but the others of the reading are good.
         try:
-            item = json.loads(value.decode(), parse_constant=_refuse)
-            json.dumps(item, ensure_ascii=False).encode()  # a lone surrogate is not text
+            return _parse_leniently(value.decode())
         except (ValueError, RecursionError):
             return error
-        return item
 
 
-def _refuse(literal: str) -> None:
-    raise ValueError(f"{literal} is not JSON")
+def _parse_leniently(text: str) -> Any:
+    """Parse JSON with NaN and infinities, which may also be written as C does or as a number beyond a double's range.
+
+    Raises:
+        ValueError: it is no JSON, or no text.
+    """
+    try:
+        item = _LENIENT.decode(text)
+    except ValueError:
+        if not _SPELLED.search(text):
+            raise
+        item = _LENIENT.decode(_TEXT_OR_SPELLED.sub(_literal, text))
+    if "\\ud" in text.lower():
+        json.dumps(item, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    return item
+
+
+def _whole(digits: str) -> int | float:
+    """Return a whole number, infinity far beyond a double's range, where Python would refuse to parse it."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def _literal(found: re.Match[str]) -> str:
+    """Return what the standard library calls such a number; a text stays as it is."""
+    if found["text"] is not None:
+        return found[0]
+    return "NaN" if found["nan"] else f"{found['sign'].strip('+')}Infinity"
+
+
+_LENIENT = json.JSONDecoder(parse_int=_whole)
+_SPELLED = re.compile("nan|inf", re.IGNORECASE)
+# A text that does not end is taken to the end of all, so that a search takes linear time.
+_TEXT_OR_SPELLED = re.compile(
+    r'(?P<text>"(?:[^"\\]|\\.)*+"?)|(?P<sign>[+-]?)(?<![\w.])(?:(?P<nan>nan)|inf(?:inity)?)(?![\w.])',
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def _json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements) -> _Part:
@@ -632,7 +676,7 @@ def originals(readings: pa.Table, records: pa.Table, measurements: Measurements)
             kind = record["content_type"]
             value = record["value"] if _kind(kind) == JSON else one_row(record["value"], row["index"])
         found.values.append(value)
-        found.keys.append(row["equipment_id"].encode())
+        found.keys.append(row["equipment_id"].encode() if record is None else record["key"])
         found.content_types.append(kind)
     return found
 

@@ -55,6 +55,8 @@ def test_read_catalogue_gives_machines_when_file_is_right(tmp_path):
         ("machines: [{equipment_id: a}, {equipment_id: 12}]", "machine 2 (12): equipment_id: Input should be"),
         ("machines: [{equipment_id: ''}]", "machine 1 (''): equipment_id: must have 1 to 255 bytes"),
         (f"machines: [{{equipment_id: {'ä' * 128}}}]", "must have 1 to 255 bytes"),
+        ('machines: [{equipment_id: "a\\tb"}]', "equipment_id: must hold no control characters"),
+        ("machines: [{equipment_id: a}, {equipment_id: ' a '}]", "equipment_id 'a' is there 2 times"),
         ("machines: [{equipment_id: a, phases: 2}]", "machine 1 ('a'): phases: Input should be 1 or 3"),
         ("machines: [{equipment_id: a, rated_current: 0}]", "rated_current: Input should be greater than 0"),
         ("machines: [{equipment_id: a, rated_current: .nan}]", "rated_current: Input should be"),

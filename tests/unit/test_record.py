@@ -200,10 +200,19 @@ def test_decode_when_a_number_is_beyond_a_double(value: bytes, number: float) ->
         b"null",
         b'"x"',
         b"\xff\xfe",
-        b'{"voltage":NaN}',
-        b'{"voltage":Infinity}',
-        b'{"voltage":-Infinity,"current":1e400}',
         b'{"state":"\\ud800","voltage":1e400}',
+        b'{"state":"\\ud800","voltage":NaN}',
+        b"{NaN:1}",
+        b'{"voltage":NaN',
+        b'{"voltage":NaN}{"voltage":1}',
+        b'{"voltage":1e-inf}',
+        b'{"voltage":nano}',
+        b'{"voltage":0NaN}',
+        b'{"voltage":"x" nan}',
+        b"NaN",
+        b"[Infinity]",
+        b'{"state":"' + b'\\"' * 100_000,
+        b'{"voltage":' + b"[nan," * 2000,
         b'{"state":"\xff"}',
         b"\xef\xbb\xbf{}",
         b'{"timestamp":"2026-01-05T08:00:00Z"',
@@ -221,12 +230,89 @@ def test_decode_when_json_is_broken_goes_on_with_the_rest(value: bytes) -> None:
     assert (letter["topic"], letter["partition"], letter["index"], letter["stage"]) == ("topic", 1, 0, "consume")
 
 
-@pytest.mark.parametrize("key", [None, b"", b"\xff", b"x" * 256])
+@pytest.mark.parametrize(
+    ("literal", "number"),
+    [
+        (b"NaN", math.nan),
+        (b"Infinity", math.inf),
+        (b"-Infinity", -math.inf),
+        (b"nan", math.nan),
+        (b"-nan", math.nan),
+        (b"inf", math.inf),
+        (b"-inf", -math.inf),
+        (b"+INF", math.inf),
+        (b"9" * 5000, math.inf),
+    ],
+)
+def test_decode_when_a_number_is_not_finite_keeps_the_other_values(literal: bytes, number: float) -> None:
+    decoded = decode_json(
+        b'{"timestamp":1767600000123456789,"voltage":%b,"current":12.5,"state":"NaN \\" inf, nan"}' % literal,
+        b'{"voltage":1.5}',
+    )
+    check(decoded, 2)
+    first, second = decoded.readings.to_pylist()
+    assert repr(first["voltage"]) == repr(number)
+    assert (first["current"], first["state"], first["bad"]) == (12.5, 'NaN " inf, nan', None)
+    assert first["timestamp"] == "1767600000123456789"
+    assert second["voltage"] == 1.5
+
+
+def test_decode_when_nan_stands_elsewhere() -> None:
+    decoded = decode_json(
+        b'{"state":NaN,"voltage":1}',
+        b'{"timestamp":NaN,"voltage":2}',
+        b'{"voltage":[NaN],"current":3}',
+        b'{"firmware":{"a":[Infinity]},"voltage":4}',
+        b'{"voltage":NaN,"voltage":5}',
+        b'{"voltage":5,"voltage":NaN}',
+    )
+    check(decoded, 6)
+    assert str(decoded.readings["voltage"].to_pylist()) == "[1.0, 2.0, None, 4.0, 5.0, nan]"
+    assert decoded.readings["bad"].to_pylist() == ["state", None, "voltage", None, None, None]
+    assert decoded.readings["timestamp"].to_pylist() == [None, "nan", None, None, None, None]
+
+
+@pytest.mark.parametrize("key", [None, b"", b"\xff", b"x" * 256, b"m\x001", b"\0m1"])
 def test_decode_when_the_key_is_no_equipment_id(key: bytes | None) -> None:
     decoded = decode(block((key, b"{}", []), ("é".encode() * 127, b"{}", [])), "topic", MEASUREMENTS)
     check(decoded, 2)
     assert reasons(decoded) == ["missing-key"]
     assert decoded.readings["equipment_id"].to_pylist() == ["é" * 127]
+
+
+def test_decode_when_a_serializer_adds_to_the_key() -> None:
+    keys = (b"m1", b'"m1"', b" m1\0", b"\0\0\0\0\x01m1")
+    decoded = decode(block(*((key, b'{"voltage":1}', []) for key in keys)), "topic", MEASUREMENTS)
+    check(decoded, 4)
+    assert decoded.readings["equipment_id"].to_pylist() == ["m1"] * 4
+    assert originals(decoded.readings, decoded.records, MEASUREMENTS).keys == list(keys)
+
+
+def test_originals_when_the_key_of_a_batch_was_padded_keep_it() -> None:
+    value = stream(canonical(3))
+    decoded = decode(
+        block((b"m1\0\0", value, ARROW_HEADERS), (b"m1", value, ARROW_HEADERS), (b"m1\0", b"x", ARROW_HEADERS)),
+        "topic",
+        MEASUREMENTS,
+    )
+    check(decoded, 3)
+    assert decoded.readings["equipment_id"].to_pylist() == ["m1"] * 6
+    found = originals(decoded.readings, decoded.records, MEASUREMENTS)
+    assert found.keys == [b"m1\0\0"] * 3 + [b"m1"] * 3
+
+
+def test_decode_when_a_name_of_a_header_was_not_utf8_keeps_the_reading(capsys: pytest.CaptureFixture[str]) -> None:
+    odd: list[tuple[str, bytes | None]] = [("trace\ufffd", b"1"), ("", b""), ("é", None)]
+    decoded = decode(
+        block((b"m1", b'{"voltage":1}', odd), (b"m1", stream(canonical(2)), [*odd, *ARROW_HEADERS])),
+        "topic",
+        MEASUREMENTS,
+    )
+    check(decoded, 2)
+    assert decoded.readings["voltage"].to_pylist() == [1, 230, 231]
+    out = capsys.readouterr().out
+    assert "headers ignored" in out
+    assert "records=2" in out
 
 
 def test_decode_when_the_value_is_missing() -> None:
