@@ -19,6 +19,8 @@ LATE_REJECTED: Final = 3
 
 # The watermark of an equipment that has none yet: every reading is newer.
 NO_WATERMARK: Final = np.iinfo(np.int64).min
+# The year 5138: a producer may send any number, and microseconds must not overflow.
+_LATEST_MS: Final = 10**14
 ORDER: Final = ["record_time", "partition", "offset", "index"]
 
 Flags = npt.NDArray[np.bool_]
@@ -55,7 +57,7 @@ def classify(
     """
     n = len(readings)
     code = np.full(n, LOADED, dtype=np.int8)
-    write_time = np.maximum(readings["record_time"].to_numpy(dtype=np.int64), 0) * 1000
+    write_time = _known_time(readings["record_time"]) * 1000
     replaces = np.zeros(n, dtype=bool)
     beaten_by = np.full(len(stored), -1, dtype=np.int64)
 
@@ -153,7 +155,7 @@ def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -
     held = ours[ours["stored"] >= 0]
     its = stored.iloc[held["stored"]].reset_index(drop=True)
     came = its["write_time"].to_numpy(dtype=np.int64) // 1000
-    time = held["record_time"].to_numpy(dtype=np.int64)
+    time = _known_time(held["record_time"])
     own = (time == came) & _equal(held, its, values)
     before = (time < came) | own
     place = held["place"].to_numpy()
@@ -178,6 +180,11 @@ def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -
     )
 
 
+def _known_time(record_time: "pd.Series[int]") -> npt.NDArray[np.int64]:
+    """Record timestamps (ms), 0 where a producer sent none, and small enough to be counted in microseconds."""
+    return np.asarray(record_time.clip(0, _LATEST_MS), dtype=np.int64)
+
+
 def _equal(left: pd.DataFrame, right: pd.DataFrame, values: list[str]) -> Flags:
     """Compare row by row; a missing value equals a missing value."""
     same = np.ones(len(left), dtype=bool)
@@ -193,7 +200,7 @@ def _write_times(line: pd.DataFrame, keeps: Flags, groups: npt.NDArray[np.int64]
 
     With k holders before it in its key, that is the running maximum of (own time - k), plus k.
     """
-    own = np.maximum(line["record_time"].fillna(0).to_numpy(dtype=np.int64), 0) * 1000
+    own = _known_time(line["record_time"].fillna(0)) * 1000
     if "write_time" in line:
         own = np.where(line["position"].to_numpy() < 0, line["write_time"].fillna(0).to_numpy(dtype=np.int64), own)
     rank = pd.Series(keeps.astype(np.int64)).groupby(groups).cumsum().to_numpy()

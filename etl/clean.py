@@ -1,6 +1,7 @@
 """One reading at a time: timestamp to UTC milliseconds, values rounded and checked, the unusable told apart."""
 
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,23 @@ _UNROUNDABLE: Final = 1e15
 Flags = npt.NDArray[np.bool_]
 
 
-def clean(readings: pa.Table, measurements: Measurements, machines: dict[str, int]) -> tuple[pa.Table, pa.Table]:
+class Times(NamedTuple):
+    """What timestamps are held against, in UTC milliseconds: the oldest to be believed, and when records were read."""
+
+    oldest: int
+    read: int
+
+
+def clean(
+    readings: pa.Table, measurements: Measurements, machines: dict[str, int], times: Times
+) -> tuple[pa.Table, pa.Table]:
     """Clean one file of consumed readings.
 
     Args:
         readings: n readings by `readings.consumed`.
         measurements: what the columns mean.
         machines: a number for each equipment ID; new ones are added.
+        times: the bounds of timestamps.
 
     Returns:
         The good readings: equipment (number), timestamp (ms), the measurements (rounded; NaN or null where missing),
@@ -33,18 +44,11 @@ def clean(readings: pa.Table, measurements: Measurements, machines: dict[str, in
     """
     n = readings.num_rows
     timestamp = _timestamps(readings)
-    record_time = readings["record_time"].to_numpy()
     columns: dict[str, pd.Series | npt.NDArray[np.float64]] = {}
     bad, present = {}, np.zeros(n, dtype=bool)
     wrong_type = _named(readings["bad"], measurements)
     reasons = _Reasons(n)
-    reasons.add(timestamp == MISSING, "timestamp", "no timestamp, or neither ISO 8601 nor an epoch number")
-    reasons.add(timestamp < 0, "before-1970", "timestamp before 1970")
-    reasons.add(
-        (record_time >= 0) & (timestamp > record_time + FUTURE_MS),
-        "future",
-        "timestamp more than an hour after the record's",
-    )
+    _check_times(reasons, timestamp, readings["record_time"].to_numpy(), times)
     for measurement in measurements.declared:
         values, unusable = _values(readings[measurement.name], measurement)
         if measurement.name in wrong_type:
@@ -70,6 +74,26 @@ def clean(readings: pa.Table, measurements: Measurements, machines: dict[str, in
         }
     )
     return (table if good.all() else table.filter(pa.array(good))), reasons.table()
+
+
+def _check_times(
+    reasons: "_Reasons", timestamp: npt.NDArray[np.int64], record_time: npt.NDArray[np.int64], times: Times
+) -> None:
+    reasons.add(timestamp == MISSING, "timestamp", "no timestamp, or neither ISO 8601 nor an epoch number")
+    reasons.add(timestamp < 0, "before-1970", "timestamp before 1970")
+    oldest = datetime.fromtimestamp(times.oldest / 1000, UTC).date()
+    reasons.add(
+        timestamp < times.oldest,
+        "past",
+        f"timestamp before {oldest} (ETL_TRANSFORM_OLDEST): a clock that was never set, or no epoch number",
+    )
+    # A record without a time has -1; and where producers set it, their clocks may be as wrong as those of gateways.
+    believed = (record_time >= times.oldest) & (record_time <= times.read)
+    reasons.add(
+        timestamp > np.where(believed, record_time, times.read) + FUTURE_MS,
+        "future",
+        "timestamp more than an hour after the record's, or after the record was read",
+    )
 
 
 class _Reasons:

@@ -7,7 +7,7 @@ import difflib
 import ipaddress
 import os
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -243,13 +243,27 @@ class ConsumeSettings(BaseSettings):
 
 
 class TransformSettings(BaseSettings):
-    """What `transform` does with late readings."""
+    """What `transform` does with late and old readings."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_TRANSFORM_", env_ignore_empty=True, hide_input_in_errors=True)
 
     allowed_lateness: Duration | None = Field(
         None, description="seconds behind the watermark that a reading may be; default: any, 0: strict"
     )
+    oldest: date = Field(
+        date(2000, 1, 1), description="day (UTC) before which no timestamp is believed; older readings are dead letters"
+    )
+
+    @field_validator("oldest", mode="before")
+    @classmethod
+    def _day(cls, given: object) -> object:
+        try:
+            day = date.fromisoformat(given) if isinstance(given, str) else given
+        except ValueError:
+            raise ValueError("use a day such as 2000-01-01") from None
+        if isinstance(day, date) and not date(1970, 1, 1) <= day <= datetime.now(UTC).date():
+            raise ValueError("use a day from 1970-01-01 to today")
+        return day
 
 
 class LoadSettings(BaseSettings):

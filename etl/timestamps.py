@@ -1,5 +1,6 @@
 """Timestamps as gateways send them, to UTC milliseconds."""
 
+import re
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
@@ -21,6 +22,12 @@ _EXPONENT = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?"
 _PLAIN = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$"
 # pandas would take words such as "now" too; and digits past the milliseconds would decide which years it can hold.
 _DATE = r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?"
+# A date and perhaps a time in digits alone, such as 20260105 or 202601050600: as an epoch number a day in 1970 or 1976.
+_DIGITS_OF_A_DATE = (
+    r"(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+    r"(?:(?:[01]\d|2[0-4])[0-5]\d(?:[0-5]\d|60)?)?(?:\d{3})?(?:\.\d*)?"
+)
+_PLAUSIBLE = (946_684_800_000, 16_725_225_600_000)
 _SECONDS_FRACTION = r"(\d{2})[.,](\d{1,3})\d*"
 
 
@@ -28,7 +35,7 @@ def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
     """Convert ISO 8601 texts and epoch numbers as text to UTC milliseconds, floored.
 
     An ISO 8601 text without a zone is UTC. An epoch number counts seconds, milliseconds, microseconds or nanoseconds,
-    told by its size.
+    told by its size. A date in digits alone, such as 20260105, is neither: it could be a number of anything.
 
     Args:
         raw: n texts; a missing one is allowed.
@@ -45,6 +52,7 @@ def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
     if number.any():
         parts = texts[number].str.extract(f"^{_NUMBER}$")
         result[number] = _epoch(parts[0].to_numpy(dtype=np.int64), parts[1])
+        result[number] = np.where(_are_dates(texts[number], result[number]), MISSING, result[number])
     rest = ~number & texts.notna().to_numpy()
     odd = rest & texts.str.fullmatch(_EXPONENT).fillna(False).to_numpy(dtype=bool)
     result[odd] = [_decimal_epoch(text) for text in texts[odd]]
@@ -74,6 +82,14 @@ def _epoch(whole: npt.NDArray[np.int64], fraction: "pd.Series[str]") -> npt.NDAr
     return ms + digits.fillna("0").astype("int64").to_numpy()
 
 
+def _are_dates(texts: "pd.Series[str]", epochs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which numbers are dates in digits; no epoch (ms) of the years from 2000 to 2500 is one."""
+    are = (epochs < _PLAUSIBLE[0]) | (epochs > _PLAUSIBLE[1])
+    if are.any():
+        are[are] = texts[are].str.fullmatch(_DIGITS_OF_A_DATE).to_numpy(dtype=bool)
+    return are
+
+
 def _decimal_epoch(text: str) -> int:
     try:
         value = Decimal(text)
@@ -81,7 +97,7 @@ def _decimal_epoch(text: str) -> int:
         return MISSING
     if value < 0:
         return -1
-    if value >= 10**19:
+    if value >= 10**19 or re.fullmatch(_DIGITS_OF_A_DATE, str(int(value))):
         return MISSING
     unit = int(np.searchsorted(_BOUNDS, int(value), side="right"))
     return int(value * int(_PER_UNIT[unit]) / int(_UNITS_PER_MS[unit]))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from cassandra.cluster import Session
 
 from etl.cassandra import check_columns, connect, lookup_rows, read_watermarks
 from etl.classify import CONFLICTING, DUPLICATE, LATE_REJECTED, LOADED, NO_WATERMARK, classify
-from etl.clean import clean
+from etl.clean import Times, clean
 from etl.readings import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.record import originals
 from etl.settings import CassandraSettings, TransformSettings, read_settings
@@ -42,6 +43,7 @@ class _Run:
     work: Work
     session: Session
     allowed_lateness: int | None
+    times: Times
     machines: dict[str, int] = field(default_factory=dict)
     watermarks: dict[str, int] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
@@ -59,10 +61,11 @@ def transform(work: Work) -> Outcome:
         SettingsError: a table or column is missing.
         Unreachable: Cassandra does not answer.
     """
-    lateness = read_settings(TransformSettings).allowed_lateness
+    settings = read_settings(TransformSettings)
+    lateness = None if settings.allowed_lateness is None else int(settings.allowed_lateness.total_seconds() * 1000)
     with connect(read_settings(CassandraSettings)) as session, tempfile.TemporaryDirectory(prefix="etl-") as folder:
         check_columns(session, pipeline_tables(work.measurements))
-        run = _Run(work, session, None if lateness is None else int(lateness.total_seconds() * 1000))
+        run = _Run(work, session, lateness, Times(_midnight(settings.oldest), _read_at(work)))
         run.watermarks = _snapshot(work, session)
         for letters in work.input.tables("dead-letters"):
             work.output.write("dead-letters", letters)
@@ -75,6 +78,16 @@ def transform(work: Work) -> Outcome:
     _write_lost(run)
     _write_watermarks(run)
     return Outcome(_counts(run), work.input.manifest.summary.offsets)
+
+
+def _midnight(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+
+
+def _read_at(work: Work) -> int:
+    """When the records had been read; the same for each attempt, so that a retry judges them alike."""
+    consumed = work.input.manifest.summary
+    return int((datetime.fromisoformat(consumed.started).timestamp() + consumed.seconds) * 1000)
 
 
 def _snapshot(work: Work, session: Session) -> dict[str, int]:
@@ -96,7 +109,7 @@ def _cleaned(run: _Run) -> Iterator[pa.Table]:
     source, output, measurements = run.work.input, run.work.output, run.work.measurements
     for number, name in enumerate(source.manifest.names("readings")):
         readings = source.read(name)
-        good, rejected = clean(readings, measurements, run.machines)
+        good, rejected = clean(readings, measurements, run.machines, run.times)
         run.counts["rejected"] += rejected.num_rows
         if rejected.num_rows:
             records = source.read(name.replace("readings", "records"))

@@ -195,6 +195,49 @@ def test_transform_keeps_original_bytes_when_a_json_reading_is_rejected(session:
     assert (letter["value"], letter["reason"], letter["replays"]) == (raw, "timestamp", 2)
 
 
+def test_transform_keeps_the_clock_of_one_reading_from_moving_the_watermark_when_it_is_wrong(
+    session: Session, workspace: Workspace
+) -> None:
+    in_2099 = 4_070_908_800_000
+    wrong = [
+        reading(0, 0, timestamp_ms=in_2099, record_time=-1),
+        reading(1, 0, timestamp_ms=in_2099, record_time=in_2099),
+        reading(2, 0, timestamp_ms=in_2099, record_time=2**62),
+        reading(3, 0, timestamp_ms=in_2099, record_time=0),
+        reading(4, 0, timestamp_ms=0),
+        reading(5, 0, timestamp_ms=123_456),
+        reading(6, 0, timestamp="0", timestamp_ms=None),
+        reading(7, 0, timestamp="43349.3", timestamp_ms=None),
+        reading(8, 0, timestamp="20260105", timestamp_ms=None),
+        reading(9, 0, timestamp="202601050600", timestamp_ms=None),
+        reading(10, 0, timestamp="20260105060000", timestamp_ms=None),
+    ]
+    good = [reading(11, 0, record_time=-1), reading(12, 1, record_time=in_2099), reading(13, 2, record_time=0)]
+    records = [
+        {"partition": 0, "offset": at, "record_time": 0, "key": b"pump-1", "value": b'{"voltage":230}'}
+        for at in range(6, 11)
+    ]
+    source = transformed(workspace, consumed(workspace, [*wrong, *good], records=records))
+    assert counts(source) == {"consumed": 14, "loaded": 3, "rejected": 11}
+    letters = rows(source, "dead-letters")
+    assert [letter["reason"] for letter in letters] == ["future"] * 4 + ["past"] * 4 + ["timestamp"] * 3
+    assert [row["timestamp"].timestamp() * 1000 for row in rows(source, "watermarks")] == [NOON + 2000]
+    assert {row["write_time"] for row in rows(source, "rows")} == {0, in_2099 * 1000}
+
+
+@pytest.mark.parametrize(("oldest", "loaded"), [("2026-01-05", 2), ("2026-01-06", 1), ("1970-01-01", 3)])
+def test_transform_takes_no_reading_when_it_is_older_than_the_oldest(
+    session: Session, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, oldest: str, loaded: int
+) -> None:
+    monkeypatch.setenv("ETL_TRANSFORM_OLDEST", oldest)
+    days = [reading(0, 0), reading(1, DAY_MS // 1000), reading(2, 0, timestamp_ms=0)]
+    source = transformed(workspace, consumed(workspace, days))
+    assert len(rows(source, "rows")) == loaded
+    letters = rows(source, "dead-letters")
+    assert [letter["reason"] for letter in letters] == ["past"] * (3 - loaded)
+    assert all(f"before {oldest} (ETL_TRANSFORM_OLDEST)" in letter["detail"] for letter in letters)
+
+
 def test_transform_keeps_a_one_row_stream_when_a_reading_of_a_batch_loses(
     session: Session, workspace: Workspace
 ) -> None:

@@ -227,6 +227,25 @@ def test_classify_lifts_the_write_time_when_two_conflict_in_one_millisecond() ->
     assert classes.replaces.tolist() == [False, True]
 
 
+def test_classify_lets_the_later_of_two_win_when_records_have_no_time() -> None:
+    world = World({}, {})
+    world.run([Reading((0, 5), -1, 0, (1.0, None))])
+    classes, _ = world.run([Reading((0, 5), -1, 1, (2.0, None))])
+    assert classes.code.tolist() == [LOADED]
+    assert world.table[0, 5].value == (2.0, None)
+    classes, _ = world.run([Reading((0, 5), -1, 0, (1.0, None)), Reading((0, 5), -1, 1, (2.0, None))])
+    assert classes.code.tolist() == [CONFLICTING, DUPLICATE]
+
+
+def test_classify_keeps_the_write_time_in_range_when_a_record_has_any_time() -> None:
+    world = World({}, {})
+    latest = np.iinfo(np.int64).max
+    classes, _ = world.run([Reading((0, 5), latest, 0, (1.0, None)), Reading((0, 5), latest, 1, (2.0, None))])
+    assert classes.code.tolist() == [CONFLICTING, LOADED]
+    assert (classes.write_time > 0).all()
+    assert world.table[0, 5].value == (2.0, None)
+
+
 def test_classify_keeps_the_row_when_an_older_reading_is_read_again() -> None:
     world = World({(0, 1): Row((2.0, None), 9000)}, {0: 1})
     classes, _ = world.run([Reading((0, 1), 5, 0, (1.0, None))])

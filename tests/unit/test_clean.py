@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.clean import clean
+from etl.clean import Times, clean
 from etl.measurements import Measurement, Measurements
 from etl.readings import consumed
 
@@ -21,6 +21,9 @@ MEASUREMENTS = Measurements(
     )
 )
 RECORD_TIME = 1_767_592_800_000
+YEAR_2000 = 946_684_800_000
+HOUR = 3_600_000
+TIMES = Times(oldest=YEAR_2000, read=RECORD_TIME + 10 * HOUR)
 
 
 def readings(*given: dict[str, Any], measurements: Measurements = MEASUREMENTS) -> pa.Table:
@@ -37,7 +40,7 @@ def readings(*given: dict[str, Any], measurements: Measurements = MEASUREMENTS) 
 
 
 def cleaned(*given: dict[str, Any], measurements: Measurements = MEASUREMENTS) -> tuple[list[Any], list[Any]]:
-    good, rejected = clean(readings(*given, measurements=measurements), measurements, {})
+    good, rejected = clean(readings(*given, measurements=measurements), measurements, {}, TIMES)
     return good.to_pylist(), rejected.to_pylist()
 
 
@@ -100,6 +103,16 @@ def test_clean_keeps_a_reading_when_only_a_text_is_there() -> None:
         ({"timestamp_ms": None, "timestamp": "yesterday"}, "timestamp"),
         ({"timestamp_ms": -1}, "before-1970"),
         ({"timestamp_ms": None, "timestamp": "1969-12-31T23:59:59Z"}, "before-1970"),
+        ({"timestamp_ms": 0}, "past"),
+        ({"timestamp_ms": YEAR_2000 - 1}, "past"),
+        ({"timestamp_ms": None, "timestamp": "0"}, "past"),
+        ({"timestamp_ms": None, "timestamp": "123456"}, "past"),
+        ({"timestamp_ms": None, "timestamp": "123456789"}, "past"),
+        ({"timestamp_ms": None, "timestamp": "43349.3"}, "past"),
+        ({"timestamp_ms": None, "timestamp": "1970-01-01T00:02:03Z"}, "past"),
+        ({"timestamp_ms": None, "timestamp": "1999-12-31T23:59:59.999Z"}, "past"),
+        ({"timestamp_ms": None, "timestamp": "20260105"}, "timestamp"),
+        ({"timestamp_ms": None, "timestamp": "202601050600"}, "timestamp"),
         ({"timestamp_ms": RECORD_TIME + 3_600_001}, "future"),
         ({"timestamp_ms": np.iinfo(np.int64).max}, "future"),
     ],
@@ -110,18 +123,37 @@ def test_clean_rejects_when_the_timestamp_is_unusable(timestamp: dict[str, Any],
 
 def test_clean_takes_a_timestamp_when_it_is_just_inside_its_bounds() -> None:
     good, rejected = cleaned(
-        {"voltage": 1.0, "timestamp_ms": 0}, {"voltage": 1.0, "timestamp_ms": RECORD_TIME + 3_600_000}
+        {"voltage": 1.0, "timestamp_ms": YEAR_2000}, {"voltage": 1.0, "timestamp_ms": RECORD_TIME + 3_600_000}
     )
-    assert [reading["timestamp"] for reading in good] == [0, RECORD_TIME + 3_600_000]
+    assert [reading["timestamp"] for reading in good] == [YEAR_2000, RECORD_TIME + 3_600_000]
     assert not rejected
+
+
+@pytest.mark.parametrize("record_time", [-1, 0, 1, TIMES.read + 1, 4_070_908_800_000, np.iinfo(np.int64).max])
+def test_clean_compares_with_the_time_of_reading_when_the_record_has_no_time_to_be_believed(record_time: int) -> None:
+    last = TIMES.read + HOUR
+    good, rejected = cleaned(
+        *(
+            {"voltage": 1.0, "record_time": record_time, "timestamp_ms": at}
+            for at in (last, last + 1, 4_070_908_800_000)
+        )
+    )
+    assert [reading["timestamp"] for reading in good] == [last]
+    assert [letter["reason"] for letter in rejected] == ["future", "future"]
+
+
+def test_clean_names_the_setting_when_a_timestamp_is_too_old() -> None:
+    times = Times(oldest=RECORD_TIME, read=RECORD_TIME)
+    _, rejected = clean(readings({"voltage": 1.0, "timestamp_ms": RECORD_TIME - 1}), MEASUREMENTS, {}, times)
+    assert "before 2026-01-05 (ETL_TRANSFORM_OLDEST)" in rejected["detail"][0].as_py()
 
 
 def test_clean_mixes_typed_and_text_timestamps_when_both_come() -> None:
     good, _ = cleaned(
-        {"voltage": 1.0, "timestamp_ms": 5},
-        {"voltage": 1.0, "timestamp_ms": None, "timestamp": "1970-01-01T00:00:00.006Z"},
+        {"voltage": 1.0, "timestamp_ms": YEAR_2000 + 5},
+        {"voltage": 1.0, "timestamp_ms": None, "timestamp": "2000-01-01T00:00:00.006Z"},
     )
-    assert [reading["timestamp"] for reading in good] == [5, 6]
+    assert [reading["timestamp"] - YEAR_2000 for reading in good] == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +175,12 @@ def test_clean_tells_the_row_of_each_when_some_are_rejected() -> None:
 
 def test_clean_numbers_machines_alike_when_files_follow_each_other() -> None:
     machines: dict[str, int] = {}
-    clean(readings({"equipment_id": "b"}, {"equipment_id": "a"}), MEASUREMENTS, machines)
+    clean(readings({"equipment_id": "b"}, {"equipment_id": "a"}), MEASUREMENTS, machines, TIMES)
     good, _ = clean(
-        readings({"equipment_id": "a", "voltage": 1.0}, {"equipment_id": "c", "voltage": 1.0}), MEASUREMENTS, machines
+        readings({"equipment_id": "a", "voltage": 1.0}, {"equipment_id": "c", "voltage": 1.0}),
+        MEASUREMENTS,
+        machines,
+        TIMES,
     )
     assert machines == {"b": 0, "a": 1, "c": 2}
     assert good["equipment"].to_pylist() == [1, 2]

@@ -105,6 +105,11 @@ def test_message_names_the_folder_when_secrets_are_not_mounted(monkeypatch: pyte
         (TransformSettings, "ETL_TRANSFORM_ALLOWED_LATENESS", "soon"),
         (TransformSettings, "ETL_TRANSFORM_ALLOWED_LATENESS", "-1"),
         (TransformSettings, "ETL_TRANSFORM_ALLOWED_LATENESS", "nan"),
+        (TransformSettings, "ETL_TRANSFORM_OLDEST", "yesterday"),
+        (TransformSettings, "ETL_TRANSFORM_OLDEST", "946684800"),
+        (TransformSettings, "ETL_TRANSFORM_OLDEST", "2000-01-01T00:00:00Z"),
+        (TransformSettings, "ETL_TRANSFORM_OLDEST", "1969-12-31"),
+        (TransformSettings, "ETL_TRANSFORM_OLDEST", "9999-01-01"),
     ],
 )
 def test_message_names_the_variable_when_its_value_is_wrong(

@@ -48,6 +48,34 @@ def test_to_milliseconds_is_missing_when_text_is_no_timestamp(text: str | None) 
     assert convert(text) == [MISSING]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20260105",
+        "19991231",
+        "202601050600",
+        "20260105060000",
+        "20260105060000123",
+        "20260105060000.5",
+        "20260105.0",
+        "2.0260105E7",
+        "+20260105",
+        " 20260105 ",
+    ],
+)
+def test_to_milliseconds_is_missing_when_a_number_is_a_date_in_digits(text: str) -> None:
+    assert convert(text) == [MISSING]
+    assert convert("1767592800.123", text, "20260105T060000.123Z") == [MOMENT, MISSING, MOMENT]
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("946684800000", 946_684_800_000), ("20261305", 20_261_305_000), ("2026010506", 2_026_010_506_000), ("0", 0)],
+)
+def test_to_milliseconds_is_an_epoch_when_a_number_is_no_date_in_digits(text: str, milliseconds: int) -> None:
+    assert convert(text) == [milliseconds]
+
+
 @pytest.mark.parametrize("text", ["-1", "-1.5e3", "1969-12-31T23:59:59.999Z", "1600-01-01T00:00:00Z"])
 def test_to_milliseconds_is_negative_when_before_1970(text: str) -> None:
     (value,) = convert(text)
