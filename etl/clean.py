@@ -1,7 +1,7 @@
 """One reading at a time: timestamp to UTC milliseconds, values rounded and checked, the unusable told apart."""
 
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ FUTURE_MS: Final = 3_600_000
 _UNROUNDABLE: Final = 1e15
 
 Flags = npt.NDArray[np.bool_]
+Values: TypeAlias = "npt.NDArray[np.float64] | pd.Series[str]"
 
 
 class Times(NamedTuple):
@@ -44,23 +45,9 @@ def clean(
     """
     n = readings.num_rows
     timestamp = _timestamps(readings)
-    columns: dict[str, pd.Series | npt.NDArray[np.float64]] = {}
-    bad, present = {}, np.zeros(n, dtype=bool)
-    wrong_type = _named(readings["bad"], measurements)
     reasons = _Reasons(n)
     _check_times(reasons, timestamp, readings["record_time"].to_numpy(), times)
-    for measurement in measurements.declared:
-        values, unusable = _values(readings[measurement.name], measurement)
-        if measurement.name in wrong_type:
-            unusable |= wrong_type[measurement.name]
-        columns[measurement.name] = values
-        given = ~pd.isna(values)
-        present |= np.asarray(given)
-        if unusable.any():
-            bad[measurement.name] = unusable
-        if measurement.required:
-            reasons.add(unusable | ~np.asarray(given), "required", f"{measurement.name} is required: bad or missing")
-    reasons.add(~present, "no-measurement", "no usable measurement")
+    columns, bad = _measured(readings, measurements, reasons)
 
     good = reasons.code == 0
     table = pa.table(
@@ -76,12 +63,34 @@ def clean(
     return (table if good.all() else table.filter(pa.array(good))), reasons.table()
 
 
+def _measured(
+    readings: pa.Table, measurements: Measurements, reasons: "_Reasons"
+) -> tuple[dict[str, Values], dict[str, Flags]]:
+    """Return the values of each measurement, and which were bad where some were; reject what has none."""
+    columns: dict[str, Values] = {}
+    bad, present = {}, np.zeros(readings.num_rows, dtype=bool)
+    wrong_type = _named(readings["bad"], measurements)
+    for measurement in measurements.declared:
+        values, unusable = _values(readings[measurement.name], measurement)
+        if measurement.name in wrong_type:
+            unusable |= wrong_type[measurement.name]
+        columns[measurement.name] = values
+        given = ~pd.isna(values)
+        present |= np.asarray(given)
+        if unusable.any():
+            bad[measurement.name] = unusable
+        if measurement.required:
+            reasons.add(unusable | ~np.asarray(given), "required", f"{measurement.name} is required: bad or missing")
+    reasons.add(~present, "no-measurement", "no usable measurement")
+    return columns, bad
+
+
 def _check_times(
     reasons: "_Reasons", timestamp: npt.NDArray[np.int64], record_time: npt.NDArray[np.int64], times: Times
 ) -> None:
     reasons.add(timestamp == MISSING, "timestamp", "no timestamp, or neither ISO 8601 nor an epoch number")
     reasons.add(timestamp < 0, "before-1970", "timestamp before 1970")
-    oldest = datetime.fromtimestamp(times.oldest / 1000, UTC).date()
+    oldest = datetime.fromtimestamp(times.oldest / 1000, UTC).isoformat().removesuffix("T00:00:00+00:00")
     reasons.add(
         timestamp < times.oldest,
         "past",
@@ -129,9 +138,7 @@ def _timestamps(readings: pa.Table) -> npt.NDArray[np.int64]:
     return timestamp
 
 
-def _values(
-    column: pa.ChunkedArray, measurement: Measurement
-) -> tuple["npt.NDArray[np.float64] | pd.Series[str]", Flags]:
+def _values(column: pa.ChunkedArray, measurement: Measurement) -> tuple[Values, Flags]:
     """Return a measurement's values, rounded, missing where there are none or a bad one, and which were bad."""
     if measurement.type == "text":
         return column.to_pandas(), np.zeros(len(column), dtype=bool)

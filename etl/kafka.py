@@ -418,11 +418,7 @@ def read_by_python(settings: KafkaSettings, topic: str, spans: Mapping[int, Span
         number, moved = FIRST_RECORDS, time.monotonic()
         while waiting:
             polled = consumer.poll(timeout_ms=500, max_records=number)
-            found = {
-                tp: [record for record in records if record.offset < spans[tp.partition].end]
-                for tp, records in polled.items()
-            }
-            block = _block(found)
+            block = _block({tp: [r for r in of if r.offset < spans[tp.partition].end] for tp, of in polled.items()})
             if block.offsets:
                 yield block
                 number = next_number(block)

@@ -7,7 +7,7 @@ import difflib
 import ipaddress
 import os
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -250,20 +250,32 @@ class TransformSettings(BaseSettings):
     allowed_lateness: Duration | None = Field(
         None, description="seconds behind the watermark that a reading may be; default: any, 0: strict"
     )
-    oldest: date = Field(
-        date(2000, 1, 1), description="day (UTC) before which no timestamp is believed; older readings are dead letters"
+    oldest: AwareDatetime = Field(
+        datetime(2000, 1, 1, tzinfo=UTC),
+        description="day (UTC), or time with its zone, before which no timestamp is believed: a dead letter",
     )
 
     @field_validator("oldest", mode="before")
     @classmethod
-    def _day(cls, given: object) -> object:
+    def _moment(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
         try:
-            day = date.fromisoformat(given) if isinstance(given, str) else given
+            moment = datetime.fromisoformat(given)
+            if re.fullmatch(r"[\d-]+", given):
+                moment = moment.replace(tzinfo=UTC)
         except ValueError:
-            raise ValueError("use a day such as 2000-01-01") from None
-        if isinstance(day, date) and not date(1970, 1, 1) <= day <= datetime.now(UTC).date():
+            moment = datetime.max
+        if moment.tzinfo is None:
+            raise ValueError("use a day such as 2000-01-01, or a time with its zone")
+        return moment
+
+    @field_validator("oldest")
+    @classmethod
+    def _past(cls, moment: datetime) -> datetime:
+        if not datetime(1970, 1, 1, tzinfo=UTC) <= moment <= datetime.now(UTC):
             raise ValueError("use a day from 1970-01-01 to today")
-        return day
+        return moment
 
 
 class LoadSettings(BaseSettings):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def transform(work: Work) -> Outcome:
     lateness = None if settings.allowed_lateness is None else int(settings.allowed_lateness.total_seconds() * 1000)
     with connect(read_settings(CassandraSettings)) as session, tempfile.TemporaryDirectory(prefix="etl-") as folder:
         check_columns(session, pipeline_tables(work.measurements))
-        run = _Run(work, session, lateness, Times(_midnight(settings.oldest), _read_at(work)))
+        run = _Run(work, session, lateness, Times(int(settings.oldest.timestamp() * 1000), _read_at(work)))
         run.watermarks = _snapshot(work, session)
         for letters in work.input.tables("dead-letters"):
             work.output.write("dead-letters", letters)
@@ -78,10 +78,6 @@ def transform(work: Work) -> Outcome:
     _write_lost(run)
     _write_watermarks(run)
     return Outcome(_counts(run), work.input.manifest.summary.offsets)
-
-
-def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
 def _read_at(work: Work) -> int:

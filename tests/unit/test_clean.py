@@ -142,10 +142,13 @@ def test_clean_compares_with_the_time_of_reading_when_the_record_has_no_time_to_
     assert [letter["reason"] for letter in rejected] == ["future", "future"]
 
 
-def test_clean_names_the_setting_when_a_timestamp_is_too_old() -> None:
-    times = Times(oldest=RECORD_TIME, read=RECORD_TIME)
-    _, rejected = clean(readings({"voltage": 1.0, "timestamp_ms": RECORD_TIME - 1}), MEASUREMENTS, {}, times)
-    assert "before 2026-01-05 (ETL_TRANSFORM_OLDEST)" in rejected["detail"][0].as_py()
+@pytest.mark.parametrize(
+    ("oldest", "named"), [(RECORD_TIME - 6 * HOUR, "2026-01-05 ("), (RECORD_TIME, "2026-01-05T06:00:00+00:00 (")]
+)
+def test_clean_names_the_setting_when_a_timestamp_is_too_old(oldest: int, named: str) -> None:
+    times = Times(oldest, read=RECORD_TIME)
+    _, rejected = clean(readings({"voltage": 1.0, "timestamp_ms": oldest - 1}), MEASUREMENTS, {}, times)
+    assert f"before {named}ETL_TRANSFORM_OLDEST)" in rejected["detail"][0].as_py()
 
 
 def test_clean_mixes_typed_and_text_timestamps_when_both_come() -> None:

@@ -1,5 +1,5 @@
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -107,7 +107,7 @@ def test_message_names_the_folder_when_secrets_are_not_mounted(monkeypatch: pyte
         (TransformSettings, "ETL_TRANSFORM_ALLOWED_LATENESS", "nan"),
         (TransformSettings, "ETL_TRANSFORM_OLDEST", "yesterday"),
         (TransformSettings, "ETL_TRANSFORM_OLDEST", "946684800"),
-        (TransformSettings, "ETL_TRANSFORM_OLDEST", "2000-01-01T00:00:00Z"),
+        (TransformSettings, "ETL_TRANSFORM_OLDEST", "2000-01-01T00:00:00"),
         (TransformSettings, "ETL_TRANSFORM_OLDEST", "1969-12-31"),
         (TransformSettings, "ETL_TRANSFORM_OLDEST", "9999-01-01"),
     ],
@@ -183,3 +183,21 @@ def test_unknown_variable_is_reported_when_it_resembles_a_known_one(monkeypatch:
     monkeypatch.setenv("ETL_LOG_FORMAT", "json")
     monkeypatch.setenv("ETL_KAFKA_GROUP", "x")
     assert unknown_variables() == {"ETL_KAFKA_TOPICS": "ETL_KAFKA_TOPIC"}
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        (None, "2000-01-01T00:00:00+00:00"),
+        ("2015-03-01", "2015-03-01T00:00:00+00:00"),
+        ("2015-03-01T06:00:00+01:00", "2015-03-01T05:00:00+00:00"),
+        ("2015-03-01T05:00:00Z", "2015-03-01T05:00:00+00:00"),
+        ("1970-01-01", "1970-01-01T00:00:00+00:00"),
+    ],
+)
+def test_oldest_is_a_moment_when_a_day_or_a_time_is_given(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, moment: str
+) -> None:
+    if given:
+        monkeypatch.setenv("ETL_TRANSFORM_OLDEST", given)
+    assert read_settings(TransformSettings).oldest == datetime.fromisoformat(moment)
