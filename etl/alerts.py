@@ -7,6 +7,7 @@ it is written down as known: what a crash cuts short is sent again.
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from http.client import InvalidURL
 from typing import Any, Literal
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -71,11 +72,13 @@ def send(
 
 def _call(webhook: SecretStr, alert: dict[str, Any], patience: float) -> None:
     headers = {"Content-Type": "application/json", "Idempotency-Key": f"{alert['event_id']}/{alert['state']}"}
-    request = Request(webhook.get_secret_value(), orjson.dumps(alert), headers, method="POST")  # noqa: S310 - checked
+    url, data = webhook.get_secret_value(), orjson.dumps(alert)
     give_up, wait = time.monotonic() + patience, 0.5
     while True:
         try:
-            with urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310 - its scheme is checked with the settings
+            # Its scheme is checked with the settings.
+            request = Request(url, data, headers, method="POST")  # noqa: S310
+            with urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310
                 return
         except HTTPError as error:
             if error.code not in _PASSING:
@@ -83,6 +86,9 @@ def _call(webhook: SecretStr, alert: dict[str, Any], patience: float) -> None:
                     f"the webhook refuses an event: HTTP {error.code}: check ETL_ANALYZE_WEBHOOK"
                 ) from None
             reason = f"HTTP {error.code}"
+        except (InvalidURL, ValueError):
+            # Its text may quote the address, which may hold a token.
+            raise SettingsError("the webhook cannot be called: ETL_ANALYZE_WEBHOOK is no good URL") from None
         except (URLError, OSError) as error:
             reason = str(getattr(error, "reason", error))
         # The address may hold a token, so no message shows it.

@@ -41,6 +41,7 @@ from etl.settings import (
     read_settings,
     unknown_variables,
 )
+from etl.urls import without_secrets
 
 if TYPE_CHECKING:
     from etl.deadletters import Letter
@@ -356,7 +357,7 @@ def doctor() -> None:
 
 def _print_line(state: str, text: str) -> None:
     colors = {"ok": "green", "warn": "yellow", "fail": "red"}
-    typer.echo(typer.style(f"{state:<4}", fg=colors[state]) + f"  {text}")
+    typer.echo(typer.style(f"{state:<4}", fg=colors[state]) + f"  {without_secrets(text)}")
 
 
 Reason = Annotated[list[str] | None, typer.Option(metavar="REASON", help="Only of this reason; may be repeated.")]

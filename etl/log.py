@@ -7,6 +7,8 @@ from typing import TextIO
 
 import structlog
 
+from etl.urls import without_secrets
+
 
 class _StandardError(logging.StreamHandler[TextIO]):
     """Write to what standard error is now, as a progress bar puts itself in front of it."""
@@ -20,15 +22,22 @@ class _StandardError(logging.StreamHandler[TextIO]):
         pass
 
 
+def _without_secrets(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Keep what URLs hide out of every line, also of the libraries."""
+    return {name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
 def configure_logs() -> None:
     """Set up structlog, and send the libraries' warnings the same way."""
     as_json = os.environ.get("ETL_LOG_FORMAT", "").lower() == "json"
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _without_secrets,
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.JSONRenderer()]
         if as_json
         # Plain tracebacks: the default ones print local variables, and so passwords.
         else [

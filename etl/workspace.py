@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from etl.errors import DeliveryError, SettingsError, Unreachable
+from etl.urls import shown, without_secrets
 
 MANIFEST = "manifest.json"
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+@=-]{0,199}")
@@ -130,7 +131,8 @@ def open_workspace(url: str, run: str, shard: Shard = WHOLE) -> Workspace:
     try:
         files, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
-        raise SettingsError(f"workspace {url!r} cannot be opened: {error} (ETL_WORKSPACE_URL)") from error
+        reason = without_secrets(str(error), [url])
+        raise SettingsError(f"workspace {shown(url)!r} cannot be opened: {reason} (ETL_WORKSPACE_URL)") from error
     return Workspace(files, root.rstrip("/"), run, shard)
 
 

@@ -49,3 +49,28 @@ def test_local_variables_stay_hidden_when_a_traceback_is_logged(log_format: str)
     # The source line of a frame may show, its variables may not.
     shown = [line for line in lines(log_format) if "s3cret" in line]
     assert not shown
+
+
+URLS = """
+import logging, structlog
+from etl.log import configure_logs
+configure_logs()
+structlog.get_logger("etl.stage").warning("cannot read s3://key:hunter22@bucket/a", error="https://h/a?sig=hunter22")
+logging.getLogger("urllib3").warning("retrying %s", "https://user:hunter22@collector/v1/metrics")
+try:
+    raise OSError("no answer from https://user:hunter22@collector/v1/metrics")
+except OSError:
+    structlog.get_logger("etl.stage").exception("failed")
+    logging.getLogger("asyncio").exception("failed")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["", "json"])
+def test_passwords_and_queries_of_urls_stay_hidden_when_they_are_logged(log_format: str) -> None:
+    environment = {"ETL_LOG_FORMAT": log_format}
+    done = subprocess.run([sys.executable, "-c", URLS], capture_output=True, text=True, check=True, env=environment)
+    assert "s3://bucket/a" in done.stderr
+    assert done.stderr.count("https://collector/v1/metrics") == 3
+    # Only the source line of a frame may show it.
+    logged = [line for line in done.stderr.splitlines() if "raise OSError" not in line or log_format]
+    assert not any("hunter22" in line for line in logged)
