@@ -1,30 +1,30 @@
 """Recorded readings from a CSV, Parquet or JSON lines file, in blocks; a bad line never stops the rest."""
 
 import csv
-import gzip
 import json
-import lzma
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-import fsspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import structlog
 
-from etl.errors import SettingsError, Unreachable
-from etl.mapping import Cells, Column, Letter, Mapping, Passes, to_readings
+from etl.cells import Cells, Column, Letter, to_readings
+from etl.errors import SettingsError
+from etl.files import CODECS, endings, opened, reading
+from etl.mapping import Mapping
 from etl.measurements import Measurements
 from etl.readings import DEAD_LETTERS
+from etl.repeated import told_apart
+from etl.timestamps import OLDEST_MS
+from etl.urls import shown
 
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCK_ROWS = 50_000
@@ -32,7 +32,7 @@ MAX_LINE_BYTES = 512 * 1024  # a longer line is no reading, and would not fit in
 MAX_QUOTED_LINES = 1000  # a field that spans more was never meant to: its quote is the fault
 
 _FORMATS = {"csv": "csv", "parquet": "parquet", "pq": "parquet", "jsonl": "jsonl", "ndjson": "jsonl"}
-_COMPRESSIONS = ("gz", "bz2", "xz", "zst", "zip")
+_NO_FORMAT = "recorded file {}: its ending tells no format, so put `format:` into the mapping"
 _CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/json", "jsonl": "application/json"}
 _BOM = b"\xef\xbb\xbf"
 
@@ -49,63 +49,46 @@ class Recorded:
     dead_letters: pa.Table
 
 
-def recorded_readings(url: str, mapping: Mapping, measurements: Measurements) -> Iterator[Recorded]:
-    """Read a file by path or fsspec URL, in blocks of at most BLOCK_ROWS rows, and a few joined with the block before.
+def recorded_readings(
+    url: str, mapping: Mapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
+) -> Iterator[Recorded]:
+    """Read a file by path or fsspec URL, or all members of a zip, in blocks of at most BLOCK_ROWS rows, and a few
+    joined with the block before. An epoch number before `oldest_ms` is no timestamp.
 
     Raises:
-        SettingsError: the file is not there, is not what the mapping says, or lacks a mapped column; before the first
-            table, except for a Parquet or compressed file that is damaged further on.
+        SettingsError: the file is not there, is not what the mapping says, lacks a mapped column, or is damaged; in
+            part after some tables, of which none may be kept.
         Unreachable: the storage does not answer.
     """
-    kind = mapping.format or _format(url)
-    read = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}[kind]
-    name, passes = re.sub(r"//[^/@]*@", "//", url), Passes()
-    file = _open(url, name)
-    empty = True
-    with file, _reading(name):
-        for cells, broken in read(file, mapping, measurements, name):
-            table, letters = to_readings(cells, mapping, measurements, passes)
-            letters = sorted([*broken, *letters], key=lambda letter: letter.line)
-            empty = empty and not len(cells) and not letters
-            yield Recorded(table, _dead_letters(letters, name, _CONTENT_TYPES[kind]))
-    if empty:
-        log.warning("recorded file is empty", file=name)
+    outer = _format(url, mapping)
+    if outer is None and endings(url)[-1:] != ["zip"]:
+        raise SettingsError(_NO_FORMAT.format(shown(url)))
+    for name, file in opened(url, seek=outer == "parquet" or outer is None):
+        kind = _format(name, mapping) or outer
+        if kind is None:
+            raise SettingsError(_NO_FORMAT.format(name))
+        read = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}[kind]
+        empty = True
+        with file, reading(name):
+            blocks = (
+                to_readings(cells, broken, mapping, measurements, oldest_ms)
+                for cells, broken in read(file, mapping, measurements, name)
+            )
+            for block in told_apart(blocks, mapping.timestamp, name):
+                empty = empty and not len(block.readings) and not block.letters
+                yield Recorded(block.readings, _dead_letters(block.letters, name, _CONTENT_TYPES[kind]))
+        if empty:
+            log.warning("recorded file is empty", file=name)
 
 
-def _format(url: str) -> str:
-    endings = [ending.lstrip(".").lower() for ending in PurePosixPath(url).suffixes]
-    if endings and endings[-1] in _COMPRESSIONS:
-        endings.pop()
-    if not endings or endings[-1] not in _FORMATS:
-        raise SettingsError(f"recorded file {url}: its ending tells no format, so put `format:` into the mapping")
-    return _FORMATS[endings[-1]]
-
-
-def _open(url: str, name: str) -> BinaryIO:
-    try:
-        return cast(BinaryIO, fsspec.open(url, "rb", compression="infer").open())
-    except (
-        FileNotFoundError,
-        PermissionError,
-        IsADirectoryError,
-        NotADirectoryError,
-        ImportError,
-        ValueError,
-    ) as error:
-        reason = " ".join(str(error).split()).replace(url, name)
-        raise SettingsError(f"recorded file {name} cannot be opened: {reason} (ETL_GENERATE_RECORDED_URL)") from error
-    except OSError as error:
-        raise Unreachable(f"recorded file {name} cannot be opened: {error}") from error
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise SettingsError(f"recorded file {name} is damaged: {error}") from error
-    except OSError as error:
-        raise Unreachable(f"recorded file {name} cannot be read: {error}") from error
+def _format(path: str, mapping: Mapping) -> str | None:
+    """Tell the format by the mapping, or by the ending before that of a codec."""
+    if mapping.format:
+        return mapping.format
+    found = endings(path)
+    if found and found[-1] in CODECS:
+        found.pop()
+    return _FORMATS.get(found[-1]) if found else None
 
 
 def _dead_letters(letters: Sequence[Letter], name: str, content_type: str) -> pa.Table:
@@ -356,17 +339,39 @@ def _object(line: bytes) -> dict[str, object]:
 
 def _parquet(file: BinaryIO, mapping: Mapping, measurements: Measurements, name: str) -> Iterator[Parsed]:
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
         _check_columns(mapping, parquet.schema_arrow.names, name)
         _check_types(mapping, measurements, parquet.schema_arrow, name)
         number = 1
         for batch in parquet.iter_batches(batch_size=BLOCK_ROWS, columns=mapping.columns):
-            columns: dict[str, Column] = {column: _decoded(batch[column]) for column in mapping.columns}
+            batch = pa.RecordBatch.from_pydict({column: _decoded(batch[column]) for column in mapping.columns})
             lines = np.arange(number, number + len(batch))
             number += len(batch)
-            yield Cells(columns, lines, lambda row, batch=batch: _row(batch, row)), []  # type: ignore[misc]
+            good = _texts_good(batch)
+            letters = [
+                Letter(int(lines[row]), _row(batch, row), "undecodable", "a text that is not utf-8")
+                for row in np.flatnonzero(~good).tolist()
+            ]
+            batch, lines = batch.filter(pa.array(good)), lines[good]
+            columns: dict[str, Column] = {column: batch[column] for column in mapping.columns}
+            yield Cells(columns, lines, lambda row, batch=batch: _row(batch, row)), letters  # type: ignore[misc]
     except pa.ArrowInvalid as error:
         raise SettingsError(f"recorded file {name} is no good Parquet: {' '.join(str(error).split())}") from error
+
+
+def _texts_good(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Tell the rows whose texts are UTF-8, which Parquet promises and not every writer keeps."""
+    good = np.ones(len(batch), dtype=bool)
+    for column in batch.columns:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            for row, value in enumerate(column.cast(pa.binary()).to_pylist()):
+                try:
+                    (value or b"").decode()
+                except UnicodeDecodeError:
+                    good[row] = False
+    return good
 
 
 def _check_types(mapping: Mapping, measurements: Measurements, schema: pa.Schema, name: str) -> None:
@@ -394,4 +399,11 @@ def _decoded(column: pa.Array) -> pa.Array:
 
 
 def _row(batch: pa.RecordBatch, row: int) -> bytes:
-    return json.dumps({name: batch[name][row].as_py() for name in batch.schema.names}, default=str).encode()
+    cells = {name: batch[name][row] for name in batch.schema.names}
+    return json.dumps({name: _cell(cell) for name, cell in cells.items()}, default=str).encode()
+
+
+def _cell(cell: pa.Scalar) -> object:
+    if pa.types.is_string(cell.type) and cell.is_valid:
+        return cell.as_buffer().to_pybytes().decode(errors="backslashreplace")
+    return cell.as_py()

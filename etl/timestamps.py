@@ -22,12 +22,14 @@ _EXPONENT = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?"
 _PLAIN = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$"
 # pandas would take words such as "now" too; and digits past the milliseconds would decide which years it can hold.
 _DATE = r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?"
+# An epoch before the year 2000 is no time of a reading: it is a clock that was never set, or no epoch.
+OLDEST_MS = 946_684_800_000
 # A date and perhaps a time in digits alone, such as 20260105 or 202601050600: as an epoch number a day in 1970 or 1976.
 _DIGITS_OF_A_DATE = (
     r"(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
     r"(?:(?:[01]\d|2[0-4])[0-5]\d(?:[0-5]\d|60)?)?(?:\d{3})?(?:\.\d*)?"
 )
-_PLAUSIBLE = (946_684_800_000, 16_725_225_600_000)
+_PLAUSIBLE = (OLDEST_MS, 16_725_225_600_000)
 _SECONDS_FRACTION = r"(\d{2})[.,](\d{1,3})\d*"
 
 

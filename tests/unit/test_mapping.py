@@ -60,3 +60,92 @@ def test_a_text_has_no_scale_when_mapped(tmp_path):
     path.write_text("timestamp: t\nequipment: m\nmeasurements: {state: {column: S, scale: 2}}\n")
     with pytest.raises(SettingsError, match="'state' is a text: no scale"):
         read_mapping(path, read_measurements(tmp_path / "measurements.yaml"))
+
+
+TIMED = GOOD.replace(": t\n", ': {column: t, format: "FORM"}\n')
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("%s", "leave `format` out"),
+        ("%-d/%-m/%Y", "write %d, which takes one digit too"),
+        ("%e.%m.%Y", "write %d"),
+        ("%F %T", "write %Y-%m-%d"),
+        ("%c", "no code"),
+        ("%x", "no code"),
+        ("%Q", "no code"),
+        ("%", "no code"),
+        ("%d/%m/%Y %", "no code"),
+        ("%5Y", "no code"),
+        ("%:z", "no code"),
+        ("mixed", "is no format: write it with strptime codes"),
+        ("ISO8601", "none for ISO 8601"),
+        ("dd/MM/yyyy", "is no format"),
+        ("%%", "is no format"),
+        ("", "is no format"),
+        (" ", "is no format"),
+        ("%H:%M:%S", "does not name the day"),
+        ("%I:%M %p", "does not name the day"),
+        ("%d/%m %H:%M", "does not name the day"),
+        ("%m/%Y", "does not name the day"),
+        ("%Y %U %H", "does not name the day"),
+        ("%d/%m/%Y %I:%M", "%I without %p"),
+        ("%d/%m/%Y %H:%M %p", "%p without %I"),
+        ("%d/%m/%Y %M:%S", "%M without %H or %I"),
+        ("%d/%m/%Y %H.%f", "%f without %S"),
+        ("%d/%m/%Y %d", "a code twice"),
+        ("%Y-%m-%d %V", "cannot be used"),
+        ("%Z %Y-%m-%d", "only be read at the end"),
+    ],
+)
+def test_a_format_is_refused_when_it_does_not_tell_a_moment(tmp_path, form, expected):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(TIMED.replace("FORM", form))
+    with pytest.raises(SettingsError) as caught:
+        read_mapping(path, read_measurements())
+    assert f"mapping file {path}: timestamp.format: " in str(caught.value)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%d/%m/%Y",
+        "%y%m%d",
+        "%Y%j",
+        "%Y%m%d%H%M%S%f",
+        "%d.%m.%Y %H:%M:%S,%f",
+        "%b %d %Y %I:%M:%S %p",
+        "%A %d %B %Y %H h %M",
+        "%G-W%V-%u",
+        "%Y-%m-%dT%H:%M:%S%z",
+        "%Y-%m-%d %H:%M:%S %Z",
+        "%d/%m/%Y at 100%% %H:%M",
+        "excel",
+    ],
+)
+def test_a_format_is_taken_when_it_tells_a_moment(tmp_path, form):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(TIMED.replace("FORM", form))
+    assert read_mapping(path, read_measurements()).timestamp.format == form
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('decimal: ","\nthousands: ","', "decimal and thousands are both ','"),
+        ('thousands: "."', "decimal and thousands are both '.'"),
+        ('thousands: ";"', "thousands:"),
+        ("missing: [true]", "missing"),
+        ("missing: [null]", "missing"),
+    ],
+)
+def test_marks_and_missing_are_one_clear_line_when_wrong(tmp_path, line, expected):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(GOOD + line)
+    with pytest.raises(SettingsError) as caught:
+        read_mapping(path, read_measurements())
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -230,7 +230,7 @@ def test_any_file_reads_the_same_when_blocks_and_paths_differ(
 def test_any_bytes_are_lines_when_they_follow_a_good_one(tmp_path_factory, declared, data, name):
     folder = tmp_path_factory.mktemp("bytes")
     (folder / "mapping.yaml").write_text(MAPPING)
-    first = HEADER + GOOD if name == "file.csv" else b'{"time": 1, "machine": "m", "U": 1}\n'
+    first = HEADER + GOOD if name == "file.csv" else b'{"time": 1767600000, "machine": "m", "U": 1}\n'
     (folder / name).write_bytes(first + data)
     readings, _ = parse(folder / name, read_mapping(folder / "mapping.yaml", declared), declared)
     assert len(readings) >= 1
@@ -273,14 +273,15 @@ def test_the_repeated_hour_is_told_by_order_when_clocks_go_back(read, monkeypatc
 def test_the_repeated_hour_is_told_per_equipment_when_they_alternate(read):
     texts = [(f"2026-10-25 {wall}", name) for wall in ("02:20", "02:40", "02:10", "02:50") for name in "ab"]
     texts.insert(3, ("2026-10-25 02:05", "c"))
-    found, _ = times(read, texts, zoned())
-    assert found == ["00:20", "00:20", "00:40", "00:05", "00:40", "01:10", "01:10", "01:50", "01:50"]
+    found, refused = times(read, texts, zoned())
+    assert refused == [5]
+    assert found == ["00:20", "00:20", "00:40", "00:40", "01:10", "01:10", "01:50", "01:50"]
 
 
 def test_the_repeated_hour_begins_anew_when_a_year_has_passed(read):
-    texts = [(text, "a") for text in ("2025-10-26 02:30", "2025-10-26 02:10", "2026-10-25 02:20")]
-    found, _ = times(read, texts, zoned())
-    assert found == ["00:30", "01:10", "00:20"]
+    walls = ("2025-10-26 02:30", "2025-10-26 02:10", "2026-10-25 02:40", "2026-10-25 02:20")
+    found, _ = times(read, [(text, "a") for text in walls], zoned())
+    assert found == ["00:30", "01:10", "00:40", "01:20"]
 
 
 def test_a_local_time_that_never_was_is_a_dead_letter_when_clocks_go_forward(read):
@@ -459,3 +460,16 @@ def test_the_shared_file_gives_19444_readings_when_it_is_there():
     ]
     assert readings[0]["timestamp"] == at("2006-12-16T17:24:00+01:00")
     assert (readings[0]["active_power"], readings[0]["voltage"]) == (4216.0, 234.84)
+
+
+def test_a_parquet_row_is_a_dead_letter_when_its_text_is_not_utf_8(read, tmp_path):
+    texts = pa.array([b"a", b"\xff\xfe", b"c"], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
+    table = pa.table(
+        {"time": ["2026-01-05T08:00:00Z"] * 3, "machine": broken, "U": [1.0, 2.0, 3.0], "P": [1.0] * 3, "S": ["x"] * 3}
+    )
+    pq.write_table(table, tmp_path / "source.parquet", use_dictionary=False)
+    readings, letters = read((tmp_path / "source.parquet").read_bytes(), name="file.parquet")
+    assert [row["equipment_id"] for row in readings] == ["a", "c"]
+    assert [letter[:2] for letter in letters] == [(2, "undecodable")]
+    assert json.loads(letters[0][2])["machine"] == "\\xff\\xfe"

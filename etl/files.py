@@ -1,0 +1,209 @@
+"""Open a recorded file by path or fsspec URL: its codec, the members of a zip, and whether trouble passes or stays."""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import IO, Any, BinaryIO, cast
+
+import fsspec
+import pyarrow as pa
+
+from etl.errors import EtlError, SettingsError, Unreachable
+from etl.urls import shown, without_secrets
+
+BUFFER_BYTES = 1024 * 1024
+CODECS = ("gz", "bz2", "xz", "zst", "zip")
+# Answers that may be others a little later.
+_PASSING = frozenset({408, 425, 429})
+_SETTINGS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, ValueError)
+_AWAY = (TimeoutError, ConnectionError)
+# What aiohttp, botocore and ftplib raise; by name, as they are not always installed.
+_AWAY_NAMES = re.compile(
+    r"Connect(or|ion)?(DNS)?Error|Timeout|Disconnected|Payload|Closed|HTTPClientError|gaierror|temp"
+)
+
+_WRONG_NAMES = re.compile(r"Certificate|SSL|InvalidURL|Credentials")
+_JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)")
+
+
+def endings(path: str) -> list[str]:
+    """Give the endings of a path or URL, lower case and without points, the codec last."""
+    found = (PurePosixPath(shown(part)).suffixes for part in re.split("::", path))
+    return [ending.lstrip(".").lower() for ending in next(filter(None, found), [])]
+
+
+def opened(url: str, *, seek: bool) -> Iterator[tuple[str, BinaryIO]]:
+    """Give the file at a URL, decompressed as its ending says, or each member of a zip, in order, with a name to show.
+
+    Args:
+        url: path or fsspec URL.
+        seek: whether the reader goes back and forth, as one of Parquet does.
+
+    Raises:
+        SettingsError: it is not there, may not be read, or is not what its ending says.
+        Unreachable: the storage does not answer.
+    """
+    name = shown(url)
+    raw = _Storage(url, name)
+    codec = (endings(url) or [""])[-1]
+    with raw, reading(name):
+        if codec == "zip":
+            yield from _members(_seekable(raw), name, seek=seek)
+        else:
+            yield name, _decoded(raw, codec, seek=seek)
+
+
+def _decoded(raw: io.RawIOBase | IO[bytes], codec: str, *, seek: bool) -> BinaryIO:
+    stream = cast(BinaryIO, io.BufferedReader(raw, BUFFER_BYTES) if isinstance(raw, io.RawIOBase) else raw)
+    file: Any = stream
+    if codec == "gz":
+        file = gzip.GzipFile(fileobj=stream)
+    elif codec == "bz2":
+        file = bz2.BZ2File(stream)
+    elif codec == "xz":
+        file = lzma.LZMAFile(stream)  # noqa: SIM115 - the reader closes it
+    elif codec == "zst":
+        file = pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
+    return cast(BinaryIO, _seekable(file, codec in CODECS) if seek else file)
+
+
+def _seekable(file: Any, slow: bool = False) -> IO[bytes]:
+    """Copy to a temporary file what cannot be read back and forth, or only by decompressing it again and again."""
+    if not slow and file.seekable():
+        return cast(IO[bytes], file)
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with its last reader
+    shutil.copyfileobj(file, copy, BUFFER_BYTES)
+    copy.seek(0)
+    return copy
+
+
+def _members(file: IO[bytes], name: str, *, seek: bool) -> Iterator[tuple[str, BinaryIO]]:
+    archive = zipfile.ZipFile(file)
+    members = [member for member in archive.infolist() if not member.is_dir() and not _JUNK.search(member.filename)]
+    if not members:
+        raise SettingsError(f"recorded file {name} holds no file")
+    for member in members:
+        within = f"{name}/{' '.join(member.filename.split())}"
+        codec = (endings(member.filename) or [""])[-1]
+        if codec == "zip":
+            raise SettingsError(f"recorded file {within} is an archive within an archive: unpack it")
+        with reading(within), archive.open(member) as stream:
+            yield within, _decoded(stream, codec or "-", seek=seek)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say in one line what is wrong with the bytes of a file; what its storage says is told already."""
+    try:
+        yield
+    except (EtlError, GeneratorExit):
+        raise
+    except (
+        OSError,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        reason = without_secrets(" ".join(str(error).split()))
+        if isinstance(error, OSError) and error.errno:
+            raise Unreachable(f"recorded file {name} cannot be read: {reason}") from error
+        raise SettingsError(
+            f"recorded file {name} is damaged, or not what its ending says, and nothing of it is taken: {reason}"
+        ) from error
+
+
+def _in_one_go() -> dict[str, Any]:
+    """Read HTTP without ranges, which not every server knows, and be patient as long as something comes."""
+    from aiohttp import ClientTimeout
+
+    return {"block_size": 0, "client_kwargs": {"timeout": ClientTimeout(None, sock_connect=30, sock_read=60)}}
+
+
+class _Storage(io.RawIOBase):
+    """A file of any storage, whose errors say whether it is worth a retry, and hold no secret."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url, self._name, self._in_one_go = url, name, url.startswith(("http://", "https://"))
+        with self._telling("opened"):
+            options = _in_one_go() if self._in_one_go else {}
+            self._file: Any = fsspec.open(url, "rb", **options).open()
+
+    @contextmanager
+    def _telling(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # Storages raise what their libraries do, in any of which a secret may stand.
+            raise trouble(error, self._url, f"recorded file {self._name} cannot be {done}") from None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return not self._in_one_go and bool(self._file.seekable())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with self._telling("read"):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+def trouble(error: Exception, url: str, what: str) -> EtlError:
+    """Tell trouble that may pass (Unreachable) from what someone must change (SettingsError), without a secret."""
+    chain = [error]
+    while (
+        (cause := chain[-1].__cause__ or chain[-1].__context__) and isinstance(cause, Exception) and cause not in chain
+    ):
+        chain.append(cause)
+    statuses = [status for status in map(_status, chain) if status]
+    names = " ".join(type(each).__name__ for each in chain)
+    if statuses:
+        away = statuses[0] in _PASSING or statuses[0] >= 500
+    elif _WRONG_NAMES.search(names):
+        away = False
+    elif any(isinstance(each, _AWAY) for each in chain) or _AWAY_NAMES.search(names):
+        away = True
+    else:
+        away = isinstance(error, OSError) and not isinstance(error, _SETTINGS)
+    if statuses:
+        reason = f"HTTP {statuses[0]}"
+    elif any(isinstance(each, ValueError) for each in chain) and url != shown(url):
+        # What is no good URL is quoted in pieces, of which any may be a secret.
+        reason = "this is no URL that can be used"
+    else:
+        reason = without_secrets(" ".join(str(chain[-1]).split()), [url]) or type(chain[-1]).__name__
+    text = f"{what}: {reason}"
+    return Unreachable(text) if away else SettingsError(f"{text} (ETL_GENERATE_RECORDED_URL)")
+
+
+def _status(error: Exception) -> int | None:
+    """Give the HTTP status in an exception of aiohttp or botocore."""
+    status = getattr(error, "status", None)
+    response = getattr(error, "response", None)
+    if status is None and isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status if isinstance(status, int) and status >= 400 else None
