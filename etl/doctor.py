@@ -16,6 +16,7 @@ from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
 from etl.mapping import read_mapping
 from etl.measurements import read_measurements
 from etl.recorded import recorded_readings
+from etl.rejected import all_rejected, any_usable
 from etl.settings import (
     PARTS,
     CassandraSettings,
@@ -27,6 +28,7 @@ from etl.settings import (
     read_settings,
 )
 from etl.tables import INSIGHT, pipeline_tables
+from etl.urls import shown
 from etl.workspace import begin, open_workspace
 
 # What is not up within this time is reported, rather than waited for as a stage does.
@@ -72,10 +74,11 @@ def check_all(*, patient: bool = False) -> Iterator[Check]:
     yield from _cassandra(patient)
 
 
-def _try(what: str, check: Callable[[], str]) -> Check:
+def _try(what: str, check: Callable[[], str | Check]) -> Check:
     """Make a line of what a check says or raises."""
     try:
-        return Check("ok", what, check())
+        found = check()
+        return found if isinstance(found, Check) else Check("ok", what, found)
     except EtlError as error:
         return Check("fail", what, str(error), error.exit_code)
 
@@ -98,17 +101,22 @@ def _workspace() -> str:
     workspace = open_workspace(settings.workspace_url, f"doctor-{secrets.token_hex(3)}")
     begin(workspace, "doctor").write("readings", pa.table({"equipment_id": ["x"]}))
     workspace.files.rm(f"{workspace.root}/{workspace.run}", recursive=True)
-    return f"{settings.workspace_url} can be written"
+    return f"{shown(settings.workspace_url)} can be written"
 
 
-def _source() -> str:
+def _source() -> str | Check:
     settings = read_settings(GenerateSettings)
     if settings.source != "recorded" or not (settings.recorded_url and settings.mapping_file):
         return {"none": "gateways fill the topic"}.get(settings.source, f"{settings.machines} synthetic machine(s)")
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     mapping = read_mapping(settings.mapping_file, measurements)
-    # The first chunk tells whether file, format and columns are right.
-    next(iter(recorded_readings(settings.recorded_url, mapping, measurements)), None)
+    # The first rows tell whether file, format and columns are right.
+    for block in recorded_readings(settings.recorded_url, mapping, measurements):
+        if block.readings.num_rows or block.dead_letters.num_rows:
+            if any_usable(block.readings, measurements):
+                break
+            text = f"of its first rows, {all_rejected(block.readings.num_rows, [block.dead_letters])}"
+            return Check("warn", "source", text)
     return "the recorded file fits its mapping"
 
 

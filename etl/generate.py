@@ -7,18 +7,22 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import structlog
 
 from etl.catalogue import Machine, made_up, read_catalogue
 from etl.errors import SettingsError
 from etl.mapping import read_mapping
 from etl.readings import CHUNK_BYTES, CHUNK_ROWS
 from etl.recorded import recorded_readings
+from etl.rejected import all_rejected, any_usable
 from etl.settings import GenerateSettings, read_settings
 from etl.stage import Outcome, Work
 from etl.synthetic import Transport, fault_labels, synthetic_readings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+
+log = structlog.get_logger("etl.generate")
 
 
 def generate(work: Work) -> Outcome:
@@ -75,7 +79,10 @@ def _recorded(work: Work, settings: GenerateSettings, counts: Counter[str]) -> N
         raise SettingsError("source recorded needs ETL_GENERATE_RECORDED_URL and ETL_GENERATE_MAPPING_FILE")
     mapping = read_mapping(settings.mapping_file, work.measurements)
     waiting: dict[str, list[pa.Table]] = {"readings": [], "dead-letters": []}
-    for block in recorded_readings(settings.recorded_url, mapping, work.measurements):
+    oldest = (settings.oldest - _EPOCH) // _MS
+    usable = False
+    for block in recorded_readings(settings.recorded_url, mapping, work.measurements, oldest):
+        usable = usable or any_usable(block.readings, work.measurements)
         counts["generated"] += len(block.readings)
         counts["rejected"] += len(block.dead_letters)
         for kind, table in (("readings", block.readings), ("dead-letters", block.dead_letters)):
@@ -83,6 +90,9 @@ def _recorded(work: Work, settings: GenerateSettings, counts: Counter[str]) -> N
                 _flush(work, kind, waiting[kind])
             if len(table):
                 waiting[kind].append(table)
+    if not usable and (counts["generated"] or counts["rejected"]):
+        # The letters go their way: it is produce that ends with an exit code, once they are published.
+        log.warning(all_rejected(counts["generated"], waiting["dead-letters"]))
     for kind, tables in waiting.items():
         _flush(work, kind, tables)
 

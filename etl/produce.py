@@ -1,8 +1,10 @@
 """Stage 2: write readings to the topic. At least once: a repeated attempt may append them again."""
 
 from etl.deadletters import publish
+from etl.errors import SettingsError
 from etl.kafka import connect, open_producer
 from etl.record import ARROW, CONTENT_TYPE, JSON, encode_arrow, encode_json
+from etl.rejected import all_rejected, any_usable
 from etl.settings import KafkaSettings, ProduceSettings, read_settings
 from etl.stage import Outcome, Work
 from etl.terminal import progress
@@ -14,6 +16,8 @@ def produce(work: Work) -> Outcome:
     Raises:
         SettingsError: a topic is missing, or may not be written.
         Unreachable: Kafka does not acknowledge what it was sent.
+
+    Where nothing of a recorded file can be used, the outcome complains of it once its dead letters are published.
     """
     how, settings = read_settings(ProduceSettings), read_settings(KafkaSettings)
     counts = {"produced": 0, "records": 0, "dead_letters": 0}
@@ -26,7 +30,9 @@ def produce(work: Work) -> Outcome:
         client.partitions(settings.topic)
         client.partitions(settings.dead_letter_topic)
     with open_producer(settings) as producer, progress("produce", manifest.rows("readings")) as advance:
+        usable = False
         for table in work.input.tables("readings"):
+            usable = usable or any_usable(table, work.measurements)
             if how.format == "arrow":
                 records = encode_arrow(table, work.measurements, how.batch_readings)
             else:
@@ -39,4 +45,7 @@ def produce(work: Work) -> Outcome:
         producer.flush()
         letters = work.input.tables("dead-letters")
         counts["dead_letters"] = publish(producer, settings.dead_letter_topic, letters, work.workspace.run)
-    return Outcome(counts)
+    complaint = None
+    if not usable:
+        complaint = SettingsError(all_rejected(manifest.rows("readings"), work.input.tables("dead-letters")))
+    return Outcome(counts, complaint=complaint)

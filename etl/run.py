@@ -19,6 +19,7 @@ from etl.errors import DONE, TERMINATED, NothingNew, SettingsError
 from etl.settings import RunSettings, read_settings
 from etl.stage import STAGES
 from etl.terminal import print_table, written
+from etl.urls import shown
 from etl.workspace import Workspace, find_manifest, open_workspace
 
 INTERRUPTED = 130
@@ -57,7 +58,7 @@ def run_stages(run_id: str | None = None) -> int:
         (log.error if check.state == "fail" else log.warning)(f"{check.what}: {check.text}")
     if code := worst(problems):
         return code
-    log.info("run", run=settings.run_id, workspace=settings.workspace_url)
+    log.info("run", run=settings.run_id, workspace=shown(settings.workspace_url))
     started = time.monotonic()
     with _passing_signals_on() as ending:
         processes: list[Process] = []
@@ -66,17 +67,25 @@ def run_stages(run_id: str | None = None) -> int:
                 log.info("already done", stage=stage, run=settings.run_id)
                 continue
             processes.append(_run_process(stage, settings.run_id, ending))
-            if processes[-1].code or ending.code:
+            # A stage may have come to its end, and yet complain of what it was given.
+            if ending.code or (processes[-1].code and not find_manifest(workspace, stage)):
                 break
     _print(workspace, processes, time.monotonic() - started)
-    code = ending.code or (processes[-1].code if processes else DONE)
-    if code == NothingNew.exit_code:
+    last = processes[-1] if processes else Process(STAGES[-1], DONE, 0, 0)
+    if last.code == NothingNew.exit_code:
         log.info("the topic holds nothing new, the run ends here", run=settings.run_id)
-    elif code:
+    elif ending.code or (last.code and not find_manifest(workspace, last.stage)):
         log.warning(
-            f"{processes[-1].stage} ended the run; `etl run --run {settings.run_id}` goes on with it", code=code
+            f"{last.stage} ended the run; `etl run --run {settings.run_id}` goes on with it",
+            code=ending.code or last.code,
         )
-    return code
+    return ending.code or _exit_code(processes)
+
+
+def _exit_code(processes: list[Process]) -> int:
+    """Return the code of the last failure; that nothing is new on the topic goes behind a complaint."""
+    codes = [process.code for process in processes if process.code] or [DONE]
+    return next((code for code in reversed(codes) if code != NothingNew.exit_code), codes[-1])
 
 
 @dataclass

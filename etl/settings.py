@@ -199,8 +199,14 @@ class GenerateSettings(BaseSettings):
     late_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by up to `late_by`")
     late_by: Duration = Field(timedelta(hours=1), description="synthetic: longest delay of a late reading")
     out_of_order_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by a few intervals")
-    recorded_url: str | None = Field(None, description="recorded: file (CSV, Parquet, JSON lines) or fsspec URL")
+    recorded_url: str | None = Field(
+        None, description="recorded: file (CSV, Parquet, JSON lines), or zip of some, or fsspec URL"
+    )
     mapping_file: Path | None = Field(None, description="recorded: YAML file that maps columns to measurements")
+    oldest: AwareDatetime = Field(
+        datetime.fromisoformat("2000-01-01T00:00:00+00:00"),
+        description="recorded: an epoch number before this time is no timestamp, with zone",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "GenerateSettings":

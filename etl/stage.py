@@ -8,7 +8,7 @@ from types import FrameType
 
 import structlog
 
-from etl.errors import TERMINATED, SettingsError, Unreachable
+from etl.errors import TERMINATED, EtlError, SettingsError, Unreachable
 from etl.measurements import Measurements, read_measurements
 from etl.metrics import publish_metrics
 from etl.settings import RunSettings
@@ -55,10 +55,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did: counts of readings by class, and the offsets it covered."""
+    """What a stage did: counts of readings by class, and the offsets it covered.
+
+    A `complaint` ends the stage with an exit code although all of its work is done, and the next stage may begin.
+    """
 
     counts: dict[str, int]
     offsets: Sequence[Range] = field(default_factory=tuple)
+    complaint: EtlError | None = None
 
 
 Stage = Callable[[Work], Outcome]
@@ -68,7 +72,7 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     """Run a stage unless an attempt of it has finished already; return the manifest.
 
     Raises:
-        EtlError: the stage cannot be done; nothing of it exists for the next one.
+        EtlError: the stage cannot be done, and nothing of it exists for the next one; or it is done, with a complaint.
     """
     # Stages make objects by the ten thousand and drop them all: looking for cycles in between took a third of the time.
     gc.set_threshold(1_000_000)
@@ -104,6 +108,8 @@ def _run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     log.info("done", stage=name, run=workspace.run, seconds=manifest.summary.seconds, **outcome.counts)
     if name == STAGES[-1]:
         _prune(workspace, settings.keep_runs)
+    if outcome.complaint:
+        raise outcome.complaint
     return manifest
 
 

@@ -118,3 +118,22 @@ def test_produce_when_a_topic_is_missing_writes_nothing(
         run_produce("r1")
     assert read_back(client) == []
     assert list(list_letters(client, Choice())) == []
+
+
+@pytest.mark.parametrize(
+    ("readings", "letters", "expected"),
+    [
+        ([], [LETTER], "all 1 lines of the recorded file were rejected"),
+        ([{"equipment_id": "m", "timestamp": START, "json": b'{"timestamp":1,"voltage":"1.234"}'}], [], "no cell of"),
+    ],
+)
+def test_produce_ends_with_an_exit_code_when_nothing_of_a_file_is_usable_and_all_of_it_is_published(
+    client: port.Client, readings: list[dict[str, Any]], letters: list[dict[str, Any]], expected: str
+) -> None:
+    generate("r1", readings, letters)
+    with pytest.raises(SettingsError, match=expected):
+        run_produce("r1")
+    assert [letter.value for letter in list_letters(client, Choice())] == [letter["value"] for letter in letters]
+    # The stage is done: the run goes on from here.
+    assert run_produce("r1").summary.counts["dead_letters"] == len(letters)
+    assert len(list(list_letters(client, Choice()))) == len(letters)

@@ -62,6 +62,23 @@ def test_recorded_file_is_stored_when_it_has_bad_lines(machine: Machine) -> None
     assert tuple(row) == (393.23, 8.477, 50.028, "")
 
 
+def test_run_ends_with_an_exit_code_when_all_lines_of_its_file_were_rejected(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "file.csv").write_text("time,machine,U\n2026-01-05T08:00:00Z,p,230,\n2026-01-05T08:01:00Z,p,231,\n")
+    (tmp_path / "mapping.yaml").write_text("timestamp: time\nequipment: machine\nmeasurements: {voltage: U}\n")
+    variables = {
+        "ETL_GENERATE_SOURCE": "recorded",
+        "ETL_GENERATE_RECORDED_URL": str(tmp_path / "file.csv"),
+        "ETL_GENERATE_MAPPING_FILE": str(tmp_path / "mapping.yaml"),
+    }
+    done = machine.etl("run", "--run", "rejected", **variables)
+    assert done.returncode == 2, done.stderr
+    assert "all 2 lines of the recorded file were rejected" in done.stderr
+    assert "each line may end with a delimiter" in done.stderr
+    assert [letter.line for letter in letters(machine)] == [2, 3]
+    # The rest of the run is not held up: it came to consume, which found nothing new.
+    assert "the topic holds nothing new" in done.stderr
+
+
 def test_recorded_file_of_a_household_is_stored_when_its_measurements_are_declared(machine: Machine) -> None:
     shared = Path(os.environ.get("ETL_SHARED", ROOT.parent / "shared"))
     if "ETL_SHARED" not in os.environ and not shared.is_dir():
