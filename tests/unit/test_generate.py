@@ -134,3 +134,45 @@ def test_nothing_is_written_when_the_mapping_is_wrong(run, tmp_path):
     with pytest.raises(SettingsError, match="has no column 'when'"):
         run(source="recorded", recorded_url=str(DATA / "plant.csv"), mapping_file=tmp_path / "mapping.yaml")
     assert not (tmp_path / "workspace").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "cause"),
+    [
+        ("a.csv", "time,machine,U\n2026-01-05T08:00:00Z,p,1,\n2026-01-05T08:01:00Z,p,2,\n", "end with a delimiter"),
+        ("a.csv", "time,machine,U\n46027,p,1\n46028,p,2\n", "another `format`"),
+        (
+            "a.csv",
+            "time,machine,U\n2026-01-05T08:00:00Z,p,\n2026-01-05T08:01:00Z,p,\n",
+            "`measurements` of the mapping",
+        ),
+        ("a.csv", 'time,machine,U\n2026-01-05T08:00:00Z,p,"1,5"\n2026-01-05T08:01:00Z,p,"2,5"\n', "`decimal`"),
+        ("a.jsonl", '[{"time": 1767600000,\n"machine": "p"}]\n', "`format` of the mapping"),
+        ("a.jsonl", '{"time": 1767600000, "U": 1}\n{"time": 1767600000, "U": 1}', "`equipment` of the mapping"),
+    ],
+)
+def test_a_warning_names_the_cause_when_nothing_of_a_recorded_file_is_usable(
+    run, tmp_path, monkeypatch, name, data, cause
+):
+    told = []
+    monkeypatch.setattr(stage_module.log, "warning", told.append)
+    (tmp_path / name).write_text(data)
+    (tmp_path / "mapping.yaml").write_text("timestamp: time\nequipment: machine\nmeasurements: {voltage: U}\n")
+    counts, tables = run(source="recorded", recorded_url=str(tmp_path / name), mapping_file=tmp_path / "mapping.yaml")
+    assert sum(counts.values()) == len(tables["readings"]) + len(tables["dead-letters"]) == 2
+    (text,) = told
+    assert cause in text
+
+
+def test_no_warning_when_any_reading_is_usable(run, monkeypatch):
+    monkeypatch.setattr(stage_module.log, "warning", None)
+    run(source="recorded", recorded_url=str(DATA / "plant.csv"), mapping_file=DATA / "plant.yaml")
+
+
+def test_older_epochs_are_readings_when_the_setting_allows_them(run, tmp_path):
+    (tmp_path / "a.csv").write_text("time,machine,U\n788918400,p,1\n")
+    (tmp_path / "mapping.yaml").write_text("timestamp: time\nequipment: machine\nmeasurements: {voltage: U}\n")
+    options = {"recorded_url": str(tmp_path / "a.csv"), "mapping_file": tmp_path / "mapping.yaml"}
+    assert run("now", source="recorded", **options)[0] == {"generated": 0, "rejected": 1}
+    old = datetime.fromisoformat("1990-01-01T00:00:00+00:00")
+    assert run("old", source="recorded", oldest=old, **options)[0] == {"generated": 1, "rejected": 0}
