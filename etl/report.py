@@ -5,21 +5,35 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from html import escape
 from pathlib import Path
 
 from etl import svg, written
-from etl.attention import FINE, ICONS, SEVERITIES, Judged, Row, describe, forecast, judge, rank, summary
+from etl.attention import (
+    ACKNOWLEDGED,
+    ACKNOWLEDGING,
+    FINE,
+    ICONS,
+    SEVERITIES,
+    Judged,
+    Row,
+    describe,
+    forecast,
+    judge,
+    rank,
+    summary,
+)
 from etl.cassandra import connect
 from etl.errors import SettingsError
 from etl.measurements import read_measurements
-from etl.page.energy import Use, uses
+from etl.page.energy import Use, by_day, uses
 from etl.page.pipeline import lag_of
 from etl.page.queries import Reader
 from etl.settings import CassandraSettings, ReportSettings, RunSettings, read_settings
+from etl.sums import NOT_MEASURED, left_out, mean, quotient, total, total_of
 from etl.tables import days_between
 
 MOST_DAYS = 92
@@ -34,7 +48,7 @@ PDF_SECONDS = 120
 _BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome")
 
 GLOSSARY = {
-    "Acknowledged, seen to": "Somebody has said on the page that they know of the event and take care of it.",
+    "Acknowledged": f"Somebody has said on the page that they know of the event and take care of it. {ACKNOWLEDGING}",
     "Dead letter": "A message that could not be used. It is kept with the reason, and can be sent again.",
     "Efficiency": "An index from 0 to 100 for a day: 100 less points for running empty, missing readings, a low power "
     "factor, overload, bad supply, vibration and heat. It compares a machine with itself, not with other kinds.",
@@ -106,9 +120,9 @@ def gathered(reader: Reader, days: list[date]) -> Material:
     """Read what the report tells."""
     by_day = {day: rows for day in days if (rows := reader.fleet(day))}
     if not by_day:
-        raise SettingsError(f"no analysed data from {days[0]} to {days[-1]}: run `etl analyze`, or choose other days")
+        raise SettingsError(_no_data(reader, days))
     newest = max(by_day)
-    events = reader.events(days)
+    events = _events_in(reader, days, by_day)
     ends = datetime.combine(newest + timedelta(days=1), time(), UTC)
     trends = sorted(
         (trend for trend in reader.trends() if trend["reached"] and trend["reached"] <= ends + AHEAD),
@@ -129,8 +143,22 @@ def gathered(reader: Reader, days: list[date]) -> Material:
     )
 
 
+def _no_data(reader: Reader, days: list[date]) -> str:
+    newest = reader.newest_day(datetime.now(UTC).date())
+    there = f"choose other days, the newest analysed one is {newest}" if newest else "run `etl analyze` first"
+    return f"no analysed data from {days[0]} to {days[-1]}: {there}"
+
+
+def _events_in(reader: Reader, days: list[date], by_day: Mapping[date, list[Row]]) -> list[Row]:
+    """Read the events that began on these days, and those that began before and lasted into them."""
+    start = datetime.combine(days[0], time(), UTC)
+    machines = {row["equipment_id"] for rows in by_day.values() for row in rows if row["events"]}
+    lasting = reader.lasting_events(sorted(machines), start, start + timedelta(days=len(days)))
+    return list({event["event_id"]: event for event in [*lasting, *reader.events(days)]}.values())
+
+
 def with_worst(rows: Iterable[Row], events: Iterable[Row]) -> list[Row]:
-    """Give each machine its worst event of all days, one that nobody has seen to if there is any."""
+    """Give each machine its worst event of all days, one that nobody has acknowledged if there is any."""
     own: dict[str, list[Row]] = {}
     for event in events:
         own.setdefault(event["equipment_id"], []).append(event)
@@ -187,7 +215,7 @@ def as_html(material: Material, now: datetime) -> str:
 def _attention(material: Material) -> str:
     urgent = [machine for machine in material.judged if machine.level != FINE]
     lines = [
-        f'<li class="{machine.level}">{_badge(machine.level)} <strong>{escape(machine.name)}</strong>'
+        f'<li class="{machine.level}">{_badge(machine.attention)} <strong>{escape(machine.name)}</strong>'
         f' <span class="soft">{escape(machine.equipment_id)}</span>{_reasons(machine)}</li>'
         for machine in urgent[:MOST_FIRST]
     ]
@@ -198,7 +226,7 @@ def _attention(material: Material) -> str:
 
 
 def _badge(level: str | None) -> str:
-    name = level if level in ICONS else "mild"
+    name = FINE if level == ACKNOWLEDGED else level if level in ICONS else "mild"
     return f'<span class="badge {name}">{ICONS[name]} {escape(level or "")}</span>'
 
 
@@ -207,9 +235,10 @@ def _reasons(machine: Judged) -> str:
 
 
 def _figures(material: Material) -> str:
-    total, idle = sum(use.kwh for use in material.uses), sum(use.idle_kwh for use in material.uses)
-    used = [row["utilisation"] for row in material.rows if row["utilisation"] is not None]
-    expected, received = _sum(material.rows, "expected"), _sum(material.rows, "received")
+    kwh, idle = (total_of(getattr(use, name) for use in material.uses) for name in ("kwh", "idle_kwh"))
+    received = quotient(total(material.rows, "received"), total(material.rows, "expected"))
+    energy_note = f"{written.share(quotient(idle, kwh))} of it idle" if kwh is not None else ""
+    utilisation = mean(material.rows, "utilisation")
     unseen = sum(event["by"] is None for event in material.events)
     stats = [
         (
@@ -217,17 +246,26 @@ def _figures(material: Material) -> str:
             written.number(len(material.judged), digits=9),
             f"over {written.count(len(material.days), 'day')}",
         ),
-        ("Utilisation", written.share(sum(used) / len(used) if used else None), "mean of all machines and days"),
-        ("Energy", written.energy(total), f"{written.share(idle / total if total else None)} of it idle"),
-        ("Events", f"{len(material.events):,}", f"{unseen:,} not seen to"),
-        ("Readings received", written.share(received / expected if expected else None), "of those expected"),
+        (
+            "Utilisation",
+            written.share(utilisation),
+            NOT_MEASURED if utilisation is None else "mean of all machines and days that measure it",
+        ),
+        (
+            "Energy",
+            written.energy(kwh),
+            ", ".join(filter(None, [energy_note, left_out([use.kwh for use in material.uses])])),
+        ),
+        ("Events", f"{len(material.events):,}", f"{unseen:,} not acknowledged"),
+        ("Readings received", written.share(received), "of those expected"),
     ]
     boxes = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>" for name, value, note in stats)
     return f'<h2>In figures</h2><dl class="stats">{boxes}</dl>'
 
 
 def _sum(rows: Iterable[Row], name: str) -> float:
-    return float(sum(row[name] or 0 for row in rows))
+    """Add up counts; a day without a row has none."""
+    return total(rows, name) or 0.0
 
 
 def _table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
@@ -254,7 +292,7 @@ def _ranked(material: Material) -> str:
     rows = [
         [
             escape(machine.name),
-            _badge(machine.level),
+            _badge(machine.attention),
             escape("; ".join(concern.text for concern in machine.concerns) or written.NONE),
             written.share(machine.row["utilisation"]),
             written.energy(by_id[machine.equipment_id].kwh),
@@ -271,17 +309,18 @@ def _ranked(material: Material) -> str:
 
 
 def _energy(material: Material) -> str:
-    useful, idle = dict.fromkeys(material.days, 0.0), dict.fromkeys(material.days, 0.0)
-    for row in material.rows:
-        wasted = row["idle_energy_kwh"] or 0.0
-        idle[row["day"]] += wasted
-        useful[row["day"]] += (row["energy_kwh"] or 0.0) - wasted
-    total, lost = sum(useful.values()) + sum(idle.values()), sum(idle.values())
-    text = (
-        f"The machines used {written.energy(total)}. {written.energy(lost)}"
-        f" ({written.share(lost / total if total else None)}) went into machines that ran empty or stood by."
-    )
-    parts = [("useful", list(useful.values())), ("idle", list(idle.values()))]
+    kwh, lost = (total_of(getattr(use, name) for use in material.uses) for name in ("kwh", "idle_kwh"))
+    if kwh is None:
+        return "<h2>Energy and idle waste</h2><p>No machine measures energy.</p>"
+    text = f"The machines used {written.energy(kwh)}."
+    if lost is not None:
+        share = written.share(quotient(lost, kwh))
+        text += f" {written.energy(lost)} ({share}) went into machines that ran empty or stood by."
+    missing = sum(use.kwh is None for use in material.uses)
+    if missing:
+        text += f" {missing:,} of {len(material.uses):,} machines do not measure it and are left out."
+    useful, idle = zip(*by_day(material.rows, material.days).values(), strict=True)
+    parts = [("useful", [value or 0.0 for value in useful]), ("idle", [value or 0.0 for value in idle])]
     chart = svg.bars([f"{day:%-d %b}" for day in material.days], parts, "kWh", text)
     key = '<span class="key"><i style="background:#2b83ba"></i>useful<i style="background:#e0a33e"></i>idle</span>'
     rows = [
@@ -292,7 +331,7 @@ def _energy(material: Material) -> str:
             written.energy(use.kwh),
             written.length(use.idle_seconds),
         ]
-        for use in material.uses[:MOST_WASTERS]
+        for use in [use for use in material.uses if use.kwh is not None][:MOST_WASTERS]
     ]
     headings = ("Machine", "Idle energy", "of its energy", "Energy", "Running empty")
     return (
@@ -304,7 +343,7 @@ def _energy(material: Material) -> str:
 
 def _events(material: Material) -> str:
     if not material.events:
-        return "<h2>Events</h2><p>No event began in this time.</p>"
+        return "<h2>Events</h2><p>There was no event in this time.</p>"
     counts = Counter((event["kind"], event["severity"]) for event in material.events)
     kinds = Counter(event["kind"] for event in material.events)
     table = [
@@ -326,7 +365,7 @@ def _events(material: Material) -> str:
     return (
         "<h2>Events</h2>"
         + _table("How many of each kind", ("Kind", *SEVERITIES, "all"), table, (1, 2, 3, 4))
-        + _table(caption, ("Began", "Severity", "Machine", "What", "Seen to by"), rows)
+        + _table(caption, ("Began", "Severity", "Machine", "What", "Acknowledged by"), rows)
     )
 
 

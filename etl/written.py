@@ -1,6 +1,7 @@
 """How values are written for people: numbers with units and sensible digits, times with their zone."""
 
 from datetime import date, datetime, timedelta
+from math import isfinite
 
 NONE = "\u2013"
 _THIN = "\u202f"
@@ -21,7 +22,7 @@ _KINDS = {
 
 def number(value: float | None, unit: str = "", digits: int = 3) -> str:
     """Write a number with about so many significant digits, never fewer than its whole ones."""
-    if value is None:
+    if value is None or not isfinite(value):
         return NONE
     places = max(0, digits - len(str(int(abs(value)))) if abs(value) >= 1 else digits - 1)
     text = f"{value:,.{places}f}"
@@ -38,7 +39,7 @@ def count(how_many: int, what: str) -> str:
 
 def share(value: float | None) -> str:
     """Write a share from 0 to 1 in percent."""
-    if value is None:
+    if value is None or not isfinite(value):
         return NONE
     percent = 100 * value
     if 0 < percent < 0.1:
@@ -53,7 +54,7 @@ def energy(kwh: float | None) -> str:
 
 def length(seconds: float | None) -> str:
     """Write a length of time in its two largest units."""
-    if seconds is None:
+    if seconds is None or not isfinite(seconds):
         return NONE
     whole = round(seconds)
     days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60

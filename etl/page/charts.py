@@ -1,13 +1,16 @@
-"""Charts as Plotly takes them. Text, lines and grounds get their colours from the style sheet, light or dark."""
+"""Charts as Plotly takes them. Text, lines and grounds get their colours from the style sheet, light or dark.
 
-from collections.abc import Mapping, Sequence
+Every time is a text in UTC (`utc_text`): Plotly shows numbers in the browser's zone.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from etl import written
-from etl.page.series import Series, milliseconds
+from etl.page.series import Series, utc_text, utc_texts
 
 # Okabe and Ito's colours, which all eyes tell apart; none too light or too dark for either ground.
 LINES = ("#2b83ba", "#d9730d", "#0e9f7e", "#b5589b")
@@ -54,11 +57,10 @@ def readings(
             color = LINES[(j if len(by_label) > 1 else i) % len(LINES)]
             data += _line(label if len(by_label) > 1 else name, series, color, axis, shown=len(by_label) > 1)
     layout["xaxis"] = {
-        **_AXIS,
-        "type": "date",
-        "range": [milliseconds(start), milliseconds(end)],
+        **_TIME_AXIS,
+        "range": [utc_text(start), utc_text(end)],
         "anchor": f"y{count if count > 1 else ''}",
-        "title": {"text": "time (UTC)"},
+        "hoverformat": _moments(series for _, _, by_label in lines for series in by_label.values()),
     }
     layout["shapes"] = [_band(event, end) for event in events[:_MOST_BANDS]]
     layout["showlegend"] = any(len(by_label) > 1 for _, _, by_label in lines)
@@ -72,12 +74,12 @@ def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], uni
     """Draw what grows, and how it goes on to its threshold."""
     name = written.measurement(trend["measurement"])
     layout = _layout(ROW + 60)
-    layout["xaxis"] = {**_AXIS, "type": "date", "fixedrange": True}
+    layout["xaxis"] = {**_TIME_AXIS, "fixedrange": True}
     layout["yaxis"] = {**_AXIS, "title": {"text": f"{name} ({unit})" if unit else name}, "fixedrange": True}
-    now = milliseconds(trend["as_of"])
+    now = utc_text(trend["as_of"])
     data: list[Figure] = [
         {
-            "x": [milliseconds(time) for time, _ in history],
+            "x": [utc_text(time) for time, _ in history],
             "y": [value for _, value in history],
             "mode": "lines",
             "name": "daily mean",
@@ -85,7 +87,7 @@ def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], uni
         }
     ]
     if trend["reached"]:
-        reached, threshold = milliseconds(trend["reached"]), trend["threshold"]
+        reached, threshold = utc_text(trend["reached"]), trend["threshold"]
         data.append(
             {
                 "x": [now, reached],
@@ -95,7 +97,7 @@ def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], uni
                 "line": {"color": LINES[1], "dash": "dash", "width": 2},
             }
         )
-        bounds = [milliseconds(trend[end] or trend["reached"]) for end in ("earliest", "latest")]
+        bounds = [utc_text(trend[end] or trend["reached"]) for end in ("earliest", "latest")]
         layout["shapes"] = [
             _threshold(threshold),
             {"type": "rect", "x0": bounds[0], "x1": bounds[1], "y0": 0, "y1": 1, "yref": "paper"}
@@ -108,10 +110,10 @@ def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], uni
 def over_time(times: Sequence[datetime], lines: dict[str, Sequence[float | None]], unit: str) -> Figure:
     """Draw a few lines over the time of a day."""
     layout = _layout(ROW + 90)
-    layout["xaxis"] = {**_AXIS, "type": "date", "fixedrange": True}
+    layout["xaxis"] = {**_TIME_AXIS, "fixedrange": True}
     layout["yaxis"] = {**_AXIS, "title": {"text": unit}, "rangemode": "tozero", "fixedrange": True}
     layout["showlegend"] = len(lines) > 1
-    stamps = [milliseconds(time) for time in times]
+    stamps = [utc_text(time) for time in times]
     data = [
         {"x": stamps, "y": list(values), "mode": "lines", "name": name, "line": {"color": LINES[i % 4], "width": 2}}
         for i, (name, values) in enumerate(lines.items())
@@ -119,8 +121,8 @@ def over_time(times: Sequence[datetime], lines: dict[str, Sequence[float | None]
     return {"data": data, "layout": layout}
 
 
-def bars(names: Sequence[str], parts: Mapping[str, tuple[str, Sequence[float]]], unit: str) -> Figure:
-    """Draw stacked bars: by name the colour and the values."""
+def bars(names: Sequence[str], parts: Mapping[str, tuple[str, Sequence[float | None]]], unit: str) -> Figure:
+    """Draw stacked bars: by name the colour and the values; None leaves a bar out."""
     layout = _layout(ROW + 100)
     layout["barmode"] = "stack"
     layout["bargap"] = 0.25
@@ -135,6 +137,15 @@ def bars(names: Sequence[str], parts: Mapping[str, tuple[str, Sequence[float]]],
 
 
 _AXIS: Figure = {"showgrid": True, "zeroline": False, "automargin": True, "ticks": "outside", "ticklen": 4}
+_SECONDS = "%-d %b %Y %H:%M:%S UTC"
+_MILLISECONDS = "%-d %b %Y %H:%M:%S.%L UTC"
+_TIME_AXIS: Figure = {**_AXIS, "type": "date", "title": {"text": "time (UTC)"}, "hoverformat": _SECONDS}
+
+
+def _moments(lines: Iterable[Series]) -> str:
+    """Return how a time is written beside the pointer: with milliseconds where any point has some."""
+    finer = any((series.stamps[~np.isnan(series.mean)] % 1000).any() for series in lines)
+    return _MILLISECONDS if finer else _SECONDS
 
 
 def _layout(height: int) -> Figure:
@@ -152,7 +163,7 @@ def _layout(height: int) -> Figure:
 
 def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> list[Figure]:
     mean: Figure = {
-        "x": series.stamps.tolist(),
+        "x": utc_texts(series.stamps),
         "y": _values(series.mean),
         "mode": "lines",
         "yaxis": axis,
@@ -172,11 +183,11 @@ def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> l
 def _spread(series: Series, color: str, axis: str) -> Figure:
     """Draw the area between lowest and highest, each stretch without a gap by itself."""
     whole = ~np.isnan(series.low)
-    x: list[int | None] = []
+    x: list[str | None] = []
     y: list[float | None] = []
     for part in np.split(np.arange(len(series)), np.flatnonzero(~whole)):
         inside = part[whole[part]]
-        stamps = series.stamps[inside].tolist()
+        stamps = utc_texts(series.stamps[inside])
         x += [*stamps, *stamps[::-1], None]
         y += [*_values(series.low[inside]), *_values(series.high[inside])[::-1], None]
     area = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": f"{color}38"}
@@ -192,8 +203,8 @@ def _band(event: dict[str, Any], end: datetime) -> Figure:
         "type": "rect",
         "xref": "x",
         "yref": "paper",
-        "x0": milliseconds(event["start"]),
-        "x1": milliseconds(event["end"] or end),
+        "x0": utc_text(event["start"]),
+        "x1": utc_text(event["end"] or end),
         "y0": 0,
         "y1": 1,
         "fillcolor": SEVERITY.get(event["severity"], SEVERITY["mild"]),
@@ -205,7 +216,7 @@ def _band(event: dict[str, Any], end: datetime) -> Figure:
 
 def _marks(events: Sequence[dict[str, Any]], start: datetime) -> Figure:
     return {
-        "x": [milliseconds(max(event["start"], start)) for event in events],
+        "x": [utc_text(max(event["start"], start)) for event in events],
         "y": [1.0] * len(events),
         "text": [f"{written.kind(event['kind'])}, {event['severity']}" for event in events],
         "mode": "markers",

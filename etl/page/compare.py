@@ -1,7 +1,8 @@
 """`/compare?machines=a,b`: a few machines beside each other."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 from dash import html
 from dash.development.base_component import Component
@@ -22,12 +23,14 @@ from etl.page.elements import (
     table,
 )
 from etl.page.fleet import judged
-from etl.page.machine import EXTREMES, Window, extremes, read_finest, window
+from etl.page.machine import EXTREMES, Window, days_in, extremes, measured, read_finest, window
 from etl.page.place import Place
 from etl.page.queries import MOST_DAYS, Reader
 from etl.page.series import MOST_POINTS, Series, reduced, with_gaps
+from etl.sums import mean, total
 
 MOST_MACHINES = 4
+USUAL_MEASUREMENT = "current"
 SUGGESTED = 12
 SPANS = {"1 day": 1, "1 week": 7, "4 weeks": 28}
 
@@ -35,7 +38,7 @@ SPANS = {"1 day": 1, "1 week": 7, "4 weeks": 28}
 def compare(reader: Reader, place: Place, today: date) -> View:
     """Show some machines over the same time."""
     day = reader.newest_day(today)
-    machines = place.words("machines")[:MOST_MACHINES]
+    machines = chosen_machines(reader, place)
     end = datetime.combine((day or today) + timedelta(days=1), time(), UTC)
     seen = window(place, end)
     names = {name: (reader.machine(name) or {}).get("name") or name for name in machines}
@@ -54,21 +57,46 @@ def compare(reader: Reader, place: Place, today: date) -> View:
         ),
     ]
     if machines:
+        days = days_by_machine(reader, machines, seen)
+        chosen = measurement_of(reader, place, days)
         children += [
-            _controls(reader, place, seen),
-            _readings(reader, place, names, seen),
-            _days(reader, place, names, seen),
+            _controls(reader, place, seen, chosen),
+            _readings(reader, chosen, names, seen),
+            _days(reader, place, names, seen, days),
         ]
     else:
         children.append(empty("No machine is chosen: add some above."))
     return View("Compare", says, children)
 
 
+def chosen_machines(reader: Reader, place: Place) -> list[str]:
+    """Return the machines that a place compares.
+
+    An ID may hold commas. Where they are not escaped in the URL, words that are no machine are joined again to one that
+    is; and a word whose commas are escaped though they part machines is parted.
+    """
+    words = place.words("machines")
+    found: list[str] = []
+    while words:
+        ends = range(len(words), 1, -1) if not reader.knows(words[0]) else ()
+        length = next((end for end in ends if reader.knows(",".join(words[:end]))), 1)
+        word = ",".join(words[:length])
+        words = words[length:]
+        parts = word.split(",") if length == 1 and "," in word and not reader.knows(word) else [word]
+        found += [part for part in parts if part]
+    return list(dict.fromkeys(found))[:MOST_MACHINES]
+
+
+def days_by_machine(reader: Reader, machines: Iterable[str], seen: Window) -> dict[str, list[Row]]:
+    """Read the analysed days in a time of each machine."""
+    return {equipment_id: days_in(reader, equipment_id, seen) for equipment_id in machines}
+
+
 def _suggestions(
     reader: Reader, place: Place, machines: list[str], names: dict[str, str], day: date | None
 ) -> list[tuple[str, Place, bool]]:
     taken = [
-        (f"{names[name]} \u00d7", place.but(machines=",".join(other for other in machines if other != name)), True)
+        (f"{names[name]} \u00d7", place.but(machines=[other for other in machines if other != name]), True)
         for name in machines
     ]
     text = place.text("text").lower()
@@ -79,20 +107,20 @@ def _suggestions(
         if machine.equipment_id not in machines and text in f"{machine.equipment_id} {machine.name}".lower()
     ]
     more = [
-        (f"+ {machine.name}", place.but(machines=",".join([*machines, machine.equipment_id])), False)
+        (f"+ {machine.name}", place.but(machines=[*machines, machine.equipment_id]), False)
         for machine in found[:SUGGESTED]
     ]
     return taken + more
 
 
-def measurement_of(reader: Reader, place: Place) -> str:
-    """Return the measurement that a place compares."""
-    usual = "current" if "current" in reader.doubles else reader.doubles[0]
-    return place.choice("measurement", reader.doubles) or usual
+def measurement_of(reader: Reader, place: Place, days: Mapping[str, list[Row]]) -> str:
+    """Return the measurement that a place compares: the one it names, else the first that most machines measure."""
+    order = sorted(reader.doubles, key=lambda name: name != USUAL_MEASUREMENT)
+    there = Counter(name for rows in days.values() for name in measured(rows))
+    return place.choice("measurement", reader.doubles) or max(order, key=lambda name: there[name])
 
 
-def _controls(reader: Reader, place: Place, seen: Window) -> Component:
-    chosen = measurement_of(reader, place)
+def _controls(reader: Reader, place: Place, seen: Window, chosen: str) -> Component:
     spans = []
     for text, length in SPANS.items():
         span = timedelta(days=length)
@@ -112,8 +140,7 @@ def _controls(reader: Reader, place: Place, seen: Window) -> Component:
     )
 
 
-def _readings(reader: Reader, place: Place, names: dict[str, str], seen: Window) -> Component:
-    chosen = measurement_of(reader, place)
+def _readings(reader: Reader, chosen: str, names: dict[str, str], seen: Window) -> Component:
     lines: dict[str, Series] = {}
     whole: dict[str, Series] = {}
     for equipment_id, name in names.items():
@@ -132,14 +159,24 @@ def _readings(reader: Reader, place: Place, names: dict[str, str], seen: Window)
     return card(heading, chart("compare", figure, text, listed))
 
 
-def _days(reader: Reader, place: Place, names: dict[str, str], seen: Window) -> Component:
+def _days(
+    reader: Reader, place: Place, names: dict[str, str], seen: Window, days: Mapping[str, list[Row]]
+) -> Component:
     last = (seen.end - timedelta(microseconds=1)).date()
     first = max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1))
+    begin, end = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     rows = [
-        [machine_link(equipment_id, name, place), *_totals(reader.machine_days(equipment_id, first, last))]
+        [
+            machine_link(equipment_id, name, place),
+            *_totals(days[equipment_id]),
+            f"{len(reader.machine_events(equipment_id, begin, end)):,}",
+        ]
         for equipment_id, name in names.items()
     ]
-    caption = f"{written.calendar_day(first)} to {written.calendar_day(last)}: means, and sums of energy and events"
+    caption = (
+        f"{written.calendar_day(first)} to {written.calendar_day(last)}: means, sums of energy,"
+        " and how many events there were, each counted once"
+    )
     return card("Days", table(caption, _HEADINGS, rows, range(1, 9)))
 
 
@@ -156,20 +193,13 @@ _HEADINGS = (
 )
 
 
-def _totals(days: list[Row]) -> list[Any]:
-    def known(name: str) -> list[float]:
-        return [row[name] for row in days if row[name] is not None]
-
-    def mean(name: str) -> float | None:
-        return sum(known(name)) / len(known(name)) if known(name) else None
-
+def _totals(days: list[Row]) -> list[str]:
     return [
-        written.share(mean("utilisation")),
-        written.energy(sum(known("energy_kwh")) if days else None),
-        written.energy(sum(known("idle_energy_kwh")) if days else None),
-        written.number(mean("power_factor")),
-        written.number(mean("temperature"), "°C"),
-        written.number(mean("vibration"), "mm/s"),
-        written.number(mean("efficiency"), digits=2),
-        f"{int(sum(known('events'))):,}",
+        written.share(mean(days, "utilisation")),
+        written.energy(total(days, "energy_kwh")),
+        written.energy(total(days, "idle_energy_kwh")),
+        written.number(mean(days, "power_factor")),
+        written.number(mean(days, "temperature"), "°C"),
+        written.number(mean(days, "vibration"), "mm/s"),
+        written.number(mean(days, "efficiency"), digits=2),
     ]

@@ -13,13 +13,14 @@ from flask import Flask, Response, request
 
 from etl.attention import Row
 from etl.errors import EtlError
-from etl.page.compare import MOST_MACHINES, measurement_of
+from etl.page.compare import chosen_machines, days_by_machine, measurement_of
 from etl.page.energy import matching as matching_uses
 from etl.page.energy import uses
 from etl.page.events import matching as matching_events
 from etl.page.fleet import judged, matching
-from etl.page.machine import newest_of, read_finest, shown_measurements, window
+from etl.page.machine import days_in, measured, newest_of, read_finest, shown_measurements, window
 from etl.page.period import day_of, days_of
+from etl.page.pipeline import shown_day
 from etl.page.place import Place, machine_of
 from etl.page.queries import Reader
 from etl.page.series import Series
@@ -89,21 +90,24 @@ def _fleet(reader: Reader, place: Place, today: date) -> Iterator[Row]:
     day = day_of(reader, place, today)
     for machine in matching(judged(reader, day), place) if day else []:
         row = {name: list(value) if name == "reasons" and value else value for name, value in machine.row.items()}
-        yield {"attention": machine.level, "why": machine.why, **row}
+        yield {"attention": machine.attention, "why": machine.why, **row}
 
 
 def _readings(reader: Reader, place: Place, today: date) -> Iterator[Row]:
     equipment_id = machine_of(place.path) or ""
     seen = window(place, newest_of(reader, equipment_id, today))
-    _, found = read_finest(reader, equipment_id, shown_measurements(reader, place), seen)
+    days = days_in(reader, equipment_id, seen)
+    _, found = read_finest(reader, equipment_id, shown_measurements(reader, place, measured(days)), seen)
     yield from _points({"equipment_id": equipment_id}, found)
 
 
 def _compare(reader: Reader, place: Place, today: date) -> Iterator[Row]:
     end = (reader.newest_day(today) or today) + timedelta(days=1)
     seen = window(place, datetime(end.year, end.month, end.day, tzinfo=UTC))
-    for equipment_id in place.words("machines")[:MOST_MACHINES]:
-        found = read_finest(reader, equipment_id, [measurement_of(reader, place)], seen)[1]
+    machines = chosen_machines(reader, place)
+    measurement = measurement_of(reader, place, days_by_machine(reader, machines, seen))
+    for equipment_id in machines:
+        found = read_finest(reader, equipment_id, [measurement], seen)[1]
         yield from _points({"equipment_id": equipment_id}, found)
 
 
@@ -141,7 +145,7 @@ def _events(reader: Reader, place: Place, today: date) -> Iterator[Row]:
 
 
 def _pipeline(reader: Reader, place: Place, today: date) -> Iterator[Row]:
-    for row in reader.health(place.day("day") or today):
+    for row in reader.health(shown_day(reader, place, today)):
         yield {**row, "lags": ", ".join(f"{name}: {lag}" for name, lag in sorted((row["lags"] or {}).items()))}
 
 

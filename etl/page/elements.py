@@ -8,12 +8,13 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.attention import FINE, ICONS
+from etl.attention import ACKNOWLEDGED, FINE, ICONS
 from etl.page.place import Place, machine_path
+from etl.sums import NOT_MEASURED
 
 Children = Any
 _STACKING = range(5, 12)
-_WIDE = ("Evidence", "Readings", "Seen to", "States", "Useful and idle", "What", "Why")
+_WIDE = ("Evidence", "Readings", "Acknowledged", "States", "Useful and idle", "What", "Why")
 STATES = ("overload", "running", "idle", "off")
 
 
@@ -37,8 +38,8 @@ def aria(**names: str) -> dict[str, Any]:
 
 
 def badge(severity: str | None, text: str = "") -> Component:
-    """A severity by colour, shape and word."""
-    level = severity if severity in ICONS else "mild"
+    """A severity by colour, shape and word; that all is acknowledged looks like `fine`."""
+    level = FINE if severity == ACKNOWLEDGED else severity if severity in ICONS else "mild"
     return html.Span(
         [html.Span(ICONS[level], **aria(hidden="true")), " ", text or severity or FINE],
         className=f"badge {level}",
@@ -139,7 +140,7 @@ def pages(place: Place, number: int, rows: int, of_a_page: int) -> list[Componen
     return [html.Nav([steps[0], f"Page {number} of {last}", steps[1]], className="pages", **aria(label="Pages"))]
 
 
-def empty(text: str) -> Component:
+def empty(text: Children) -> Component:
     """What is said where there is nothing to show."""
     return html.P(text, className="empty")
 
@@ -165,8 +166,10 @@ def _with_path(place: Place) -> str:
 
 
 def bar(value: float | None, text: str) -> Component:
-    """A share from 0 to 1 as a bar with its number."""
-    width = f"{100 * min(max(value or 0, 0), 1):.1f}%"
+    """A share from 0 to 1 as a bar with its number; without a bar where it is not known."""
+    if value is None:
+        return html.Span(text, className="measured")
+    width = f"{100 * min(max(value, 0), 1):.1f}%"
     track = html.Span(html.Span(style={"width": width}), className="bar", **aria(hidden="true"))
     return html.Span([track, html.Span(text, className="value")], className="measured")
 
@@ -180,6 +183,8 @@ def stacked(parts: Sequence[tuple[str, float]], label: str) -> Component:
 
 def states(row: dict[str, Any]) -> Component:
     """How long a machine was in each state, as a bar; what it ran overloaded is a part of the time that it ran."""
+    if all(row.get(f"{name}_seconds") is None for name in STATES):
+        return html.Span(NOT_MEASURED)
     seconds = {name: row.get(f"{name}_seconds") or 0.0 for name in STATES}
     parts = list((seconds | {"running": max(seconds["running"] - seconds["overload"], 0.0)}).items())
     return stacked(parts, ", ".join(f"{name} {written.length(size)}" for name, size in parts))

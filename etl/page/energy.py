@@ -1,9 +1,8 @@
 """`/energy`: where energy goes, and how much of it into machines that run empty."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from dash import html
 from dash.development.base_component import Component
@@ -27,39 +26,62 @@ from etl.page.elements import (
     stats,
     table,
 )
-from etl.page.period import day_of, day_picker, days_of, length_picker, said
+from etl.page.period import day_of, day_picker, days_of, length_picker, nothing_on_this_day, said
 from etl.page.place import Place
 from etl.page.queries import Reader
+from etl.sums import NOT_MEASURED, left_out, quotient, total, total_of
 
 ROWS = 50
 
 
 @dataclass(frozen=True)
 class Use:
-    """What a machine used over some days."""
+    """What a machine used over some days; None is not measured."""
 
     equipment_id: str
     name: str
-    kwh: float
-    idle_kwh: float
-    idle_seconds: float
-    running_seconds: float
+    kwh: float | None
+    idle_kwh: float | None
+    idle_seconds: float | None
+    running_seconds: float | None
 
     @property
     def idle_share(self) -> float | None:
         """The part of its energy that went into running empty."""
-        return self.idle_kwh / self.kwh if self.kwh else None
+        return quotient(self.idle_kwh, self.kwh)
 
 
 def uses(rows: Iterable[Row]) -> list[Use]:
-    """Add up the days of each machine; those that waste most come first."""
-    sums: dict[str, list[Any]] = {}
+    """Add up the days of each machine; those that waste most come first, those that measure no energy last."""
+    days: dict[str, list[Row]] = {}
     for row in rows:
-        entry = sums.setdefault(row["equipment_id"], [row["name"] or row["equipment_id"], 0.0, 0.0, 0.0, 0.0])
-        for i, name in enumerate(("energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds"), 1):
-            entry[i] += row[name] or 0.0
-    found = [Use(key, *values) for key, values in sums.items()]
-    return sorted(found, key=lambda use: (-use.idle_kwh, use.equipment_id))
+        days.setdefault(row["equipment_id"], []).append(row)
+    names = ("energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds")
+    found = [Use(key, own[0]["name"] or key, *(total(own, name) for name in names)) for key, own in days.items()]
+    return sorted(found, key=lambda use: (use.kwh is None, -(use.idle_kwh or 0.0), use.equipment_id))
+
+
+def used(found: Sequence[Use], span: str) -> str:
+    """Say how much energy machines used, how much of it while they ran empty, and how many machines that leaves out."""
+    kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
+    if kwh is None:
+        return f"No machine measures energy in {span}." if found else f"Nothing was analysed for {span}."
+    text = f"{written.energy(kwh)} in {span}"
+    text += f", {written.energy(idle)} of it by machines that ran empty." if idle is not None else "."
+    missing = sum(use.kwh is None for use in found)
+    return f"{text} {missing:,} of {len(found):,} machines do not measure it and are left out." if missing else text
+
+
+def by_day(rows: Iterable[Row], days: Sequence[date]) -> dict[date, tuple[float | None, float | None]]:
+    """Add up useful and idle energy of all machines on each day; None where no machine measures it."""
+    of_day: dict[date, list[Row]] = {day: [] for day in days}
+    for row in rows:
+        of_day[row["day"]].append(row)
+    sums = {}
+    for day, own in of_day.items():
+        kwh, idle = total(own, "energy_kwh"), total(own, "idle_energy_kwh")
+        sums[day] = (None if kwh is None else kwh - (idle or 0.0), idle)
+    return sums
 
 
 def matching(found: list[Use], place: Place) -> list[Use]:
@@ -76,8 +98,7 @@ def energy(reader: Reader, place: Place, today: date) -> View:
     days = days_of(place, last)
     rows = reader.fleet_energy(days)
     found = uses(rows)
-    total, idle = sum(use.kwh for use in found), sum(use.idle_kwh for use in found)
-    says = f"{written.energy(total)} in {said(days)}, {written.energy(idle)} of it by machines that ran empty."
+    says = used(found, said(days))
     children: list[Component] = [
         html.Header([html.H1("Energy and idle waste"), html.P(says, className="lead")]),
         html.Div(
@@ -92,44 +113,63 @@ def energy(reader: Reader, place: Place, today: date) -> View:
         ),
     ]
     if not found:
-        return View("Energy", says, [*children, empty("Nothing was analysed for these days: choose others.")])
+        return View("Energy", says, [*children, nothing_on_this_day(place, reader.newest_day(today))])
     shown = matching(found, place)
-    children += [_figures(found, total, idle, len(days)), _by_day(rows, days)]
+    children += [_figures(found, len(days)), _by_day(rows, days)]
     children += _machines(shown, place) if shown else [empty("No machine matches: loosen the filter.")]
     return View("Energy", f"{len(shown):,} machines. {says}", children)
 
 
-def _figures(found: list[Use], total: float, idle: float, days: int) -> Component:
-    worst = found[0]
+def _figures(found: list[Use], days: int) -> Component:
+    kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
+    empty_seconds = total_of(use.idle_seconds for use in found)
+    worst = next((use for use in found if use.idle_kwh), None)
+    missing = left_out([use.kwh for use in found])
+    a_day = f"{written.energy(kwh / days)} a day" if kwh is not None else ""
+    idle_missing = left_out([use.idle_kwh for use in found])
+    of_all = f"{written.share(quotient(idle, kwh))} of all" if idle is not None else ""
+    together = "of all machines together" if empty_seconds is not None else ""
+    states_missing = left_out([use.idle_seconds for use in found])
+    none = "no machine ran empty" if idle is not None else NOT_MEASURED
     return stats(
         [
-            ("Energy", written.energy(total), f"{written.energy(total / days)} a day"),
-            ("Idle energy", written.energy(idle), f"{written.share(idle / total if total else None)} of all"),
-            ("Time running empty", written.length(sum(use.idle_seconds for use in found)), "of all machines together"),
-            ("Wastes most", worst.name, f"{written.energy(worst.idle_kwh)} idle"),
+            ("Energy", written.energy(kwh), _listed(a_day, missing)),
+            ("Idle energy", written.energy(idle), _listed(of_all, idle_missing)),
+            ("Time running empty", written.length(empty_seconds), _listed(together, states_missing)),
+            (
+                "Wastes most",
+                worst.name if worst else written.NONE,
+                f"{written.energy(worst.idle_kwh)} idle" if worst else none,
+            ),
         ]
     )
 
 
+def _listed(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
+
+
 def _by_day(rows: list[Row], days: list[date]) -> Component:
-    useful, wasted = dict.fromkeys(days, 0.0), dict.fromkeys(days, 0.0)
-    for row in rows:
-        idle = row["idle_energy_kwh"] or 0.0
-        wasted[row["day"]] += idle
-        useful[row["day"]] += (row["energy_kwh"] or 0.0) - idle
-    text = (
-        f"From {written.energy(min(useful[day] + wasted[day] for day in days))}"
-        f" to {written.energy(max(useful[day] + wasted[day] for day in days))} a day."
-    )
+    sums = by_day(rows, days)
+    whole = {day: total_of(parts) for day, parts in sums.items()}
+    there = [value for value in whole.values() if value is not None]
+    if not there:
+        return card("By day", empty("No machine measures energy."))
+    text = f"From {written.energy(min(there))} to {written.energy(max(there))} a day."
     names = [f"{day:%a %-d %b}" for day in days]
-    parts = {"useful": (charts.USEFUL, list(useful.values())), "idle": (charts.IDLE, list(wasted.values()))}
-    by_day = [
-        [written.calendar_day(day), written.energy(useful[day] + wasted[day]), written.energy(wasted[day])]
-        for day in days
-    ]
-    listed = table("Energy by day", ("Day (UTC)", "Energy", "Idle energy"), by_day, (1, 2))
+    useful, idle = zip(*sums.values(), strict=True)
+    parts = {"useful": (charts.USEFUL, useful), "idle": (charts.IDLE, idle)}
+    lines = [[written.calendar_day(day), written.energy(whole[day]), written.energy(sums[day][1])] for day in days]
+    listed = table("Energy by day", ("Day (UTC)", "Energy", "Idle energy"), lines, (1, 2))
     details = html.Details([html.Summary("As a table"), listed])
     return card("By day", chart("energy", charts.bars(names, parts, "kWh"), text, details))
+
+
+def _parts(use: Use) -> Component:
+    if use.kwh is None:
+        return html.Span(NOT_MEASURED)
+    idle = use.idle_kwh or 0.0
+    return stacked([("useful", use.kwh - idle), ("idle", idle)], f"{written.share(use.idle_share)} idle")
 
 
 def _machines(shown: list[Use], place: Place) -> list[Component]:
@@ -137,10 +177,7 @@ def _machines(shown: list[Use], place: Place) -> list[Component]:
     rows = [
         [
             machine_link(use.equipment_id, use.name, place),
-            stacked(
-                [("useful", use.kwh - use.idle_kwh), ("idle", use.idle_kwh)],
-                f"{written.share(use.idle_share)} idle",
-            ),
+            _parts(use),
             written.energy(use.kwh),
             written.energy(use.idle_kwh),
             bar(use.idle_share, written.share(use.idle_share)),

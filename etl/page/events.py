@@ -1,4 +1,4 @@
-"""`/events`: what was wrong, and who has seen to it."""
+"""`/events`: what was wrong, and who has acknowledged it."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -7,7 +7,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.attention import ICONS, SEVERITIES, Row, describe
+from etl.attention import ACKNOWLEDGING, ICONS, SEVERITIES, Row, describe
 from etl.errors import EtlError
 from etl.page.elements import (
     View,
@@ -32,7 +32,7 @@ from etl.page.queries import Reader
 ROWS = 50
 MOST_NAME = 80
 MOST_NOTE = 500
-STATUS = {"open": "not seen to", "seen": "seen to", "lasting": "still lasting"}
+STATUS = {"open": "not acknowledged", "seen": "acknowledged", "lasting": "still lasting"}
 
 
 def events(reader: Reader, place: Place, today: date) -> View:
@@ -44,7 +44,7 @@ def events(reader: Reader, place: Place, today: date) -> View:
     found = reader.events(days)
     shown = matching(found, place)
     unseen = sum(event["by"] is None for event in found)
-    says = f"{len(found):,} events began in {said(days)}; nobody has seen to {unseen:,} of them."
+    says = f"{len(found):,} events began in {said(days)}; {unseen:,} of them are not acknowledged."
     children: list[Component] = [
         html.Header([html.H1("Events"), html.P(says, className="lead")]),
         *_saved(reader, place),
@@ -126,7 +126,7 @@ def _listed(reader: Reader, shown: list[Row], place: Place, last: date) -> list[
         ]
         for event in shown[(number - 1) * ROWS : number * ROWS]
     ]
-    headings = ("Began", "Severity", "Machine", "What", "Evidence", "Seen to")
+    headings = ("Began", "Severity", "Machine", "What", "Evidence", "Acknowledged")
     return [card("Found", table("Events, newest first", headings, rows)), *pages(place, number, len(shown), ROWS)]
 
 
@@ -140,7 +140,8 @@ def _saved(reader: Reader, place: Place) -> list[Component]:
     event = reader.event(place.text("saved")) if place.text("saved") else None
     if event is None:
         return []
-    return [html.P(f"Saved: {written.kind(event['kind'])} on {event['equipment_id']} is seen to.", className="saved")]
+    text = f"Saved: {written.kind(event['kind'])} on {event['equipment_id']} is acknowledged."
+    return [html.P(text, className="saved")]
 
 
 def _form(reader: Reader, place: Place) -> list[Component]:
@@ -154,6 +155,7 @@ def _form(reader: Reader, place: Place) -> list[Component]:
         card(
             f"Acknowledge {written.kind(event['kind'])} on {event['equipment_id']}",
             html.P([badge(event["severity"]), " ", describe(event, day, reader.units)]),
+            html.P(ACKNOWLEDGING, className="note"),
             html.Div(
                 [
                     entry("by", "Your name", MOST_NAME),
@@ -169,7 +171,7 @@ def _form(reader: Reader, place: Place) -> list[Component]:
 
 
 def acknowledge(reader: Reader, place: Place, by: str, note: str) -> tuple[Place, str]:
-    """Write that somebody has seen to the event of a place; return where to go, and what was wrong."""
+    """Write that somebody has acknowledged the event of a place; return where to go, and what was wrong."""
     event_id = place.text("ack")
     if not by.strip():
         return place, "Say who you are, so that others know whom to ask."

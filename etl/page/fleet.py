@@ -8,7 +8,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.attention import FINE, ICONS, LEVELS, SEVERITIES, Judged, judge, summary
+from etl.attention import ACKNOWLEDGING, FINE, ICONS, LEVELS, SEVERITIES, Judged, judge, summary
 from etl.page.elements import (
     View,
     badge,
@@ -25,12 +25,14 @@ from etl.page.elements import (
     stats,
     table,
 )
-from etl.page.period import day_of, day_picker
+from etl.page.period import day_of, day_picker, nothing_on_this_day
 from etl.page.place import Place, machine_path
 from etl.page.queries import Reader
+from etl.sums import left_out, mean, quotient, total
 
 FIRST = 5
 TILES = 24
+RUNNING = ("running", "overload")
 ROWS = 50
 
 
@@ -42,12 +44,13 @@ def fleet(reader: Reader, place: Place, today: date) -> View:
     machines = judged(reader, day)
     shown = matching(machines, place)
     says = summary(machines) if machines else f"No data on {written.calendar_day(day)}."
+    newest = None if machines else reader.newest_day(today)
     children: list[Component] = [
         html.Header([html.H1(f"Fleet on {written.calendar_day(day)}"), html.P(says, className="lead")]),
         _filters(place, day, machines),
     ]
     if not machines:
-        return View("Fleet", says, [*children, empty("Nothing was analysed for this day: choose another one.")])
+        return View("Fleet", says, [*children, nothing_on_this_day(place, newest)])
     filtered = len(shown) != len(machines)
     if not filtered:
         children += [_first(machines, place), _figures(machines)]
@@ -60,7 +63,7 @@ def fleet(reader: Reader, place: Place, today: date) -> View:
 def judged(reader: Reader, day: date) -> list[Judged]:
     """Read a day and put its machines in order."""
     rows = reader.fleet(day)
-    return judge(rows, reader.worst_events(rows), reader.trends(), day, reader.units)
+    return judge(rows, reader.ranking_events(rows, day), reader.trends(), day, reader.units)
 
 
 def matching(machines: Iterable[Judged], place: Place) -> list[Judged]:
@@ -96,7 +99,9 @@ def _filters(place: Place, day: date, machines: list[Judged]) -> Component:
 def _first(machines: list[Judged], place: Place) -> Component:
     urgent = [machine for machine in machines if machine.level != FINE]
     if not urgent:
-        return card("Needs attention first", html.P("Nothing does. All events are seen to, all readings are there."))
+        return card(
+            "Needs attention first", html.P("Nothing does. All events are acknowledged, all readings are there.")
+        )
     lines = [
         html.Li(
             [
@@ -108,6 +113,8 @@ def _first(machines: list[Judged], place: Place) -> Component:
     ]
     more = len(urgent) - len(lines)
     rest = [html.P(f"and {more:,} more below", className="more")] if more > 0 else []
+    if any(concern.seen for machine in machines for concern in machine.concerns):
+        rest.append(html.P(ACKNOWLEDGING, className="note"))
     return card("Needs attention first", html.Ol(lines, className="first"), *rest, class_name="attention")
 
 
@@ -116,24 +123,30 @@ def _reasons(machine: Judged) -> str:
     return machine.why + (f" (+{written.count(others, 'more reason')})" if others else "")
 
 
-def total(rows: Iterable[dict[str, Any]], name: str) -> float:
-    """Add up what is known."""
-    return float(sum(row[name] for row in rows if row.get(name) is not None))
-
-
 def _figures(machines: list[Judged]) -> Component:
     rows = [machine.row for machine in machines]
     energy, idle = total(rows, "energy_kwh"), total(rows, "idle_energy_kwh")
-    known = [row["utilisation"] for row in rows if row.get("utilisation") is not None]
-    expected, received = total(rows, "expected"), total(rows, "received")
-    running = sum(row.get("state") in ("running", "overload") for row in rows)
+    received = quotient(total(rows, "received"), total(rows, "expected"))
+    states = [row["state"] for row in rows if row.get("state")]
+    running = f"{sum(state in RUNNING for state in states):,}" if states else written.NONE
+
+    def note(text: str, name: str) -> str:
+        """Without the text where nothing is measured, and with the machines that do not measure it."""
+        values = [row.get(name) or None if name == "state" else row.get(name) for row in rows]
+        there = any(value is not None for value in values)
+        return ", ".join(filter(None, [text if there else "", left_out(values)]))
+
     return stats(
         [
-            ("Running at the end of the day", f"{running:,}", f"of {len(rows):,} machines"),
-            ("Utilisation", written.share(sum(known) / len(known) if known else None), "mean of all machines"),
-            ("Energy", written.energy(energy), f"{written.share(idle / energy if energy else None)} of it idle"),
-            ("Readings received", written.share(received / expected if expected else None), "of those expected"),
-            ("Events", f"{int(total(rows, 'events')):,}", "lasting into this day"),
+            ("Running at the end of the day", running, note(f"of {len(states):,} machines", "state")),
+            ("Utilisation", written.share(mean(rows, "utilisation")), note("mean of all machines", "utilisation")),
+            (
+                "Energy",
+                written.energy(energy),
+                note(f"{written.share(quotient(idle, energy))} of it idle", "energy_kwh"),
+            ),
+            ("Readings received", written.share(received), "of those expected"),
+            ("Events", f"{int(total(rows, 'events') or 0):,}", "lasting into this day"),
         ]
     )
 
@@ -183,7 +196,7 @@ def _row(machine: Judged, place: Place) -> list[Any]:
     row = machine.row
     return [
         machine_link(machine.equipment_id, machine.name, place),
-        badge(machine.level),
+        badge(machine.attention, machine.attention),
         row.get("state") or "unknown",
         bar(row.get("utilisation"), written.share(row.get("utilisation"))),
         written.energy(row.get("energy_kwh")),

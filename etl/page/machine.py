@@ -1,7 +1,7 @@
 """`/machine/<equipment_id>`: one machine, from a year down to the single reading."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -30,6 +30,7 @@ from etl.page.elements import (
 from etl.page.place import Place
 from etl.page.queries import MOST_DAYS, Reader
 from etl.page.series import Level, Series, level_of, reduced, with_gaps
+from etl.sums import known, left_out, mean, quotient, total, total_of
 
 USUAL = timedelta(days=7)
 SHORTEST = timedelta(seconds=10)
@@ -78,10 +79,24 @@ def window(place: Place, newest: datetime) -> Window:
     return Window(max(start, end - LONGEST), max(end, start + SHORTEST))
 
 
-def shown_measurements(reader: Reader, place: Place) -> list[str]:
-    """Return the measurements that a place shows."""
+def shown_measurements(reader: Reader, place: Place, there: Collection[str]) -> list[str]:
+    """Return the measurements that a place shows: those it names, else the first of those that are `there`."""
     chosen = [name for name in place.words("show") if name in reader.doubles][:MOST_SHOWN]
-    return chosen or [name for name in FIRST_SHOWN if name in reader.doubles] or reader.doubles[:3]
+    first = [name for name in FIRST_SHOWN if name in reader.doubles]
+    order = first + [name for name in reader.doubles if name not in first]
+    return chosen or [name for name in order if name in there][: len(FIRST_SHOWN)] or order[: len(FIRST_SHOWN)]
+
+
+def measured(days: Iterable[Row]) -> set[str]:
+    """Return the measurements that have a value on any of some days; none of them if nothing is known."""
+    return {name for row in days for name in (row["means"] or {})}
+
+
+def days_in(reader: Reader, equipment_id: str, seen: Window) -> list[Row]:
+    """Read the analysed days of a machine in a time, the last 31 of them, oldest first."""
+    last = (seen.end - timedelta(microseconds=1)).date()
+    first = max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1))
+    return reader.machine_days(equipment_id, first, last)
 
 
 def read_finest(
@@ -113,20 +128,26 @@ def machine(reader: Reader, place: Place, equipment_id: str, today: date) -> Vie
     name = (known or {}).get("name") or equipment_id
     seen = window(place, newest_of(reader, equipment_id, today))
     events = reader.machine_events(equipment_id, seen.start, seen.end)
-    last = seen.end.date() if seen.end.time() > time() else seen.end.date() - timedelta(days=1)
-    days = reader.machine_days(equipment_id, max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1)), last)
-    says = f"{name}, {written.moment(seen.start)} to {written.moment(seen.end)}, {written.count(len(events), 'event')}."
+    last = (seen.end - timedelta(microseconds=1)).date()
+    days = days_in(reader, equipment_id, seen)
+    shown = shown_measurements(reader, place, measured(days))
+    says = f"{name}, {written.moment(seen.start)} to {written.moment(seen.end)}, {_counted(events)}."
     children = [
         html.Header([html.H1(name), html.P(_about(equipment_id, known, mark), className="lead")]),
-        _controls(reader, place, equipment_id, seen),
+        _controls(reader, place, equipment_id, seen, shown),
         _figures(days),
-        _readings(reader, place, equipment_id, seen, events),
+        _readings(reader, equipment_id, shown, seen, events),
         card("Events in this time", _events(reader, events, last, place)),
         *_trends(reader, equipment_id),
         card("Days", *_days(days, place)),
         card("When energy is used", *_heat(reader, equipment_id, seen.end)),
     ]
     return View(name, says, children)
+
+
+def _counted(events: list[Row]) -> str:
+    open_ = sum(not event["by"] for event in events)
+    return written.count(len(events), "event") + (f", {open_:,} of them not acknowledged" if events else "")
 
 
 def _about(equipment_id: str, known: Row | None, mark: datetime | None) -> str:
@@ -141,11 +162,9 @@ def _about(equipment_id: str, known: Row | None, mark: datetime | None) -> str:
     return " · ".join([*filter(None, parts), f"newest reading {written.moment(mark)}"])
 
 
-def _controls(reader: Reader, place: Place, equipment_id: str, seen: Window) -> Component:
-    shown = shown_measurements(reader, place)
+def _controls(reader: Reader, place: Place, equipment_id: str, seen: Window, shown: list[str]) -> Component:
     toggles = [
-        (written.measurement(name), place.but(show=",".join(_toggled(shown, name))), name in shown)
-        for name in reader.doubles
+        (written.measurement(name), place.but(show=_toggled(shown, name)), name in shown) for name in reader.doubles
     ]
     spans = []
     for text, length in SPANS.items():
@@ -162,7 +181,7 @@ def _controls(reader: Reader, place: Place, equipment_id: str, seen: Window) -> 
             choices("Time", spans),
             html.Div([link(text, to.in_(place), "button") for text, to in moves], className="moves"),
             choices("Show", toggles),
-            link("Compare with others", Place("/compare", {"machines": equipment_id}), "button"),
+            link("Compare with others", Place("/compare").but(machines=[equipment_id]), "button"),
             downloads("readings", place),
         ],
         className="filters",
@@ -176,34 +195,34 @@ def _toggled(shown: list[str], name: str) -> list[str]:
 
 
 def _figures(days: list[Row]) -> Component:
-    def total(name: str) -> float:
-        return sum(row[name] or 0 for row in days)
-
-    busy = total("running_seconds")
-    seconds = total("off_seconds") + total("idle_seconds") + busy
-    energy, idle = total("energy_kwh"), total("idle_energy_kwh")
-    factors = [row["power_factor"] for row in days if row["power_factor"] is not None]
-    outside = {part: total(f"{part}_outside_seconds") for part in ("voltage", "frequency")}
+    seconds = total_of(total(days, f"{state}_seconds") for state in ("off", "idle", "running"))
     span = written.count(len(days), "day")
-    return stats(
-        [
-            ("Utilisation", written.share(busy / seconds if seconds else None), f"of {span}"),
-            ("Energy", written.energy(energy) if days else written.NONE, f"{written.energy(idle)} of it idle"),
-            ("Power factor", written.number(sum(factors) / len(factors) if factors else None), "mean of the days"),
-            *(
-                (
-                    f"{part.capitalize()} outside EN 50160",
-                    written.length(value) if days else written.NONE,
-                    f"{written.share(value / seconds if seconds else None)} of the time",
-                )
-                for part, value in outside.items()
-            ),
-        ]
-    )
+
+    def figure(label: str, name: str, value: str, note: str) -> tuple[str, str, str]:
+        """Without the note where nothing is measured, and with the days on which it is not."""
+        missing = left_out([row[name] for row in days], "day")
+        return label, value, ", ".join(filter(None, [note if known(days, name) else "", missing]))
+
+    busy, energy = total(days, "running_seconds"), total(days, "energy_kwh")
+    figures = [
+        figure("Utilisation", "running_seconds", written.share(quotient(busy, seconds)), f"of {span}"),
+        figure(
+            "Energy",
+            "energy_kwh",
+            written.energy(energy),
+            f"{written.energy(total(days, 'idle_energy_kwh'))} of it idle",
+        ),
+        figure("Power factor", "power_factor", written.number(mean(days, "power_factor")), "mean of the days"),
+    ]
+    for part in ("voltage", "frequency"):
+        name = f"{part}_outside_seconds"
+        outside = total(days, name)
+        note = f"{written.share(quotient(outside, seconds))} of the time" if seconds else f"in {span}"
+        figures.append(figure(f"{part.capitalize()} outside EN 50160", name, written.length(outside), note))
+    return stats(figures)
 
 
-def _readings(reader: Reader, place: Place, equipment_id: str, seen: Window, events: list[Row]) -> Component:
-    names = shown_measurements(reader, place)
+def _readings(reader: Reader, equipment_id: str, names: list[str], seen: Window, events: list[Row]) -> Component:
     level, found = read_finest(reader, equipment_id, names, seen)
     if not any(map(len, found.values())):
         return card("Readings", empty("No readings in this time: zoom out, or choose an earlier time."))
@@ -252,10 +271,10 @@ def _events(reader: Reader, events: list[Row], day: date, place: Place) -> Compo
                 badge(event["severity"]),
                 describe(event, day, reader.units),
                 event["evidence"] or written.NONE,
-                f"seen to by {event['by']}" if event["by"] else link("Acknowledge", _acknowledge(event), "button"),
+                f"by {event['by']}" if event["by"] else link("Acknowledge", _acknowledge(event), "button"),
             ]
         )
-    return table("Events, newest first", ("Began", "Severity", "What", "Evidence", "Seen to"), rows)
+    return table("Events, newest first", ("Began", "Severity", "What", "Evidence", "Acknowledged"), rows)
 
 
 def _acknowledge(event: Row) -> Place:
@@ -328,8 +347,10 @@ def _heat(reader: Reader, equipment_id: str, end: datetime) -> list[Component]:
     for row in rows:
         if row["energy_kwh"] is not None:
             cells[row["hour"].weekday(), row["hour"].hour].append(row["energy_kwh"])
-    if not cells:
+    if not rows:
         return [empty("No analysed hours in the last four weeks.")]
+    if not cells:
+        return [empty("The energy of this machine is not measured.")]
     means = {key: sum(values) / len(values) for key, values in cells.items()}
     most = max(means.values()) or 1.0
     lines = [

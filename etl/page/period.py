@@ -6,7 +6,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from etl import written
-from etl.page.elements import choices, field, link
+from etl.page.elements import choices, empty, field, link
 from etl.page.place import Place
 from etl.page.queries import MOST_DAYS, Reader
 from etl.tables import days_between
@@ -42,6 +42,14 @@ def day_picker(place: Place, day: date) -> Component:
         ],
         className="days",
     )
+
+
+def nothing_on_this_day(place: Place, newest: date | None) -> Component:
+    """What a view says of a day without data, with a link to the newest one that has some."""
+    parts: list[Component | str] = ["Nothing was analysed here: choose another day"]
+    if newest:
+        parts += [", or ", link(f"the newest analysed day, {written.calendar_day(newest)}", place.but(day=newest))]
+    return empty([*parts, "."])
 
 
 def length_picker(place: Place) -> Component:

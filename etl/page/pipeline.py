@@ -1,6 +1,6 @@
 """`/pipeline`: whether the data is fresh and whole."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 
 from dash import html
 from dash.development.base_component import Component
@@ -19,7 +19,7 @@ RUNS = 10
 
 def pipeline(reader: Reader, place: Place, today: date) -> View:
     """Show how the pipeline was on a day."""
-    day = place.day("day") or next((day for day in (today, today - timedelta(days=1)) if reader.health(day, 1)), today)
+    day = shown_day(reader, place, today)
     health = reader.health(day)
     runs = reader.runs(RUNS, datetime.combine(day, time(12), UTC))
     says = _says(health, day)
@@ -33,6 +33,11 @@ def pipeline(reader: Reader, place: Place, today: date) -> View:
         children.append(empty("Nothing was measured on this day: `etl analyze` measures each time that it runs."))
     children.append(card("Last runs", _runs(runs)))
     return View("Pipeline", says, children)
+
+
+def shown_day(reader: Reader, place: Place, today: date) -> date:
+    """Return the day of a place, else the newest one with a measurement, else today."""
+    return place.day("day") or reader.newest_health_day(today) or today
 
 
 def lag_of(row: Row) -> int:

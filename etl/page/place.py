@@ -3,9 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import quote, unquote, unquote_plus
 
-MAX_TEXT = 200
+# An event ID holds an equipment ID of up to 255 bytes.
+MAX_TEXT = 600
+MOST_WORDS = 20
+# Parameters that are lists: commas part the words in the URL, and a comma inside a word is written as %2C.
+LISTS = ("machines", "show")
+_BETWEEN = "\x1f"
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,22 @@ class Place:
     @classmethod
     def of(cls, path: str | None, search: str | None) -> "Place":
         """Read the two parts of a URL."""
-        pairs = parse_qsl((search or "").removeprefix("?"))
-        return cls(path or "/", {name: value[:MAX_TEXT] for name, value in pairs})
+        given: dict[str, str] = {}
+        for part in (search or "").removeprefix("?").split("&"):
+            name, _, value = part.partition("=")
+            name = unquote_plus(name)
+            if name in LISTS:
+                known = given[name].split(_BETWEEN) if name in given else []
+                given[name] = written([*known, *map(unquote_plus, value.split(","))])
+            elif value:
+                given[name] = unquote_plus(value)[:MAX_TEXT]
+        return cls(path or "/", {name: value for name, value in given.items() if value})
 
     @property
     def search(self) -> str:
         """The query as it stands in the URL, the same for the same parameters."""
-        shown = {name: value for name, value in sorted(self.given.items()) if value}
-        return f"?{urlencode(shown, safe=':,', quote_via=quote)}" if shown else ""
+        shown = [f"{quote(name)}={_quoted(name, value)}" for name, value in sorted(self.given.items()) if value]
+        return f"?{'&'.join(shown)}" if shown else ""
 
     @property
     def href(self) -> str:
@@ -53,7 +66,7 @@ class Place:
 
     def words(self, name: str) -> list[str]:
         """A parameter that is a list, each word once."""
-        return list(dict.fromkeys(word for word in self.text(name).split(",") if word))
+        return list(dict.fromkeys(word for word in self.given.get(name, "").split(_BETWEEN) if word))
 
     def number(self, name: str, default: int, most: int) -> int:
         """A parameter that is a whole number from 1 on."""
@@ -82,14 +95,24 @@ def written(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"
+    if isinstance(value, list):
+        return _BETWEEN.join(str(word)[:MAX_TEXT] for word in value[:MOST_WORDS] if word)
     return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _quoted(name: str, value: str) -> str:
+    if name in LISTS:
+        return ",".join(quote(word, safe=":") for word in value.split(_BETWEEN))
+    return quote(value, safe=":,")
 
 
 def machine_path(equipment_id: str) -> str:
     """Return the path of a machine's page."""
-    return f"/machine/{quote(equipment_id, safe='')}"
+    # Browsers take a part of dots alone for a folder, even where they are escaped.
+    mark = "~" if equipment_id.startswith("~") or not equipment_id.strip(".") else ""
+    return f"/machine/{mark}{quote(equipment_id, safe='')}"
 
 
 def machine_of(path: str) -> str | None:
     """Return the machine whose page has this path."""
-    return unquote(path.removeprefix("/machine/")) or None if path.startswith("/machine/") else None
+    return unquote(path.removeprefix("/machine/")).removeprefix("~") or None if path.startswith("/machine/") else None

@@ -1,7 +1,10 @@
-"""All reads of the page and of the report, and its one write. Each statement is restricted to one partition."""
+"""All reads of the page and of the report, and its one write.
+
+Each statement is restricted to one partition, but for one that reads which days a table holds, where none is recent.
+"""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -36,7 +39,6 @@ PATIENCE = 5.0
 MOST_READINGS = 50_000
 MOST_DAYS = 31
 _PROBES = 31
-_OLDEST_DAYS = 1_000
 _ENERGY = ["equipment_id", "name", "energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds"]
 _WITHIN_HOURS = ' AND "hour" >= ? AND "hour" < ?'
 
@@ -57,14 +59,24 @@ class Reader:
             self.store.session.execute("SELECT key FROM system.local WHERE key = 'local'", timeout=PATIENCE)
 
     def newest_day(self, today: date) -> date | None:
-        """Find the newest day with anything in it: a row of each partition (day) of `fleet_days`, back in time."""
-        query = f"{select(FLEET_DAYS, ['equipment_id'], FLEET_DAYS.partition)} LIMIT 1"
-        for first in range(-1, _OLDEST_DAYS, _PROBES):
-            days = [today - timedelta(days=back) for back in range(first, first + _PROBES)]
-            for day, rows in zip(days, self.store.ask(query, [(day,) for day in days]), strict=True):
-                if rows:
-                    return day
-        return None
+        """Find the newest analysed day, however old."""
+        return self._newest_day(FLEET_DAYS, today)
+
+    def newest_health_day(self, today: date) -> date | None:
+        """Find the newest day on which the pipeline was measured, however old."""
+        return self._newest_day(PIPELINE_HEALTH, today)
+
+    def _newest_day(self, table: Table, today: date) -> date | None:
+        """Ask for a row of the last partitions (day) of a table; if they hold none, for the keys of all partitions."""
+        query = f"{select(table, table.partition, table.partition)} LIMIT 1"
+        days = [today - timedelta(days=back) for back in range(-1, _PROBES)]
+        found = zip(days, self.store.ask(query, [(day,) for day in days]), strict=True)
+        if newest := next((day for day, rows in found if rows), None):
+            return newest
+        # A key is a day, so there are few, and no row is read.
+        pages = self.store.page_by_page(f'SELECT DISTINCT "day" FROM "{table.name}"')  # noqa: S608 - names of ours
+        every = [row["day"] for row in as_dicts(["day"], pages)]
+        return max((day for day in every if day <= today), default=max(every, default=None))
 
     def fleet(self, day: date) -> list[Row]:
         """All machines of a day: partition (day) of `fleet_days`."""
@@ -79,10 +91,22 @@ class Reader:
         keys = [(day,) for day in days]
         return self._acknowledged(self._rows(EVENTS, keys), keys)
 
-    def worst_events(self, fleet: Iterable[Row]) -> list[Row]:
-        """The worst event of each machine, wherever it began: as `events`, for the days that the event IDs name."""
-        days = {day for row in fleet if (day := event_day(row.get("worst_event")))}
-        return self.events(sorted(days)[-MOST_DAYS:])
+    def ranking_events(self, fleet: Sequence[Row], day: date) -> list[Row]:
+        """The events that rank the machines of a day, wherever they began.
+
+        Those of the days that the IDs of the worst ones name, as `events`; and where the worst one is acknowledged, all
+        that lasted into the day, as `lasting_events`.
+        """
+        began = {start for row in fleet if (start := event_day(row.get("worst_event")))}
+        found = {event["event_id"]: event for event in self.events(sorted(began))}
+        seen = {event_id for event_id, event in found.items() if event["by"]}
+        hidden = [row["equipment_id"] for row in fleet if row["worst_event"] in seen and (row["events"] or 0) > 1]
+        more = self.lasting_events(hidden, _midnight(day), _midnight(day + timedelta(days=1)))
+        return list((found | {event["event_id"]: event for event in more}).values())
+
+    def knows(self, equipment_id: str) -> bool:
+        """Whether a machine is in the catalogue or has readings: as `machine` and `watermark`."""
+        return self.machine(equipment_id) is not None or self.watermark(equipment_id) is not None
 
     def machine(self, equipment_id: str) -> Row | None:
         """A machine of the catalogue: partition (equipment_id) of `equipment`."""
@@ -99,14 +123,20 @@ class Reader:
         return self._rows(MACHINE_DAYS, keys, more=' AND "day" >= ? AND "day" <= ?')[::-1]
 
     def machine_events(self, equipment_id: str, start: datetime, end: datetime) -> list[Row]:
-        """Events of a machine that touch a time: partitions (equipment_id, year) of `machine_events`."""
-        years = range(start.year - 1, end.year + 1)
-        keys = [(equipment_id, year) for year in years]
+        """Events of a machine that touch a time: as `lasting_events`."""
+        return self.lasting_events([equipment_id], start, end)
+
+    def lasting_events(self, machines: Iterable[str], start: datetime, end: datetime) -> list[Row]:
+        """Events of machines that touch a time, each once.
+
+        Partitions (equipment_id, year) of `machine_events` and (day) of `acknowledgements`, a statement each.
+        """
+        keys = [(equipment_id, year) for equipment_id in machines for year in range(start.year - 1, end.year + 1)]
         columns = [name for name in MACHINE_EVENTS.columns if name != "year"]
         found = self._rows(MACHINE_EVENTS, keys, columns)
         touching = [row for row in found if row["start"] < end and (row["end"] is None or row["end"] > start)]
         days = {day for row in touching if (day := event_day(row["event_id"]))}
-        return self._acknowledged(touching, [(day,) for day in sorted(days)[-MOST_DAYS:]])
+        return self._acknowledged(touching, [(day,) for day in sorted(days)])
 
     def trends(self, equipment_id: str | None = None) -> list[Row]:
         """What grows, on all machines or one: partitions (measurement) of `trends`, a statement each."""
@@ -195,7 +225,7 @@ class Reader:
         return next(iter(self._rows(EVENTS, [(day, event_id)], more=' AND "event_id" = ?')), None)
 
     def acknowledge(self, event_id: str, by: str, note: str, at: datetime) -> None:
-        """Write who has seen to an event: a row in partition (day) of `acknowledgements`."""
+        """Write who has acknowledged an event: a row in partition (day) of `acknowledgements`."""
         row = {"day": event_day(event_id), "event_id": event_id, "by": by, "at": at, "note": note}
         self.store.write(ACKNOWLEDGEMENTS, [row])
 
@@ -204,14 +234,17 @@ class Reader:
         found = self._rows(ACKNOWLEDGEMENTS, keys, columns)
         seen = {row["event_id"]: row for row in found}
         nobody = dict.fromkeys(columns)
-        return [{**nobody, **seen.get(event["event_id"], {}), **event} for event in events]
+        return [
+            {**nobody, **seen.get(event["event_id"], {}), **event, "end": whole_end(event["end"])} for event in events
+        ]
 
     def _rows(
         self, table: Table, keys: Sequence[tuple[Any, ...]], columns: Sequence[str] = (), more: str = ""
     ) -> list[Row]:
         """Read rows of some partitions; `more` restricts them further."""
         names = list(columns or table.columns)
-        return as_dicts(names, self.store.ask(select(table, names, table.partition) + more, keys))
+        found = as_dicts(names, self.store.ask(select(table, names, table.partition) + more, keys))
+        return [{name: None if value != value else value for name, value in row.items()} for row in found]
 
 
 _PARTS = ("low", "mean", "high")
@@ -238,6 +271,18 @@ def _column(table: pa.Table, name: str, part: str) -> Any:
 def _series_of(values: list[float]) -> Series:
     empty = np.array(values, dtype=float)
     return Series(np.array([], dtype=np.int64), empty, empty, empty)
+
+
+def whole_end(end: datetime | None) -> datetime | None:
+    """Return the time of an event's last reading, where its end is that time and a millisecond.
+
+    The analysis looks at readings up to a millisecond after the newest one.
+    """
+    return end.replace(microsecond=0) if end and end.microsecond == 1_000 else end
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def event_day(event_id: str | None) -> date | None:

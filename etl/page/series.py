@@ -64,6 +64,20 @@ def with_gaps(series: Series) -> Series:
     return Series(stamps, *(np.insert(part, holes, np.nan) for part in (series.low, series.mean, series.high)))
 
 
+def utc_texts(stamps: Array) -> list[str]:
+    """Write stamps as Plotly takes a time without regard to the browser's zone: text, in UTC, without a zone.
+
+    A number would be turned into the browser's local time.
+    """
+    texts: list[str] = np.datetime_as_string(stamps.astype("datetime64[ms]")).tolist()
+    return texts
+
+
+def utc_text(time: datetime) -> str:
+    """Write one time as `utc_texts` does."""
+    return utc_texts(np.array([milliseconds(time)]))[0]
+
+
 def milliseconds(time: datetime) -> int:
     """Return a time as a stamp."""
     return round(time.timestamp() * 1000)

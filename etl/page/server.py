@@ -55,6 +55,8 @@ def make_server(reader: Reader, settings: PageSettings) -> Flask:
     """Make the whole WSGI application."""
     app = make_app(reader)
     server: Flask = app.server
+    # An equipment ID may hold two slashes in a row.
+    server.url_map.merge_slashes = False
     _health(server, reader)
     add_downloads(server, reader, today)
     guard(server, settings)

@@ -4,32 +4,52 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import waitress
 from cassandra.cluster import Session
 
 from etl.cassandra import connect
 from etl.measurements import read_measurements
+from etl.page.queries import Reader
+from etl.page.server import make_server
 from etl.schema import create_tables
-from etl.settings import CassandraSettings, SchemaSettings
+from etl.settings import CassandraSettings, PageSettings, SchemaSettings
 from etl.tables import INSIGHT, pipeline_tables
 from tests.integration.insight import Plant, seed
 from tests.integration.machine import part
 
 
 @contextmanager
-def filled(
-    environment: dict[str, str], machines: int, days: int, detailed_days: int = 2
-) -> Iterator[tuple[Session, Plant]]:
-    """A session in a keyspace with all tables, and some machines up to yesterday."""
+def tables(environment: dict[str, str]) -> Iterator[Session]:
+    """A session in a keyspace with all tables."""
     settings = CassandraSettings(**part(environment, "ETL_CASSANDRA_"))
     with connect(settings, keyspace=False) as session:
         list(create_tables(session, [*pipeline_tables(read_measurements()), *INSIGHT], SchemaSettings(), settings))
         session.set_keyspace(settings.keyspace)
+        yield session
+
+
+@contextmanager
+def filled(
+    environment: dict[str, str], machines: int, days: int, detailed_days: int = 2
+) -> Iterator[tuple[Session, Plant]]:
+    """The same, with some machines up to yesterday."""
+    with tables(environment) as session:
         yesterday = datetime.now(UTC).date() - timedelta(days=1)
         yield session, seed(session, machines, days, yesterday, detailed_days=detailed_days)
+
+
+@contextmanager
+def answering(reader: Reader) -> Iterator[str]:
+    """The URL of a page in this process."""
+    server = waitress.create_server(make_server(reader, PageSettings()), host="127.0.0.1", port=0, threads=4)
+    threading.Thread(target=server.run, daemon=True).start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.close()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import signal
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,20 +17,17 @@ from urllib.error import HTTPError
 
 import pyarrow.parquet as pq
 import pytest
-import waitress
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from etl.measurements import read_measurements
 from etl.page.queries import Reader
 from etl.page.series import MOST_POINTS, reduced
-from etl.page.server import make_server
-from etl.settings import PageSettings
 from images import local
-from tests.integration.browser import LISTENING, chromium
+from tests.integration.browser import chromium, opened, quiet_window, shown
 from tests.integration.conftest import end
 from tests.integration.insight import Plant
-from tests.integration.served import commanded, filled
+from tests.integration.served import answering, commanded, filled
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 MACHINES, DAYS = 40, 6
@@ -54,10 +50,8 @@ def served(cassandra: local.Service) -> Iterator[Served]:
     environment = {**cassandra.environment, "ETL_CASSANDRA_KEYSPACE": f"sensors_{secrets.token_hex(4)}"}
     with filled(environment, MACHINES, DAYS) as (session, plant):
         reader = Reader(session, read_measurements())
-        server = waitress.create_server(make_server(reader, PageSettings()), host="127.0.0.1", port=0, threads=4)
-        threading.Thread(target=server.run, daemon=True).start()
-        yield Served(f"http://127.0.0.1:{server.effective_port}", plant, reader, environment)
-        server.close()
+        with answering(reader) as url:
+            yield Served(url, plant, reader, environment)
 
 
 @pytest.fixture(scope="module")
@@ -67,40 +61,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(browser: Browser, served: Served) -> Iterator[BrowserContext]:
-    """A browser's window that must neither ask anybody else, nor complain."""
-    context = browser.new_context(viewport={"width": 1360, "height": 900}, base_url=served.url, reduced_motion="reduce")
-    asked: list[str] = []
-    complaints: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
-    context.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-    yield context
-    context.close()
-    assert [url for url in asked if not url.startswith((served.url, "data:", "blob:"))] == []
-    assert complaints == []
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Page:
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    return page
-
-
-def opened(page: Page, href: str) -> Page:
-    page.goto(href)
-    shown(page)
-    return page
-
-
-def shown(page: Page) -> None:
-    expect(page.locator("#view > .view")).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    give_up = time.monotonic() + 20
-    while not page.evaluate(LISTENING):
-        assert time.monotonic() < give_up, "charts are not ready"
-        page.wait_for_timeout(50)
+def page(browser: Browser, served: Served) -> Iterator[Page]:
+    with quiet_window(browser, served.url) as page:
+        yield page
 
 
 def machine_href(served: Served, hours: float = 24, **more: str) -> str:
@@ -259,10 +222,8 @@ def test_download_holds_what_is_seen_when_a_link_is_followed(page: Page, served:
         assert len(body.splitlines()) > 1, what
 
 
-def test_theme_and_link_are_kept_when_their_buttons_are_pressed(
-    page: Page, context: BrowserContext, served: Served
-) -> None:
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
+def test_theme_and_link_are_kept_when_their_buttons_are_pressed(page: Page, served: Served) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened(page, "/energy?days=1")
     page.get_by_role("button", name="Theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
