@@ -437,7 +437,7 @@ def _health(health: Row | None) -> str:
     if health is None:
         return "<p>The pipeline was not measured on the last day.</p>"
     return (
-        f"<p>Pipeline at {written.moment(health['at'])}: {lag_of(health):,} messages waiting,"
+        f"<p>Pipeline at {written.moment(health['at'])}: {written.number(lag_of(health), digits=9)} messages waiting,"
         f" {written.number(health['dead_letters'], digits=9)} dead letters, newest reading"
         f" {written.moment(health['newest'])}, the machine furthest behind {written.moment(health['oldest'])}.</p>"
     )

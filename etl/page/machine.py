@@ -133,7 +133,7 @@ def machine(reader: Reader, place: Place, equipment_id: str, today: date) -> Vie
     shown = shown_measurements(reader, place, measured(days))
     says = f"{name}, {written.moment(seen.start)} to {written.moment(seen.end)}, {_counted(events)}."
     children = [
-        html.Header([html.H1(name), html.P(_about(equipment_id, known, mark), className="lead")]),
+        html.Header([html.H1(name), html.P(_about(equipment_id, known, mark, measured(days)), className="lead")]),
         _controls(reader, place, equipment_id, seen, shown),
         _figures(days),
         _readings(reader, equipment_id, shown, seen, events),
@@ -150,14 +150,15 @@ def _counted(events: list[Row]) -> str:
     return written.count(len(events), "event") + (f", {open_:,} of them not acknowledged" if events else "")
 
 
-def _about(equipment_id: str, known: Row | None, mark: datetime | None) -> str:
+def _about(equipment_id: str, known: Row | None, mark: datetime | None, there: Collection[str]) -> str:
     parts = [equipment_id]
+    # A catalogue may hold a voltage for a machine without mains: where no voltage is measured, it says nothing.
+    volts, amperes = (not there or name in there for name in ("voltage", "current"))
     if known:
-        phases = written.count(known["phases"], "phase") if known["phases"] else ""
         parts += [
-            f"{written.number(known['nominal_voltage'], 'V')} nominal" if known["nominal_voltage"] else "",
-            f"{written.number(known['rated_current'], 'A')} rated" if known["rated_current"] else "",
-            phases,
+            f"{written.number(known['nominal_voltage'], 'V')} nominal" if volts and known["nominal_voltage"] else "",
+            f"{written.number(known['rated_current'], 'A')} rated" if amperes and known["rated_current"] else "",
+            written.count(known["phases"], "phase") if (volts or amperes) and known["phases"] else "",
         ]
     return " · ".join([*filter(None, parts), f"newest reading {written.moment(mark)}"])
 

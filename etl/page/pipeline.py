@@ -40,9 +40,9 @@ def shown_day(reader: Reader, place: Place, today: date) -> date:
     return place.day("day") or reader.newest_health_day(today) or today
 
 
-def lag_of(row: Row) -> int:
-    """Add up the lag of all partitions."""
-    return sum((row["lags"] or {}).values())
+def lag_of(row: Row) -> int | None:
+    """Add up the lag of all partitions; None if none was measured."""
+    return sum(row["lags"].values()) if row["lags"] else None
 
 
 def _says(health: list[Row], day: date) -> str:
@@ -50,6 +50,8 @@ def _says(health: list[Row], day: date) -> str:
         return f"Nothing was measured on {written.calendar_day(day)}."
     newest = health[0]
     lag = lag_of(newest)
+    if lag is None:
+        return f"The lag was not measured at {written.moment(newest['at'])}."
     behind = "Nothing is waiting on the topic" if lag == 0 else f"{lag:,} offsets wait on the topic"
     return f"{behind}, as measured at {written.moment(newest['at'])}."
 
@@ -59,7 +61,7 @@ def _figures(newest: Row) -> Component:
     since = {end: (at - newest[end]).total_seconds() if newest[end] else None for end in ("oldest", "newest")}
     return stats(
         [
-            ("Lag", f"{lag_of(newest):,}", f"offsets on {len(newest['lags'] or {})} partitions"),
+            ("Lag", written.number(lag_of(newest), digits=9), f"offsets on {len(newest['lags'] or {})} partitions"),
             ("Dead letters", written.number(newest["dead_letters"], digits=9), "on their topic"),
             ("Machines", written.number(newest["equipment"], digits=9), "with a watermark"),
             (
@@ -81,8 +83,12 @@ def _lag(health: list[Row]) -> Component:
     times = [row["at"] for row in rows]
     partitions = sorted({partition for row in rows for partition in (row["lags"] or {})})
     lags = [lag_of(row) for row in rows]
-    text = f"Lag over the day, {len(rows)} measurements: from {min(lags):,} to {max(lags):,} offsets."
-    now = [[f"partition {name}", f"{(rows[-1]['lags'] or {}).get(name, 0):,}"] for name in partitions]
+    there = [lag for lag in lags if lag is not None]
+    if not there:
+        return card("Lag", empty("The lag was not measured on this day."))
+    text = f"Lag over the day, {len(there)} measurements: from {min(there):,} to {max(there):,} offsets."
+    newest = rows[-1]["lags"] or {}
+    now = [[f"partition {name}", written.number(newest.get(name), digits=9)] for name in partitions]
     return html.Div(
         [
             card("Lag", chart("lag", charts.over_time(times, {"offsets": lags}, "offsets"), text)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from urllib.parse import quote, unquote, unquote_plus
 
 # An event ID holds an equipment ID of up to 255 bytes.
@@ -76,7 +76,8 @@ class Place:
     def day(self, name: str) -> date | None:
         """A parameter that is a day."""
         try:
-            return date.fromisoformat(self.text(name))
+            found = date.fromisoformat(self.text(name))
+            return found if _has_neighbours(found) else None
         except ValueError:
             return None
 
@@ -84,7 +85,8 @@ class Place:
         """A parameter that is a time, in UTC where it has no zone."""
         try:
             found = datetime.fromisoformat(self.text(name))
-            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+            found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+            return found if _has_neighbours(found) else None
         except (ValueError, OverflowError):
             return None
 
@@ -104,6 +106,11 @@ def _quoted(name: str, value: str) -> str:
     if name in LISTS:
         return ",".join(quote(word, safe=":") for word in value.split(_BETWEEN))
     return quote(value, safe=":,")
+
+
+def _has_neighbours(day: date) -> bool:
+    """Whether there are days enough before and after for every window around it."""
+    return MINYEAR + 1 < day.year < MAXYEAR - 1
 
 
 def machine_path(equipment_id: str) -> str:

@@ -2,16 +2,20 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+from etl import __version__
 from etl.cli import app
 from etl.errors import DeliveryError, EtlError, NothingNew, SettingsError, Unreachable
 from etl.settings import PARTS, describe
 from etl.stage import STAGES
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = [*STAGES, "run", "schema", "grant", "status", "doctor", "dead-letters", "page", "report"]
 
 
@@ -48,8 +52,18 @@ def test_help_leaves_out_a_variable_when_the_stage_does_not_use_it() -> None:
     assert "ETL_KAFKA_" not in CliRunner().invoke(app, ["transform", "--help"]).output
 
 
+def declared_version(folder: str = ".") -> str:
+    found: str = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["version"]
+    return found
+
+
 def test_version_is_shown_when_asked_for() -> None:
-    assert etl("--version").stdout.startswith("sensor-etl 0.1.0")
+    assert etl("--version").stdout.startswith(f"sensor-etl {declared_version()}, Python ")
+
+
+def test_version_is_the_same_wherever_it_is_written() -> None:
+    chart = yaml.safe_load((ROOT / "charts/sensor-etl/Chart.yaml").read_text())["appVersion"]
+    assert {__version__, chart, declared_version("images/airflow")} == {declared_version()}
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["consume", "--nope"], ["consume", "--max-readings", "x"], []])

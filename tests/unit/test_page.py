@@ -2,7 +2,7 @@
 
 import base64
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, cast
 
 import numpy as np
@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from etl import written
-from etl.attention import judge, summary
+from etl.attention import describe, judge, summary
 from etl.errors import SettingsError, Unreachable
+from etl.page import charts
 from etl.page.app import steered, view_of
+from etl.page.compare import measurement_of
 from etl.page.download import csv_of
-from etl.page.elements import aria, field
-from etl.page.machine import Window, read_finest, window
+from etl.page.elements import aria, bar, field, states
+from etl.page.energy import by_day, used, uses
+from etl.page.machine import Window, read_finest, shown_measurements, window
 from etl.page.place import Place, machine_of, machine_path
 from etl.page.queries import Reader, event_day
 from etl.page.series import MOST_POINTS, Series, level_of, reduced, with_gaps
@@ -70,6 +73,26 @@ def test_parameters_count_as_absent_when_they_cannot_be_used() -> None:
     assert (place.number("page", 1, 9), place.choice("severity", ["severe"])) == (1, "")
     assert place.time("to") == datetime(2026, 1, 5, 6, tzinfo=UTC)
     assert place.number("days", 7, 31) == 31
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40), unique=True))
+def test_list_stays_the_same_when_it_goes_through_the_url(words: list[str]) -> None:
+    place = Place("/compare").but(machines=words[:4])
+    assert place.words("machines") == words[:4]
+    again = Place.of("/compare", place.search)
+    assert again.words("machines") == words[:4]
+    assert again.search == place.search
+
+
+@pytest.mark.parametrize("search", ["?machines=a%2Cb,c+d", "?machines=a%2Cb&machines=c%20d", "?machines=a%2cb,,c%20d,"])
+def test_comma_parts_words_when_it_is_not_escaped(search: str) -> None:
+    assert Place.of("/compare", search).words("machines") == ["a,b", "c d"]
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_day_counts_as_absent_when_nothing_is_before_or_after_it(day: str) -> None:
+    place = Place.of("/", f"?day={day}&from={day}T00:00Z&to={day}T12:00:00-01:00")
+    assert place.day("day") is place.time("from") is place.time("to") is None
 
 
 def test_first_page_is_shown_when_a_filter_changes() -> None:
@@ -140,6 +163,81 @@ def test_zoom_goes_into_the_url_when_a_part_of_a_chart_is_chosen() -> None:
     assert steered(place, {"chart": "readings"}, {"autosize": True}) == place
 
 
+def test_times_of_charts_are_text_in_utc_without_a_zone() -> None:
+    line = Series(np.array([1767614400123, 1767614401123]), *(np.array([1.0, 2.0]),) * 3)
+    event = an_event(0, "mild", start=NOON.astimezone(timezone(timedelta(hours=5))))
+    trend = {"measurement": "vibration", "as_of": NOON, "value": 1.0, "reached": NOON, "threshold": 2.0}
+    figures = [
+        charts.readings([("voltage", "V", {"voltage": line})], [event], NOON, NOON + timedelta(days=1)),
+        charts.growth([(NOON, 1.0)], trend | {"earliest": None, "latest": NOON}, "mm/s"),
+        charts.over_time([NOON], {"offsets": [1]}, "offsets"),
+    ]
+    for figure in figures:
+        layout = figure["layout"]
+        edges = [shape[key] for shape in layout.get("shapes", []) if shape["type"] == "rect" for key in ("x0", "x1")]
+        given = [x for trace in figure["data"] for x in trace["x"]] + layout["xaxis"].get("range", []) + edges
+        assert given
+        assert [x for x in given if not re.fullmatch(r"2026-01-0\dT\d\d:\d\d:\d\d\.\d{3}", x)] == []
+        assert layout["xaxis"]["hoverformat"].endswith(" UTC")
+    assert figures[0]["data"][0]["x"][0] == "2026-01-05T12:00:00.123"
+    assert figures[0]["layout"]["shapes"][0]["x0"] == "2026-01-05T12:00:00.000"
+    assert "%L" in figures[0]["layout"]["xaxis"]["hoverformat"]
+
+
+def day_row(equipment_id: str, kwh: float | None, idle: float | None) -> dict[str, Any]:
+    states = {"idle_seconds": None, "running_seconds": None}
+    return {"equipment_id": equipment_id, "name": "", "day": DAY, "energy_kwh": kwh, "idle_energy_kwh": idle, **states}
+
+
+def test_sum_of_energy_leaves_out_and_names_machines_when_they_do_not_measure_it() -> None:
+    rows = [
+        day_row("rig", None, None),
+        day_row("pump", 10.0, 4.0),
+        day_row("fan", 5.0, None),
+        day_row("pump", 2.0, 1.0),
+    ]
+    found = uses(rows)
+    assert [(use.equipment_id, use.kwh, use.idle_kwh, use.idle_share) for use in found] == [
+        ("pump", 12.0, 5.0, 5 / 12),
+        ("fan", 5.0, None, None),
+        ("rig", None, None, None),
+    ]
+    assert found[0].running_seconds is None
+    said = used(found, "a day").replace("\u202f", " ")
+    assert said == (
+        "17 kWh in a day, 5 kWh of it by machines that ran empty. 1 of 3 machines do not measure it and are left out."
+    )
+    assert used(found[2:], "a day") == "No machine measures energy in a day."
+    other = DAY + timedelta(days=1)
+    assert by_day(rows, [DAY, other]) == {DAY: (12.0, 5.0), other: (None, None)}
+
+
+def test_state_of_a_machine_is_said_to_be_unknown_when_nothing_tells_it() -> None:
+    assert as_html(states({})) == "<span>not measured</span>"
+    assert "idle 1 min" in as_html(states({"idle_seconds": 60.0}))
+    assert as_html(bar(None, "\u2013")) == '<span class="measured">\u2013</span>'
+
+
+@pytest.mark.parametrize(
+    ("there", "shown"),
+    [
+        ({"vibration", "temperature"}, ["temperature", "vibration"]),
+        ({"voltage", "pressure"}, ["voltage", "pressure"]),
+        (set(), ["current", "temperature", "vibration"]),
+    ],
+)
+def test_measurements_are_those_that_the_machine_has_when_none_is_chosen(there: set[str], shown: list[str]) -> None:
+    class Declared:
+        doubles = ("voltage", "current", "temperature", "vibration", "pressure")
+
+    reader = cast(Reader, Declared())
+    assert shown_measurements(reader, Place("/machine/m"), there) == shown
+    assert shown_measurements(reader, Place.of("/machine/m", "?show=voltage"), there) == ["voltage"]
+    rows = {"a": [{"means": dict.fromkeys(there, 1.0)}], "b": []}
+    first = "temperature" if "vibration" in there else "voltage" if there else "current"
+    assert measurement_of(reader, Place("/compare"), rows) == first
+
+
 def test_machines_are_in_order_when_judged() -> None:
     event = {
         "event_id": "2026-01-05_e",
@@ -165,13 +263,70 @@ def test_machines_are_in_order_when_judged() -> None:
     )
     assert summary(judged) == "2 of 3 machines need attention: 1 severe, 1 moderate."
     (seen,) = judge(rows[2:], [{**event, "by": "Eva"}], [], DAY, {})
-    assert seen.level == "fine"
-    assert "seen to by Eva" in seen.why
+    assert (seen.level, seen.attention) == ("fine", "acknowledged")
+    assert "acknowledged by Eva" in seen.why
+    assert summary([seen]) == ("None of 1 machines needs attention. Of 1 other machine all events are acknowledged.")
+
+
+def an_event(number: int, severity: str, by: str | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"2026-01-05_{number}",
+        "equipment_id": "m",
+        "kind": "bearing_wear",
+        "severity": severity,
+        "measurement": "vibration",
+        "observed": 6.4,
+        "expected": 1.9,
+        "start": NOON,
+        "end": None,
+        "by": by,
+        **more,
+    }
+
+
+EARLIER = {"start": NOON - timedelta(days=3), "end": NOON - timedelta(days=2)}
+
+
+@pytest.mark.parametrize(
+    ("others", "level"),
+    [
+        ([("severe", None, {})], "severe"),
+        ([("mild", None, {}), ("moderate", None, {})], "moderate"),
+        ([("moderate", "Eva", {}), ("mild", None, {})], "mild"),
+        ([("moderate", "Eva", {}), ("mild", "Eva", {})], "fine"),
+        # One that ended before the day says nothing of it; nor does another machine's.
+        ([("moderate", None, EARLIER)], "fine"),
+        ([("moderate", None, {"equipment_id": "other"})], "fine"),
+    ],
+)
+def test_worst_open_event_ranks_a_machine_when_a_worse_one_is_acknowledged(
+    others: list[tuple[str, str | None, dict[str, Any]]], level: str
+) -> None:
+    events = [an_event(0, "severe", "Eva")]
+    events += [an_event(i, severity, by, **more) for i, (severity, by, more) in enumerate(others, 1)]
+    row = {"equipment_id": "m", "worst_event": "2026-01-05_0", "worst_kind": "bearing_wear"}
+    (judged,) = judge([{**row, "worst_severity": "severe", "events": len(events)}], events, [], DAY, {})
+    assert judged.level == level
+    assert any("acknowledged by Eva" in concern.text for concern in judged.concerns)
+
+
+def test_event_without_a_number_is_described_without_it() -> None:
+    event = an_event(0, "mild", observed=float("nan"), expected=float("nan"), end=NOON + timedelta(minutes=30))
+    assert describe(event, DAY, {}) == "bearing wear, mild, from 12:00 UTC to 12:30 UTC (30 min)"
+    over_night = {**event, "end": NOON + timedelta(days=1)}
+    assert describe(over_night, DAY, {}) == "bearing wear, mild, from 12:00 UTC to 6 Jan 12:00 UTC (1 d)"
 
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(None, "V", "\u2013"), (0.0, "A", "0 A"), (1234567.0, "kWh", "1,234,567 kWh"), (-0.1234, "", "\u22120.12")],
+    [
+        (None, "V", "\u2013"),
+        (float("nan"), "V", "\u2013"),
+        (float("inf"), "V", "\u2013"),
+        (0.0, "A", "0 A"),
+        (1234567.0, "kWh", "1,234,567 kWh"),
+        (-0.1234, "", "\u22120.12"),
+    ],
 )
 def test_number_has_sensible_digits_when_written(value: float | None, unit: str, text: str) -> None:
     assert written.number(value, unit).replace("\u202f", " ") == text
