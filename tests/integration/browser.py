@@ -72,5 +72,6 @@ def quiet_window(browser: Browser, url: str, zone: str | None = None) -> Iterato
     page.set_default_timeout(20_000)
     yield page
     context.close()
-    assert [found for found in asked if not found.startswith((url, "data:", "blob:"))] == []
-    assert complaints == []
+    elsewhere = [found for found in asked if not found.startswith((url, "data:", "blob:"))]
+    assert not elsewhere, elsewhere
+    assert not complaints, complaints
