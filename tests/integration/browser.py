@@ -19,6 +19,10 @@ LISTENING = """[...document.querySelectorAll('.dash-graph')].every(
     graph => graph.querySelector('.js-plotly-plot')?._ev?._events?.plotly_relayout)"""
 
 
+# Dash's own input says so each time that the URL gives a date input its value; nothing comes of it.
+DASH_ON_DATES = "The input element's type ('date') does not support selection"
+
+
 def require_chromium() -> str:
     """Find Chromium; without it the test is skipped, or fails where it must be there."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -74,4 +78,5 @@ def quiet_window(browser: Browser, url: str, zone: str | None = None) -> Iterato
     context.close()
     elsewhere = [found for found in asked if not found.startswith((url, "data:", "blob:"))]
     assert not elsewhere, elsewhere
-    assert not complaints, complaints
+    serious = [text for text in complaints if DASH_ON_DATES not in text]
+    assert not serious, serious
