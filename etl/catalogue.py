@@ -18,7 +18,6 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from etl.document import first_problem, read_document
-from etl.equipment import MAX_KEY_BYTES as MAX_KEY_BYTES
 from etl.equipment import equipment_id
 from etl.errors import SettingsError
 

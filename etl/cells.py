@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.catalogue import MAX_KEY_BYTES
+from etl.equipment import equipment_id
 from etl.mapping import Mapping
 from etl.measurements import Measurements
 from etl.readings import TIMESTAMP, generated
@@ -102,7 +102,11 @@ def to_readings(
 
 def _letter(cells: Cells, mapping: Mapping, row: int, times: Times, *, usable: bool) -> Letter:
     if not usable:
-        cell, reason, detail = mapping.equipment.column, "missing-key", "no equipment ID of 1 to 255 bytes"
+        cell, reason, detail = (
+            mapping.equipment.column,
+            "missing-key",
+            "no equipment ID of 1 to 255 bytes without control characters",
+        )
     elif times.utc[row] == MISSING:
         cell, reason, detail = mapping.timestamp.column, "timestamp", "no timestamp"
         if times.local[row] != MISSING:
@@ -131,10 +135,15 @@ def _texts(column: Column) -> pa.Array:
 def _equipment(cells: Cells, mapping: Mapping) -> pa.Array:
     if mapping.equipment.column is None:
         return pa.repeat(pa.scalar(mapping.equipment.constant, pa.string()), len(cells))
-    texts = _texts(cells.columns[mapping.equipment.column])
-    bytes_long = pc.binary_length(texts)
-    fits = pc.and_(pc.greater(bytes_long, 0), pc.less_equal(bytes_long, MAX_KEY_BYTES))
-    return pc.if_else(fits, texts, pa.scalar(None, pa.string()))
+    encoded = _texts(cells.columns[mapping.equipment.column]).dictionary_encode()
+    return pa.array([_id(text) for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
+
+
+def _id(text: str) -> str | None:
+    try:
+        return equipment_id(text)
+    except ValueError:
+        return None
 
 
 def _json(bad: dict[int, dict[str, object]], ms: Integers, good: Flags, values: dict[str, pa.Array]) -> pa.Array:

@@ -208,7 +208,7 @@ def passes(local: Integers, length: int, *, ascending: bool) -> Codes:
         if told is None:
             told = _in_pairs(hour, length, times)
         if told is None:
-            told = np.full(len(hour), _alone(hour, around, length), dtype=np.int8)
+            told = np.full(len(hour), _alone(hour, around, length, times), dtype=np.int8)
         codes[order[inside]] = told
     return codes
 
@@ -254,8 +254,10 @@ def _in_pairs(hour: Integers, length: int, times: int) -> Codes | None:
     return told
 
 
-def _alone(hour: Integers, around: Integers, length: int) -> int:
+def _alone(hour: Integers, around: Integers, length: int, times: int) -> int:
     """Readings of one pass only: that of the side on which they go on without a gap, if the other has one."""
+    if np.unique(hour, return_counts=True)[1].max() > times:
+        return UNKNOWN  # some are there twice, so the other pass is not missing
     steps = np.diff(np.unique(np.r_[hour, around]))
     if not len(steps):
         return UNKNOWN

@@ -140,10 +140,17 @@ def test_a_line_with_a_bad_cell_only_is_a_reading_when_nothing_else_is_there(rea
 
 
 def test_quoted_fields_may_hold_anything_when_closed(read):
-    data = HEADER + b'2026-01-05T08:00:01Z,"pump, the ""big""\none",230,1,"on\r\n"\n' + GOOD + b"bad\n"
+    data = HEADER + b'2026-01-05T08:00:01Z,"pump, the ""big"" one",230,1,"on\n\r\n"\n' + GOOD + b"bad\n"
     readings, letters = read(data)
-    assert [row["equipment_id"] for row in readings] == ['pump, the "big"\none', "pump"]
+    assert [row["equipment_id"] for row in readings] == ['pump, the "big" one', "pump"]
     assert letters == [(6, "recorded", b"bad")]
+
+
+def test_an_equipment_id_is_the_same_as_in_a_key_when_a_program_adds_to_it(read):
+    rows = [b'2026-01-05T08:00:01Z,"%b",230,1,on\n' % key for key in (b' ""pump"" ', b"pump\0", b"pu\tmp")]
+    readings, letters = read(HEADER + b"".join(rows))
+    assert [row["equipment_id"] for row in readings] == ["pump", "pump"]
+    assert letters == [(4, "missing-key", rows[2].rstrip(b"\n"))]
 
 
 def test_a_stray_quote_takes_one_line_when_more_follow(read):

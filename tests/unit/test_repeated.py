@@ -190,6 +190,13 @@ def test_readings_sent_twice_are_no_second_pass_when_all_others_are_sent_twice_t
     assert len(found) == 8
 
 
+def test_nothing_is_told_when_a_few_of_one_pass_are_there_twice(read):
+    walls = ["02:00", "02:10", "02:20", "02:30", "02:40", "02:50", "02:40", "02:50", "03:00"]
+    found, letters = read([(f"2026-10-25 {wall}", "a") for wall in walls])
+    assert [letter["line"] for letter in letters] == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert [number for _, _, number in found] == [8]
+
+
 def test_the_warning_counts_when_clocks_went_back(read, monkeypatch):
     told = []
     monkeypatch.setattr(repeated.log, "warning", lambda text, **values: told.append((text, values)))
