@@ -73,7 +73,9 @@ bench-page: $(READY) ## Measure how soon the page shows 1,000 machines and a mon
 images: $(READY) ## Build all container images, print their sizes
 	@$(PYTHON) -m images.build $(ARGS)
 
-up: $(READY) ## Bring up a kind cluster with everything in it (NAME=... for one beside it)
+up: ## Bring up a kind cluster with everything in it (NAME=... for one beside it)
+	@images/prerequisites
+	@$(MAKE) --no-print-directory $(READY)
 	@$(PYTHON) -m images.install --name $(NAME)
 
 down: $(READY) ## Remove the cluster
@@ -98,16 +100,17 @@ clean: ## Remove the environment and everything in the caches of this folder
 	rm -rf .tools .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock | $(UV)
-	@UV_PYTHON=python3.11 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --frozen --compile-bytecode
+	@UV_PYTHON=python3.11 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv \
+	    images/patiently "fetch and install the Python packages" $(UV) sync --quiet --frozen --compile-bytecode
 	@touch $@
 
 $(AIRFLOW): images/airflow/pyproject.toml images/airflow/uv.lock | $(UV)
 	@UV_PYTHON=python3.11 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(CURDIR)/.cache/airflow/venv \
-	    $(UV) sync --quiet --frozen --compile-bytecode --project images/airflow
+	    images/patiently "fetch and install Airflow" $(UV) sync --quiet --frozen --compile-bytecode --project images/airflow
 	@touch $@
 
 $(UV):
 	@python3.11 -c 'import ensurepip, venv' 2>/dev/null || \
 	    { echo "Python 3.11 with its venv module is needed, and python3.11 is not there: install it first" >&2; exit 2; }
 	@python3.11 -m venv .tools/uv-$(UV_VERSION)
-	@.tools/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@images/patiently "fetch uv" .tools/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

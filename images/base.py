@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from images import docker
-from images.command import CommandError, reporting, run, step
+from images.command import LOCKS, CommandError, Tell, alone, follow, reporting, run, step
 from images.local import PrerequisiteError
 
 IMAGE = "sensor-etl/base:bookworm"
@@ -41,15 +41,16 @@ def image() -> str:
         CommandError: It could not be made.
     """
     wanted = os.environ.get("BASE")
-    made_from = _source()
-    if made_from and wanted in (None, "", made_from):
-        return IMAGE
-    source = wanted or (DEBIAN if docker.pull(DEBIAN) else PACKAGES)
-    with step(f"make {IMAGE} from {source}"):
-        if source == PACKAGES:
-            _bootstrap()
-        else:
-            run("docker", "build", "--tag", IMAGE, "--build-arg", f"SOURCE={source}", "-", stdin=DOCKERFILE)
+    with alone(LOCKS / "images", "build images"):
+        made_from = _source()
+        if made_from and wanted in (None, "", made_from):
+            return IMAGE
+        source = wanted or (DEBIAN if docker.pull(DEBIAN) else PACKAGES)
+        with step(f"make {IMAGE} from {source}") as tell:
+            if source == PACKAGES:
+                _bootstrap(tell)
+            else:
+                docker.build(IMAGE, "--build-arg", f"SOURCE={source}", "-", tell=tell, stdin=DOCKERFILE)
     return IMAGE
 
 
@@ -61,12 +62,12 @@ def _source() -> str | None:
         return None
 
 
-def _bootstrap() -> None:
+def _bootstrap(tell: Tell) -> None:
     if not shutil.which("mmdebstrap"):
         raise PrerequisiteError("no registry answers: install mmdebstrap, or name a base image by BASE")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", *SLIM, "bookworm", archive)
+        follow("mmdebstrap", "--variant=minbase", "--include=ca-certificates", *SLIM, "bookworm", archive, tell=tell)
         changes = (f"LABEL {SOURCE_LABEL}={PACKAGES}", 'CMD ["bash"]')
         run("docker", "import", *(f"--change={change}" for change in changes), archive, IMAGE)
 

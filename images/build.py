@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from images import base, docker, sbom
-from images.command import reporting, run
+from images.command import LOCKS, Tell, alone, reporting, run, step
 from images.local import PrerequisiteError, resolve_jars
 
 ROOT = Path(__file__).parent.parent
@@ -82,8 +82,8 @@ def tag(name: str) -> str:
     return f"{REPOSITORY}/{name}:{VERSION}"
 
 
-def build(name: str, base_image: str) -> Built:
-    """Build one image, and write its SBOM to `.cache/images/<name>.cdx.json`.
+def build(name: str, base_image: str, tell: Tell) -> Built:
+    """Build one image, tell how far it is, and write its SBOM to `.cache/images/<name>.cdx.json`.
 
     Raises:
         PrerequisiteError: A file that a setting names is missing.
@@ -101,10 +101,12 @@ def build(name: str, base_image: str) -> Built:
     options += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
     options += [f"--target={name}"] if name in PACKAGE else []
     with tempfile.TemporaryDirectory() as folder:
+        tell("files for it")
         _fill(Path(folder), name)
-        run("docker", "build", "--quiet", "--tag", tag(name), *options, folder)
+        docker.build(tag(name), *options, folder, tell=tell)
     image = docker.image_id(tag(name)) or ""
     if not sbom.is_current(name, image):
+        tell("the list of what is in it")
         sbom.write(name, tag(name), image, _components(name))
     size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", tag(name)))
     return Built(name, size, time.monotonic() - begin, image == before)
@@ -157,13 +159,18 @@ def _add_certificates(folder: Path) -> None:
 
 def build_all(names: Sequence[str]) -> list[Built]:
     """Build images, two at a time, and tell of each on standard error as soon as it is there."""
-    base_image = base.image()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        tasks = [pool.submit(build, name, base_image) for name in names]
+    with alone(LOCKS / "images", "build images"), ThreadPoolExecutor(AT_ONCE) as pool:
+        base_image = base.image()
+        tasks = [pool.submit(_build_telling, name, base_image, names) for name in names]
         try:
             return [task.result() for task in tasks]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _build_telling(name: str, base_image: str, names: Sequence[str]) -> Built:
+    with step(f"build image {name} ({names.index(name) + 1} of {len(names)})") as tell:
+        return build(name, base_image, tell)
 
 
 def _print(images: list[Built], seconds: float) -> None:

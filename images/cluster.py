@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from images import crds, docker, node
-from images.command import CommandError, reporting, run, step
+from images.command import LOCKS, CommandError, alone, follow, reporting, run, step
 from images.local import ServiceError
 from images.tools import tool
 
@@ -38,26 +39,33 @@ def up(name: str = NAME) -> Path:
         ServiceError: Something that it takes is missing, or it did not come up.
     """
     docker.up()
-    if state(name) == "absent":
-        create(name)
-    elif state(name) == "stopped":
-        with step(f"start cluster {name}"):
-            run("docker", "start", container(name))
-            _wait_until_ready(name)
-    run(tool("kind"), "export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig(name))
-    recycle_volumes(name)
+    with only_one(name):
+        if state(name) == "absent":
+            create(name)
+        elif state(name) == "stopped":
+            with step(f"start cluster {name}"):
+                run("docker", "start", container(name))
+                _wait_until_ready(name)
+        run(tool("kind"), "export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig(name))
+        recycle_volumes(name)
     return kubeconfig(name)
+
+
+def only_one(name: str) -> AbstractContextManager[None]:
+    """Wait, and say so, while another process brings this cluster up or installs into it."""
+    return alone(LOCKS / f"cluster-{name}", f"work on cluster {name}")
 
 
 def create(name: str) -> None:
     """Create a cluster that is not there yet; its log stays in its folder when that fails."""
     kind, image = tool("kind"), node.image()
     kubeconfig(name).parent.mkdir(parents=True, exist_ok=True)
-    with step(f"create cluster {name} from {image}"):
+    with step(f"create cluster {name} from {image}") as tell:
         try:
-            run(
+            follow(
                 *(kind, "create", "cluster", "--name", name, "--image", image, "--config", "-"),
                 *("--kubeconfig", kubeconfig(name), "--wait", f"{READY_SECONDS}s", "--retain"),
+                tell=tell,
                 stdin=json.dumps(_config(name, image)),
             )
         except CommandError as error:

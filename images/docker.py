@@ -6,8 +6,8 @@ usually has them.
 
 import argparse
 import contextlib
-import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from images.command import CommandError, reporting, run, step
+from images.command import CommandError, Tell, alone, follow, reporting, run, step
 from images.local import PrerequisiteError, ServiceError
 
 STATE = Path(__file__).parent.parent / ".cache" / "docker"
@@ -26,6 +26,8 @@ RUNTIME = Path(__file__).parent / "kind" / "runc-bounded"
 PACKAGES = "docker.io containerd runc iptables jq"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+# How either builder says which of its steps it has come to.
+BUILD_STEP = re.compile(r"(Step |#\d+ \[[^]]*?)\d+/\d+")
 
 
 def is_up() -> bool:
@@ -51,8 +53,7 @@ def up() -> None:
     if missing := [program for program in ("docker", "dockerd", "containerd", "runc") if not shutil.which(program)]:
         raise PrerequisiteError(f"no {', '.join(missing)}: apt-get install --no-install-recommends {PACKAGES}")
     STATE.mkdir(parents=True, exist_ok=True)
-    with (STATE / "lock").open("w") as lock, step("start Docker"):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(STATE / "lock", "start Docker"), step("start Docker"):
         if not is_up():
             _start()
 
@@ -84,6 +85,20 @@ def pull(image: str) -> bool:
         run("docker", "pull", "--quiet", image)
         return True
     return False
+
+
+def build(tag: str, *arguments: str | Path, tell: Tell, stdin: str | None = None) -> None:
+    """Build an image, and tell which step of its Dockerfile is being done.
+
+    Raises:
+        CommandError: It could not be built.
+    """
+
+    def tell_step(line: str) -> None:
+        if BUILD_STEP.match(line):
+            tell(line)
+
+    follow("docker", "build", "--tag", tag, *arguments, tell=tell_step, stdin=stdin)
 
 
 def _start() -> None:

@@ -1,12 +1,12 @@
 """Build commands from Go modules whose versions are pinned by a `go.mod` and `go.sum` of this project."""
 
-import fcntl
 import hashlib
+import itertools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from images.command import run, step
+from images.command import Tell, alone, follow, step
 from images.local import PrerequisiteError
 
 ENVIRONMENT = {
@@ -37,8 +37,7 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     linker = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in (variables or {}).items())])
     # Several commands of this project may want the same tools at the same time.
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(out / ".lock", f"build {', '.join(packages)}"):
         fingerprints = {name: _fingerprint(module, package, linker) for name, package in packages.items()}
         missing = [name for name, fingerprint in fingerprints.items() if not _is_built(out / name, fingerprint)]
         if missing:
@@ -54,9 +53,22 @@ def _compile(module: Path, packages: Mapping[str, str], out: Path, linker: str) 
         raise PrerequisiteError(f"Go 1.26 or newer is needed to build {names}: install it, or put go on the PATH")
     # All at once, so that what they share is compiled once and one is linked while another is compiled.
     target = out if len(packages) > 1 else out / names
-    with step(f"build {names}"):
-        command = ["go", "build", "-ldflags", linker, "-o", str(target), *packages.values()]
-        run(*command, cwd=module, environment=ENVIRONMENT)
+    with step(f"build {names}") as tell:
+        needed: list[str] = []
+        follow(
+            *("go", "list", "-deps", *packages.values()),
+            # What it fetches, among the packages that it lists.
+            tell=lambda line: tell(line) if line.startswith("go: ") else needed.append(line),
+            cwd=module,
+            environment=ENVIRONMENT,
+        )
+        command = ["go", "build", "-v", "-ldflags", linker, "-o", str(target), *packages.values()]
+        follow(*command, tell=_counted(tell, len(needed)), cwd=module, environment=ENVIRONMENT)
+
+
+def _counted(tell: Tell, needed: int) -> Tell:
+    numbers = itertools.count(1)
+    return lambda line: tell(f"package {next(numbers)} of at most {needed}: {line}")
 
 
 def _fingerprint(module: Path, package: str, linker: str) -> str:

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from images import build, cluster, docker
 from images.command import reporting, run, step
@@ -46,11 +47,24 @@ def install(name: str, values: Sequence[Path] = (SMALL,), settings: Sequence[str
     """
     options = [f"--values={file}" for file in values] + [f"--set={setting}" for setting in settings]
     wait = ("--wait", "--wait-for-jobs", "--timeout", TIMEOUT)
-    with step(f"install release {RELEASE}"):
+    with cluster.only_one(name), step(f"install release {RELEASE}", lambda: _how_far(name)):
         try:
             helm(name, "upgrade", "--install", RELEASE, str(CHART), *wait, *options)
         except ServiceError as error:
             raise ServiceError(f"{error}\n{pods(name)}") from None
+
+
+def _how_far(name: str) -> str:
+    listed = json.loads(cluster.kubectl(name, "-n", NAMESPACE, "get", "pods", "--output=json"))["items"]
+    waiting = [pod["metadata"]["name"] for pod in listed if not _is_ready(pod["status"])]
+    return f"{len(listed) - len(waiting)} of {len(listed)} pods ready" + (f", not {', '.join(waiting)}" * bool(waiting))
+
+
+def _is_ready(status: dict[str, Any]) -> bool:
+    ready = {"type": "Ready", "status": "True"}
+    return status["phase"] == "Succeeded" or any(
+        ready.items() <= condition.items() for condition in status.get("conditions", [])
+    )
 
 
 def make_namespace(name: str, namespace: str = NAMESPACE) -> None:

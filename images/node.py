@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from images import base, docker, golang
-from images.command import reporting, run, step
+from images.command import LOCKS, Tell, alone, reporting, run, step
 from images.tools import KIND, KUBERNETES, KUBERNETES_VARIABLES
 
 # The default of kind 0.30.0.
@@ -50,14 +50,16 @@ def image() -> str:
     if chosen := os.environ.get("NODE_IMAGE"):
         return chosen
     own = f"{OWN}:{KUBERNETES}-{_fingerprint()}"
-    for name in (own, STOCK):
-        if docker.has(name):
-            return name
-    if docker.pull(STOCK):
-        return STOCK
-    programs = compile_programs()
-    with step(f"make {own}"), tempfile.TemporaryDirectory() as context:
-        _make(own, programs, Path(context))
+    with alone(LOCKS / "images", "build images"):
+        for name in (own, STOCK):
+            if docker.has(name):
+                return name
+        if docker.pull(STOCK):
+            return STOCK
+        programs = compile_programs()
+        from_base = f"BASE={base.image()}"
+        with step(f"make {own}") as tell, tempfile.TemporaryDirectory() as context:
+            _make(own, programs, Path(context), from_base, tell)
     return own
 
 
@@ -89,8 +91,7 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def _make(name: str, programs: dict[str, Path], context: Path) -> None:
-    from_base = f"BASE={base.image()}"
+def _make(name: str, programs: dict[str, Path], context: Path, from_base: str, tell: Tell) -> None:
     for part in ("bin", "images", "components"):
         (context / part).mkdir()
     for program in NODE_PROGRAMS:
@@ -99,21 +100,20 @@ def _make(name: str, programs: dict[str, Path], context: Path) -> None:
         folder = context / "components" / program
         folder.mkdir()
         _place(programs[program], folder)
-        _make_component(program, f"{REGISTRY}/{component}", from_base, folder)
+        _make_component(program, f"{REGISTRY}/{component}", from_base, folder, tell)
+    tell("save the images of the control plane")
     archive = context / "images" / "control-plane.tar"
     run("docker", "save", "--output", archive, *(f"{REGISTRY}/{component}" for component in COMPONENTS.values()))
     shutil.copytree(KIND / "node", context / "node")
-    run(
-        *("docker", "build", "--tag", name, "--build-arg", from_base, "--build-arg", f"VERSION={KUBERNETES}"),
-        *("--file", context / "node" / "Dockerfile", context),
-    )
+    arguments = ("--build-arg", from_base, "--build-arg", f"VERSION={KUBERNETES}")
+    docker.build(name, *arguments, "--file", context / "node" / "Dockerfile", context, tell=tell)
 
 
-def _make_component(program: str, name: str, from_base: str, folder: Path) -> None:
+def _make_component(program: str, name: str, from_base: str, folder: Path, tell: Tell) -> None:
     special = KIND / "node" / f"{program}.Dockerfile"
     dockerfile = special.read_text() if special.exists() else COMPONENT.format(program=program)
-    command = ("docker", "build", "--tag", name, "--build-arg", from_base, "--file", "-", folder)
-    run(*command, stdin=dockerfile)
+    tell(f"image of {program}")
+    docker.build(name, "--build-arg", from_base, "--file", "-", folder, tell=tell, stdin=dockerfile)
 
 
 def _place(program: Path, folder: Path) -> None:

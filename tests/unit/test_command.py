@@ -1,0 +1,158 @@
+"""What is told while programs run, and what two processes do not do at once."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from images import command, docker, golang
+from images.command import CommandError, alone, follow, step
+
+ROOT = Path(__file__).parents[2]
+# Takes the lock of its first argument, says so, and does nothing until its standard input ends.
+HOLD = """
+import sys
+from pathlib import Path
+from images import command
+command.SILENCE = 0.05
+with command.alone(Path(sys.argv[1]), "build images"):
+    print("has it", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Awaited(io.StringIO):
+    """Standard error that tells when so many lines have a text."""
+
+    def __init__(self, text: str, times: int) -> None:
+        super().__init__()
+        self.text, self.times, self.seen = text, times, threading.Event()
+
+    def write(self, written: str) -> int:
+        length = super().write(written)
+        if self.getvalue().count(self.text) >= self.times:
+            self.seen.set()
+        return length
+
+
+def test_step_says_again_and_again_how_far_it_is_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SILENCE", 0.01)
+    told = Awaited("so far, package 7 of 9", 3)
+    monkeypatch.setattr(sys, "stderr", told)
+    with step("build all") as tell:
+        tell("package 7 of 9")
+        assert told.seen.wait(60)
+    lines = told.getvalue().splitlines()
+    assert lines[0] == "build all ..."
+    assert lines[-1].startswith("build all: ")
+    assert lines[-1].endswith(" s")
+
+
+def test_step_asks_how_far_it_is_when_nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SILENCE", 0.01)
+    answers = iter(["error", "3 of 9 pods ready"])
+
+    def ask() -> str:
+        answer = next(answers, "9 of 9 pods ready")
+        if answer == "error":
+            raise CommandError("the cluster does not answer yet")
+        return answer
+
+    told = Awaited("9 of 9 pods ready", 1)
+    monkeypatch.setattr(sys, "stderr", told)
+    with step("install", ask):
+        assert told.seen.wait(60)
+    assert "so far, 3 of 9 pods ready" in told.getvalue()
+
+
+def test_silence_is_shorter_than_anyone_waits() -> None:
+    assert command.SILENCE <= 15
+
+
+def test_lines_of_a_program_are_told_while_it_runs(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = f"echo one; echo two >&2; while [ ! -e {mark} ]; do sleep 0.05; done; cat"
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        # The program goes on only after its second line was told.
+        if line == "two":
+            mark.touch()
+
+    follow("sh", "-c", script, tell=tell, stdin="three\n")
+    assert told == ["one", "two", "three"]
+
+
+def test_last_lines_of_a_program_are_in_the_error_when_it_fails() -> None:
+    with pytest.raises(CommandError, match=r"exit code 3 of sh .*\n6\n(.*\n)*25$") as caught:
+        follow("sh", "-c", "seq 25; exit 3", tell=lambda line: None)
+    assert "\n5\n" not in str(caught.value)
+    with pytest.raises(CommandError, match="cannot run"):
+        follow("no-such-program", tell=lambda line: None)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that comes first on the PATH."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def write_program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "printed", ["Step 3/12 : RUN apt-get update", "#7 [builder 3/5] RUN apt-get update", "#9 [2/4] COPY lib /opt/lib"]
+)
+def test_build_tells_which_step_it_has_come_to_whatever_the_builder(programs: Path, printed: str) -> None:
+    write_program(programs, "docker", f"echo '{printed}'; echo 'Get:1 package'; echo ' ---> 0123'")
+    told: list[str] = []
+    docker.build("any:1", ".", tell=told.append)
+    assert told == [printed]
+
+
+def test_compilation_tells_what_is_fetched_and_how_many_packages_are_done(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module").mkdir()
+    listed = "echo 'go: downloading example.com/x v1.0.0' >&2; printf 'a\\nb\\nc'"
+    compiled = f"echo a >&2; echo b >&2; touch {tmp_path}/bin/thing"
+    write_program(programs, "go", f'if [ "$1" = list ]; then {listed}; else {compiled}; fi')
+    steps: list[str] = []
+    monkeypatch.setattr(golang, "step", lambda what: contextlib.nullcontext(steps.append))
+    golang.build(tmp_path / "module", {"thing": "."}, tmp_path / "bin")
+    assert steps == ["go: downloading example.com/x v1.0.0", "package 1 of at most 3: a", "package 2 of at most 3: b"]
+
+
+def test_second_process_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
+    holder = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with subprocess.Popen(holder, **pipes) as first:  # type: ignore[call-overload]
+        assert first.stdout.readline() == "has it\n"
+        with subprocess.Popen(holder, **pipes) as second:  # type: ignore[call-overload]
+            waits = f"wait for process {first.pid} (build images)"
+            assert second.stderr.readline() == f"{waits} ...\n"
+            assert second.stderr.readline().startswith(f"{waits}: ")
+            first.stdin.close()
+            assert second.stdout.readline() == "has it\n"
+            second.stdin.close()
+            second.stderr.read()
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_lock_may_be_nested_within_a_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = tmp_path / "lock"
+    for _ in range(2):
+        with alone(lock, "build"), alone(lock, "build"):
+            pass
+    assert capsys.readouterr().err == ""
