@@ -77,42 +77,49 @@ def analyze(
     cassandra: CassandraSettings,
     kafka: KafkaSettings,
 ) -> Counter[str]:
-    """Analyse what has been loaded since the last time; return counts of loads, days, events and alerts.
+    """Analyse what has been loaded since the last time, and what is while it goes on, until no load is left.
+
+    A scheduler may tell nobody of a load that ends meanwhile. Return counts of loads, days, events and alerts.
 
     Raises:
         NothingNew: no load has ended since.
         SettingsError: a table, topic or right is missing, or the webhook refuses.
         Unreachable: Cassandra, Kafka or the webhook does not answer.
     """
-    now = datetime.now(UTC)
+    counts: Counter[str] = Counter(loads=0, days=0, events=0, alerts=0)
     with connect_kafka(kafka) as client, connect(cassandra) as session:
         check_columns(session, [*pipeline_tables(measurements), *INSIGHT])
         client.partitions(kafka.events_topic)
         store = Store(session, cassandra.timeout)
-        marks = read_watermarks(session)
-        write_health(store, client, marks["timestamp"], now)
-        loads = insight.pending_loads(store)
-        if not loads:
-            raise NothingNew("no load since the last analysis")
-        counts: Counter[str] = Counter(loads=len(loads), days=0, events=0, alerts=0)
-        machines = insight.read_machines(store)
-        with open_producer(kafka) as producer:
-            analysis = Analysis(
-                store,
-                producer,
-                kafka.events_topic,
-                settings.webhook,
-                measurements,
-                limits,
-                _reached(marks["timestamp"], now),
-                now,
-                counts,
-            )
-            silent = _silent(analysis, machines, marks)
-            for part, touched in _parts(store, loads):
-                _analyze_machines(analysis, machines, {name: {} for name in silent} | touched)
-                insight.mark_analyzed(store, part, now)
+        write_health(store, client, read_watermarks(session)["timestamp"], datetime.now(UTC))
+        while loads := insight.pending_loads(store):
+            counts["loads"] += len(loads)
+            with open_producer(kafka) as producer:
+                # Read anew: a load that ended meanwhile has moved them.
+                marks, now = read_watermarks(session), datetime.now(UTC)
+                analysis = Analysis(
+                    store,
+                    producer,
+                    kafka.events_topic,
+                    settings.webhook,
+                    measurements,
+                    limits,
+                    _reached(marks["timestamp"], now),
+                    now,
+                    counts,
+                )
+                _analyze_loads(analysis, marks, loads)
+    if not counts["loads"]:
+        raise NothingNew("no load since the last analysis")
     return counts
+
+
+def _analyze_loads(analysis: Analysis, marks: pa.Table, loads: Sequence[Load]) -> None:
+    machines = insight.read_machines(analysis.store)
+    silent = _silent(analysis, machines, marks)
+    for part, touched in _parts(analysis.store, loads):
+        _analyze_machines(analysis, machines, {name: {} for name in silent} | touched)
+        insight.mark_analyzed(analysis.store, part, analysis.now)
 
 
 def _reached(marks: pa.ChunkedArray, now: datetime) -> datetime:

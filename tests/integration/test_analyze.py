@@ -392,6 +392,32 @@ def test_loads_are_done_in_parts_when_they_touch_many_days(plant: Plant, monkeyp
     assert plant.analyze()["days"] == 5
 
 
+def test_loads_that_end_while_it_runs_are_analysed_before_it_ends(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.load("run-before", minutes(MIDNIGHT, 10))
+    # One ends while the first is analysed, and one while that is.
+    later = {"run-meanwhile": MIDNIGHT + 24 * HOUR, "run-later": MIDNIGHT + 48 * HOUR}
+    real, marked = insight.mark_analyzed, []
+
+    def load_another(store: Any, loads: Sequence[Any], now: datetime) -> None:
+        if later:
+            run, begin = next(iter(later.items()))
+            plant.load(run, minutes(begin, 10))
+            del later[run]
+        marked.append([load.run for load in loads])
+        real(store, loads, now)
+
+    monkeypatch.setattr(insight, "mark_analyzed", load_another)
+    counts = plant.analyze()
+    assert marked == [["run-before"], ["run-meanwhile"], ["run-later"]]
+    assert counts["loads"] == 3
+    # The watermark that a load moved meanwhile counts as well: its day is there.
+    assert plant.day((MIDNIGHT + 48 * HOUR).date())["expected"] > 0
+    with pytest.raises(NothingNew):
+        plant.analyze()
+
+
 def test_health_says_how_far_all_are_when_measured(plant: Plant) -> None:
     with kafka.connect(plant.kafka) as client, kafka.open_producer(plant.kafka) as producer:
         for topic in (plant.kafka.topic, plant.kafka.dead_letter_topic):
