@@ -17,6 +17,7 @@ from etl.mapping import read_mapping
 from etl.measurements import read_measurements
 from etl.recorded import recorded_readings
 from etl.rejected import all_rejected, any_usable
+from etl.replicas import GROUPS_TOPIC, brokers, nodes_by_datacenter, thin_keyspace, thin_topics, topic_replicas
 from etl.settings import (
     PARTS,
     CassandraSettings,
@@ -138,6 +139,7 @@ def _kafka(patient: bool) -> Iterator[Check]:
         if letters.state == "ok":
             yield _dead_letter_settings(client)
         yield _for_analysis(_try("events", lambda: _topic(client, settings.events_topic)))
+        yield _replicas("topics", lambda: _thin_topics(client))
 
 
 def _topic(client: kafka.Client, topic: str) -> str:
@@ -212,6 +214,31 @@ def _cassandra(patient: bool) -> Iterator[Check]:
         yield (tables := _try("tables", lambda: _tables(settings)))
         if tables.state == "ok":
             yield _for_analysis(_try("tables of the analysis", lambda: _insight_tables(session, settings)))
+            yield _replicas("keyspace", lambda: _thin_keyspace(session, settings.keyspace))
+
+
+def _replicas(of: str, find: Callable[[], Sequence[str]]) -> Check:
+    what = f"replicas of the {of}"
+    try:
+        thin = find()
+    except EtlError as error:
+        # No stage needs to know them.
+        return Check("warn", what, f"not shown: {error}")
+    if thin:
+        return Check("warn", what, f"{'; '.join(thin)}: docs/kubernetes.md says how to change that")
+    return Check("ok", what, "as many as the cluster can hold, or 3")
+
+
+def _thin_topics(client: kafka.Client) -> list[str]:
+    settings = client.settings
+    topics = (settings.topic, settings.dead_letter_topic, settings.events_topic, GROUPS_TOPIC)
+    return list(thin_topics({topic: topic_replicas(client, topic) for topic in topics}, brokers(client)))
+
+
+def _thin_keyspace(session: Session, keyspace: str) -> list[str]:
+    query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
+    (replication,) = cassandra.retrying(lambda: session.execute(query, (keyspace,)).one(), CONNECT_SECONDS)
+    return list(thin_keyspace(keyspace, replication, nodes_by_datacenter(session)))
 
 
 def _tables(settings: CassandraSettings) -> str:

@@ -14,6 +14,7 @@ from etl.errors import SettingsError, Unreachable
 from etl.kafka import connect as connect_kafka
 from etl.kafka import create_topics
 from etl.measurements import Measurements
+from etl.replicas import brokers, fitting, nodes_by_datacenter
 from etl.rows import Store, insert
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
 from etl.tables import EQUIPMENT, INSIGHT, Table, pipeline_tables
@@ -42,6 +43,8 @@ def create_schema(
         Unreachable: Kafka or Cassandra does not answer, or its nodes do not agree.
     """
     with connect(cassandra, keyspace=False) as session, connect_kafka(kafka) as client:
+        if "kafka_replication" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"kafka_replication": fitting(brokers(client))})
         for line in create_topics(client, settings):
             yield Finding(line, warning=not line.endswith(("created", "is there")))
         yield from create_tables(session, [*pipeline_tables(measurements), *INSIGHT], settings, cassandra)
@@ -55,7 +58,8 @@ def create_tables(
     machines = read_catalogue(settings.catalogue_file) if settings.catalogue_file else made_up_ones
     replication = _map("ETL_SCHEMA_CASSANDRA_REPLICATION", settings.cassandra_replication)
     compaction = _map("ETL_SCHEMA_COMPACTION", settings.compaction)
-    default = {"class": "NetworkTopologyStrategy", cassandra.local_datacenter: "1"}
+    nodes = nodes_by_datacenter(session).get(cassandra.local_datacenter, 0)
+    default = {"class": "NetworkTopologyStrategy", cassandra.local_datacenter: str(fitting(nodes))}
     yield from _keyspace(session, cassandra.keyspace, replication, default)
     read_schema(lambda: session.cluster.refresh_keyspace_metadata(cassandra.keyspace))
     for table in tables:

@@ -160,10 +160,13 @@ class SchemaSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ETL_SCHEMA_", env_ignore_empty=True, hide_input_in_errors=True)
 
     partitions: PositiveInt = Field(4, description="partitions of the topic")
-    kafka_replication: PositiveInt = Field(1, description="replicas of both topics")
+    kafka_replication: PositiveInt = Field(
+        1, description="replicas of the topics; unless it is set, as many as there are brokers, at most 3"
+    )
     cassandra_replication: str = Field(
         "",
-        description='CQL map, e.g. {"class": "NetworkTopologyStrategy", "dc1": 3}; default: 1 in the local datacenter',
+        description='CQL map, e.g. {"class": "NetworkTopologyStrategy", "dc1": 3}; default: as many replicas in the'
+        " local datacenter as it has nodes, at most 3",
     )
     ttl: Annotated[int, Field(ge=0)] = Field(0, description="seconds a row of sensor_data lives; 0: for ever")
     compaction: str = Field("", description='CQL map of sensor_data, e.g. {"class": "TimeWindowCompactionStrategy"}')

@@ -9,9 +9,10 @@ from etl import cassandra as cassandra_port
 from etl import kafka as kafka_port
 from etl.doctor import Check, check_all, worst
 from etl.measurements import read_measurements
+from etl.replicas import brokers, topic_replicas
 from etl.schema import create_schema, create_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
-from etl.tables import pipeline_tables
+from etl.tables import INSIGHT, pipeline_tables
 from images import local
 
 
@@ -74,6 +75,31 @@ def test_all_is_well_when_the_schema_is_there(schema: pytest.MonkeyPatch, tmp_pa
     assert [check for check in checks if check.state != "ok"] == []
     assert worst(checks) == 0
     assert not list((tmp_path / "workspace").iterdir())
+
+
+def replicas() -> dict[str, Check]:
+    return {check.what: check for check in check_all() if check.what.startswith("replicas")}
+
+
+def test_replicas_are_fine_when_a_single_node_holds_one(schema: pytest.MonkeyPatch, client: kafka_port.Client) -> None:
+    assert {what: check.state for what, check in replicas().items()} == {
+        "replicas of the topics": "ok",
+        "replicas of the keyspace": "ok",
+    }
+    assert topic_replicas(client, client.settings.topic) == brokers(client) == 1
+    assert topic_replicas(client, f"{client.settings.topic}-that-nobody-made") is None
+
+
+def test_warning_names_the_keyspace_when_it_wants_more_replicas_than_there_are_nodes(
+    ready: pytest.MonkeyPatch, keyspace: str
+) -> None:
+    wanted = '{"class": "NetworkTopologyStrategy", "datacenter1": 3}'
+    cassandra, settings = read_settings(CassandraSettings), SchemaSettings(cassandra_replication=wanted)
+    with cassandra_port.connect(cassandra, keyspace=False) as session:
+        list(create_tables(session, [*pipeline_tables(read_measurements()), *INSIGHT], settings, cassandra))
+    check = replicas()["replicas of the keyspace"]
+    assert check.state == "warn"
+    assert f"keyspace {keyspace} wants 3 replicas of 1 node(s) of datacenter1" in check.text
 
 
 def test_everything_missing_is_named_when_there_is_no_schema(ready: pytest.MonkeyPatch) -> None:
