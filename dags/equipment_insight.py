@@ -6,9 +6,8 @@ a run needs nothing of the one that caused it.
 
 from datetime import UTC, datetime
 
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import DAG
-from sensor_etl_config import CONFIG, DEFAULT_ARGS, NOTHING_NEW, TABLE
+from sensor_etl_config import CONFIG, DEFAULT_ARGS, NOTHING_NEW, TABLE, EtlPodOperator
 
 POD = CONFIG / "analyze.yaml"
 
@@ -26,7 +25,7 @@ if POD.exists():
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
     ):
-        KubernetesPodOperator(
+        EtlPodOperator(
             task_id="analyze",
             task_display_name="Equipment Analysis",
             pod_template_file=str(POD),

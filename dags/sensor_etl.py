@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import DAG, Param, chain
 from kubernetes.client import V1Pod, V1VolumeMount
-from sensor_etl_config import CONFIG, DEFAULT_ARGS, NOTHING_NEW, SETTINGS, TABLE
+from sensor_etl_config import CONFIG, DEFAULT_ARGS, NOTHING_NEW, SETTINGS, TABLE, EtlPodOperator
 
 STAGES = {
     "generate": "Data Generation",
@@ -86,11 +85,11 @@ def pod(stage: str) -> Any:
         "callbacks": [OwnFolder] if SETTINGS["workspaceVolume"] and stage != "load" else [],
     }
     if SHARDS == 1:
-        return KubernetesPodOperator(**arguments, env_vars=environment(stage, 0), skip_on_exit_code=NOTHING_NEW)
+        return EtlPodOperator(**arguments, env_vars=environment(stage, 0), skip_on_exit_code=NOTHING_NEW)
     shards = [environment(stage, shard) for shard in range(SHARDS)]
-    return KubernetesPodOperator.partial(
-        **arguments, map_index_template=f"shard {{{{ ti.map_index }}}} of {SHARDS}"
-    ).expand(env_vars=shards)
+    return EtlPodOperator.partial(**arguments, map_index_template=f"shard {{{{ ti.map_index }}}} of {SHARDS}").expand(
+        env_vars=shards
+    )
 
 
 with DAG(

@@ -1,16 +1,22 @@
-"""What the DAGs share: the folder that the chart writes, its settings, how tasks are tried and their pods watched."""
+"""What the DAGs share: what the chart writes, how tasks are tried and their pods watched, and the operator."""
 
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from kubernetes.client import V1Pod
 
 CONFIG = Path(os.environ.get("SENSOR_ETL_DAG_CONFIG", "/opt/sensor-etl"))
 SETTINGS = yaml.safe_load((CONFIG / "dag.yaml").read_text())
 TABLE = Asset(f"cassandra://{SETTINGS['keyspace']}/sensor_data")
-NOTHING_NEW = 3  # exit code of `etl consume` and `etl analyze`
+# Exit codes of the command `etl`.
+WRONG_SETTINGS = 2
+NOTHING_NEW = 3
 
 DEFAULT_ARGS = {
     "owner": "sensor-etl",
@@ -30,3 +36,25 @@ DEFAULT_ARGS = {
     "termination_message_policy": "FallbackToLogsOnError",
     "container_name_log_prefix_enabled": False,
 }
+
+
+class EtlPodOperator(KubernetesPodOperator):
+    """A pod of ours: its task is not tried again when settings are wrong, which a person has to change."""
+
+    def cleanup(self, pod: V1Pod, remote_pod: V1Pod, *arguments: Any, **named: Any) -> None:
+        """Do what the operator does at a pod's end, and then fail for good where another try is of no use."""
+        try:
+            super().cleanup(pod, remote_pod, *arguments, **named)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            if exit_code(remote_pod, self.base_container_name) == WRONG_SETTINGS:
+                raise AirflowFailException(str(error)) from error
+            raise
+
+
+def exit_code(pod: V1Pod, container: str) -> int | None:
+    """Return the exit code of a pod's container, None where it has not ended by itself."""
+    statuses = (pod.status and pod.status.container_statuses) or []
+    states = [status.state for status in statuses if status.name == container]
+    return next((state.terminated.exit_code for state in states if state and state.terminated), None)

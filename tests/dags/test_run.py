@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from kubernetes.client import (
+    V1ContainerState,
+    V1ContainerStateTerminated,
+    V1ContainerStatus,
+    V1Pod,
+    V1PodStatus,
+)
 
 from tests.dags.config import SETTINGS
 from tests.dags.conftest import Load, variables
@@ -35,7 +41,15 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 
 @pytest.fixture
-def started(services: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def troubles() -> dict[str, dict[str, str]]:
+    """Variables for the first try of a task, by task."""
+    return {}
+
+
+@pytest.fixture
+def started(
+    services: dict[str, str], troubles: dict[str, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
     """Lets tasks run processes, and lists the stages that were started."""
     stages: list[str] = []
 
@@ -44,13 +58,24 @@ def started(services: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
         manifest = self.build_pod_request_obj(context, dry_run=True)
         environment = os.environ | services | variables(manifest) | {"ETL_WORKSPACE_URL": str(tmp_path / "workspace")}
         del environment["ETL_SECRETS_DIR"]
+        environment |= troubles.pop(self.task_id, {})
         done = subprocess.run([PYTHON, "-m", "etl", self.task_id], env=environment, check=False, stderr=sys.stderr)
-        if done.returncode in self.skip_on_exit_code:
-            raise AirflowSkipException
-        assert done.returncode == 0
+        self.cleanup(manifest, ended_pod(manifest, done.returncode), context=context)
 
     monkeypatch.setattr(KubernetesPodOperator, "execute", execute)
+    # There is no pod to be looked at, labelled or deleted.
+    for action in ("is_istio_enabled", "patch_already_checked", "process_pod_deletion"):
+        monkeypatch.setattr(KubernetesPodOperator, action, lambda self, pod, **_: None)
     return stages
+
+
+def ended_pod(manifest: V1Pod, exit_code: int) -> V1Pod:
+    """What Kubernetes says of a pod whose container has ended."""
+    terminated = V1ContainerState(terminated=V1ContainerStateTerminated(exit_code=exit_code))
+    image = {"image": "sensor-etl", "image_id": "sensor-etl"}
+    base = V1ContainerStatus(name="base", ready=False, restart_count=0, state=terminated, **image)
+    phase = "Failed" if exit_code else "Succeeded"
+    return V1Pod(metadata=manifest.metadata, status=V1PodStatus(phase=phase, container_statuses=[base]))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,3 +137,36 @@ def test_run_loads_all_when_stages_are_sharded(load_dag: Load, started: list[str
     run = load_dag(shards=2, params=SETTINGS["params"] | {"machines": 4, "intervalSeconds": 1, "durationSeconds": 80})
     assert states(run.test()) == {stage: ["success", "success"] for stage in STAGES}
     assert 320 - before <= loaded(services) - before <= 320
+
+
+def test_task_is_tried_again_when_a_service_does_not_answer(
+    load_dag: Load, started: list[str], troubles: dict[str, dict[str, str]]
+) -> None:
+    # Nobody listens on this port.
+    troubles["load"] = {"ETL_CASSANDRA_PORT": "1", "ETL_CASSANDRA_TIMEOUT": "1"}
+    dag = load_dag(retryDelaySeconds=1, maxRetryDelaySeconds=1)
+    run = dag.test(run_conf={"machines": 1, "intervalSeconds": 1, "durationSeconds": 5})
+    assert states(run) == {stage: ["success"] for stage in STAGES}
+    assert started == [*STAGES, "load"]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_task_fails_at_once_when_its_settings_are_wrong(
+    load_dag: Load, started: list[str], troubles: dict[str, dict[str, str]], shards: int
+) -> None:
+    # A second try would find nothing wrong.
+    troubles["generate"] = {"ETL_GENERATE_INTERVAL": "often"}
+    dag = load_dag(retryDelaySeconds=1, maxRetryDelaySeconds=1, shards=shards)
+    run = dag.test(run_conf={"machines": 2, "durationSeconds": 5})
+    assert sorted(states(run)["generate"]) == ["failed", "success"][:shards]
+    assert states(run)["load"] == ["upstream_failed"] * len(states(run)["load"])
+    assert started == ["generate"] * shards
+
+
+def test_analysis_fails_at_once_when_its_settings_are_wrong(
+    load_dags: Load, started: list[str], troubles: dict[str, dict[str, str]]
+) -> None:
+    troubles["analyze"] = {"ETL_ANALYZE_LIMITS_FILE": "/nowhere/limits.yaml"}
+    run = load_dags(retryDelaySeconds=1, maxRetryDelaySeconds=1)["equipment_insight"].test()
+    assert states(run) == {"analyze": ["failed"]}
+    assert started == ["analyze"]

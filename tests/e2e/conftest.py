@@ -110,7 +110,8 @@ def airflow(cluster: str, secret: Callable[[str, str], str]) -> Airflow:
     return log_in(install.address(cluster), "admin", password)
 
 
-@pytest.fixture(scope="session")
+# Anew for each test, since it leads to one pod, which tests replace.
+@pytest.fixture
 def cassandra(
     cluster: str, secret: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CassandraSettings]:
