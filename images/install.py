@@ -103,9 +103,10 @@ def main() -> int:
     parser.add_argument("--values", type=Path, action="append", help="file of values; default: those for a small node")
     arguments = parser.parse_args()
     name: str = arguments.name
-    prepare(name)
     settings = ["airflow.apiServer.service.type=NodePort", "page.service.type=NodePort"]
-    install(name, arguments.values or [SMALL], settings)
+    with cluster.only_one(name):
+        prepare(name)
+        install(name, arguments.values or [SMALL], settings)
     for part, user, secret, what in (
         ("airflow-api-server", "admin", "airflow-admin", "Airflow"),
         ("page", "viewer", "page", "The machines, after the first load"),

@@ -275,3 +275,76 @@ def test_stages_reach_what_they_are_told_to_use(render: Render) -> None:
     policies = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "NetworkPolicy"}
     ports = {port["port"] for rule in policies["plant-sensor-etl-generate"]["egress"] for port in rule["ports"]}
     assert ports == {443, 4318}
+
+
+def schema_job(objects: list[Object]) -> Object:
+    (job,) = [item for item in objects if item["kind"] == "Job" and "-schema-" in item["metadata"]["name"]]
+    found: Object = job["spec"]
+    return found
+
+
+def schema_environment(objects: list[Object]) -> dict[str, str]:
+    (schema,) = [item for item in containers(schema_job(objects)["template"]) if item["name"] == "schema"]
+    return environment(schema)
+
+
+@pytest.mark.parametrize(
+    ("brokers", "wanted", "replicas", "insync"),
+    [(1, None, 1, 1), (2, None, 2, 1), (3, None, 3, 2), (5, None, 3, 2), (3, 1, 1, 1)],
+)
+def test_topics_have_as_many_replicas_as_brokers_can_hold(
+    render: Render, brokers: int, wanted: int | None, replicas: int, insync: int
+) -> None:
+    objects = render({"kafka.strimzi.replicas": brokers, "pipeline.schema.kafkaReplication": wanted})
+    topics = [item["spec"] for item in objects if item["kind"] == "KafkaTopic"]
+    assert len(topics) == 6
+    # With more in-sync replicas asked for than there are replicas, nothing could be written.
+    assert {(topic["replicas"], topic["config"]["min.insync.replicas"]) for topic in topics} == {(replicas, insync)}
+    assert schema_environment(objects)["ETL_SCHEMA_KAFKA_REPLICATION"] == str(replicas)
+
+
+@pytest.mark.parametrize(("nodes", "replicas"), [(1, 1), (2, 2), (3, 3), (7, 3)])
+def test_keyspace_has_as_many_replicas_as_nodes_can_hold(render: Render, nodes: int, replicas: int) -> None:
+    objects = render({"cassandra.k8ssandra.size": nodes, "cassandra.datacenter": "north"})
+    replication = yaml.safe_load(schema_environment(objects)["ETL_SCHEMA_CASSANDRA_REPLICATION"])
+    assert replication == {"class": "NetworkTopologyStrategy", "north": replicas}
+    own = "{'class': 'SimpleStrategy', 'replication_factor': 2}"
+    given = render({"cassandra.k8ssandra.size": nodes, "pipeline.schema.cassandraReplication": own})
+    assert schema_environment(given)["ETL_SCHEMA_CASSANDRA_REPLICATION"] == own
+
+
+@pytest.mark.parametrize(("values", "file"), [({}, SMALL), (EXTERNAL, None)], ids=["standalone", "external"])
+def test_schema_asks_the_servers_how_many_replicas_they_can_hold_when_the_chart_cannot_know(
+    render: Render, values: dict[str, object], file: Path | None
+) -> None:
+    assert not [name for name in schema_environment(render(values, file=file)) if "REPLICATION" in name]
+
+
+def test_schema_job_waits_in_each_try_and_ends_when_settings_stay_wrong(render: Render) -> None:
+    for objects in (render(), render(file=SMALL)):
+        job = schema_job(objects)
+        assert all(container["args"][1:] == ["--wait", "900"] for container in containers(job["template"]))
+        assert job["template"]["spec"]["restartPolicy"] == "Never"
+        ignored, failed = job["podFailurePolicy"]["rules"]
+        assert (ignored["action"], failed["action"]) == ("Ignore", "FailJob")
+        # A person has to change something, as after wrong credentials; not so after 4.
+        assert failed["onExitCodes"] == {"operator": "In", "values": [2]}
+
+
+def test_pods_of_the_dags_end_by_themselves_later_than_airflow_would_end_them(render: Render) -> None:
+    for values, seconds in (({}, 22_200), ({"pipeline.executionTimeoutSeconds": 100}, 700)):
+        objects = render(dict(values))
+        found = {name: pod["spec"].get("activeDeadlineSeconds") for name, pod in pods(objects) if "template" in name}
+        assert found == {f"template {name}.yaml": seconds for name in LAUNCHED}
+
+
+def test_retries_outlive_the_restart_of_a_node(render: Render) -> None:
+    settings = yaml.safe_load(find(render(), "ConfigMap", "plant-sensor-etl-dag")["data"]["dag.yaml"])
+    # Airflow waits at least so long before a try.
+    waits = [
+        min(settings["retryDelaySeconds"] * 2**number, settings["maxRetryDelaySeconds"])
+        for number in range(settings["retries"])
+    ]
+    assert sum(waits) >= 600
+    # Once the node is back, nobody waits for long.
+    assert max(waits) <= 120

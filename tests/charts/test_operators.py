@@ -1,10 +1,12 @@
 """What the operators are told of the pods that they make."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.charts.conftest import Object, Render, find
+from tests.charts.conftest import SMALL, Object, Render, find
 from tests.charts.test_values import PLACEMENT
 
 NAME = "plant-sensor-etl"
@@ -126,3 +128,39 @@ def test_nothing_is_said_of_placement_when_nothing_is_set(render: Render) -> Non
     objects = render()
     assert not any("pod" in template for template in strimzi_templates(objects))
     assert not {"racks", "tolerations"} & set(cassandra(objects))
+
+
+MEMORY = {
+    "memtable": {"configurations": {"default": {"class_name": "TrieMemtable"}}},
+    "memtable_allocation_type": "offheap_objects",
+    "memtable_offheap_space": "512MiB",
+    "key_cache_size": "0MiB",
+    "row_cache_size": "0MiB",
+    "counter_cache_size": "0MiB",
+}
+RUN = Path(__file__).parents[2] / "images" / "cassandra" / "run.sh"
+
+
+def memory(objects: list[Object]) -> Object:
+    settings = cassandra(objects)["config"]["cassandraYaml"]
+    return {key: value for key, value in settings.items() if key in MEMORY}
+
+
+def test_nodes_have_the_settings_that_our_own_node_has(render: Render) -> None:
+    assert memory(render()) == MEMORY
+    text = RUN.read_text().split("<<EOF\n")[1].split("\nEOF\n")[0]
+    own = yaml.safe_load(text.replace("$off_heap", "512MiB"))
+    assert {key: own[key] for key in MEMORY} == MEMORY
+
+
+def test_memory_of_nodes_is_the_users(render: Render) -> None:
+    own = {"key_cache_size": "64MiB", "memtable_allocation_type": "heap_buffers"}
+    objects = render({"cassandra.offHeap": "1GiB", "cassandra.k8ssandra.config": own})
+    assert memory(objects) == MEMORY | {"memtable_offheap_space": "1GiB"} | own
+    standalone = find(render({"cassandra.offHeap": "1GiB"}, file=SMALL), "StatefulSet", f"{NAME}-cassandra")
+    (container,) = standalone["spec"]["template"]["spec"]["containers"]
+    assert {"name": "CASSANDRA_OFF_HEAP", "value": "1GiB"} in container["env"]
+
+
+def test_older_nodes_are_told_nothing_that_they_do_not_know(render: Render) -> None:
+    assert memory(render({"cassandra.version": "4.1.10"})) == {}

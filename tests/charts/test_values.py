@@ -358,6 +358,8 @@ def test_what_does_not_fit_together_is_refused(template: Template, values: dict[
         ("kafka.mode", "zookeeper"),
         ("cassandra.mode", "astra"),
         ("pipeline.shards", 0),
+        ("pipeline.schema.kafkaReplication", 0),
+        ("cassandra.offHeap", "512M"),
         ("pipeline.keyspace", "Sensors; DROP"),
         ("pipeline.params.machines", -1),
         ("pipeline.schedule", ""),

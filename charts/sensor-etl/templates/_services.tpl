@@ -8,6 +8,27 @@
 {{- end -}}
 {{- end }}
 
+{{/* Replicas of the topics; empty where `etl schema` asks Kafka how many brokers there are. Those of a topic that is there
+     stay, which Strimzi could not change by itself. */}}
+{{- define "sensor-etl.kafka.replication" -}}
+{{- $wanted := .Values.pipeline.schema.kafkaReplication -}}
+{{- if $wanted -}}
+{{ int $wanted }}
+{{- else if eq .Values.kafka.mode "strimzi" -}}
+{{- $topic := lookup "kafka.strimzi.io/v1" "KafkaTopic" .Release.Namespace (printf "%s-readings" (include "sensor-etl.fullname" .)) -}}
+{{ dig "spec" "replicas" (min 3 (int .Values.kafka.strimzi.replicas)) $topic | int }}
+{{- end -}}
+{{- end }}
+
+{{/* Replication of the keyspace; empty where `etl schema` asks Cassandra how many nodes there are. */}}
+{{- define "sensor-etl.cassandra.replication" -}}
+{{- if .Values.pipeline.schema.cassandraReplication -}}
+{{ .Values.pipeline.schema.cassandraReplication }}
+{{- else if eq .Values.cassandra.mode "k8ssandra" -}}
+{'class': 'NetworkTopologyStrategy', '{{ .Values.cassandra.datacenter }}': {{ min 3 (int .Values.cassandra.k8ssandra.size) }}}
+{{- end -}}
+{{- end }}
+
 {{- define "sensor-etl.kafka.caSecret" -}}
 {{- $made := ternary "kafka-tls" "cluster-ca-cert" (and .Values.certificates.certManager.enabled (eq .Values.kafka.mode "standalone")) -}}
 {{- include "sensor-etl.secretName" (list . .Values.kafka.caSecretName $made) -}}

@@ -175,6 +175,8 @@ spec:
   {{- include "sensor-etl.podSpec" (list $root $values 10001 10001) | nindent 2 }}
   serviceAccountName: {{ include "sensor-etl.stage.serviceAccount" . }}
   restartPolicy: Never
+  # Airflow ends a try before that; without a scheduler, as after an uninstall, nobody else would end it.
+  activeDeadlineSeconds: {{ add $root.Values.pipeline.executionTimeoutSeconds $root.Values.pipeline.startupTimeoutSeconds | max 1 }}
   containers:
     - name: base
       {{- include "sensor-etl.container" . | nindent 6 }}
