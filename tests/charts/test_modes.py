@@ -320,15 +320,21 @@ def test_schema_asks_the_servers_how_many_replicas_they_can_hold_when_the_chart_
     assert not [name for name in schema_environment(render(values, file=file)) if "REPLICATION" in name]
 
 
-def test_schema_job_waits_in_each_try_and_ends_when_settings_stay_wrong(render: Render) -> None:
-    for objects in (render(), render(file=SMALL)):
-        job = schema_job(objects)
-        assert all(container["args"][1:] == ["--wait", "900"] for container in containers(job["template"]))
-        assert job["template"]["spec"]["restartPolicy"] == "Never"
-        ignored, failed = job["podFailurePolicy"]["rules"]
-        assert (ignored["action"], failed["action"]) == ("Ignore", "FailJob")
-        # A person has to change something, as after wrong credentials; not so after 4.
-        assert failed["onExitCodes"] == {"operator": "In", "values": [2]}
+@pytest.mark.parametrize("tests", [True, False])
+@pytest.mark.parametrize("file", [None, SMALL], ids=["operators", "standalone"])
+def test_schema_job_waits_in_each_try_and_ends_when_settings_stay_wrong(
+    render: Render, file: Path | None, tests: bool
+) -> None:
+    job = schema_job(render({"tests.enabled": tests}, file=file))
+    names = {container["name"] for container in containers(job["template"])}
+    assert all(container["args"][1:] == ["--wait", "900"] for container in containers(job["template"]))
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    ignored, *failed = job["podFailurePolicy"]["rules"]
+    assert ignored["action"] == "Ignore"
+    # A person has to change something; not so after 4, nor while a new node has no role yet.
+    assert {rule["action"] for rule in failed} == {"FailJob"}
+    assert {rule["onExitCodes"]["containerName"] for rule in failed} == names - {"superuser"}
+    assert all(rule["onExitCodes"]["values"] == [2] for rule in failed)
 
 
 def test_pods_of_the_dags_end_by_themselves_later_than_airflow_would_end_them(render: Render) -> None:
