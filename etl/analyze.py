@@ -6,7 +6,7 @@ A load counts as analysed once all of it is written, so a crash repeats it, and 
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from etl import insight
 from etl.alerts import alert, send
 from etl.cassandra import check_columns, connect, read_watermarks
-from etl.catalogue import Machine
-from etl.detection import Event, detect, least_dropout, merge, same_thing, without_shared
+from etl.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine
+from etl.detection import UNITS, Event, detect, least_dropout, merge, same_thing, without_shared
 from etl.errors import NothingNew
 from etl.indicators import DAY_HOURS, by_day, by_hour, by_minute, pack, reach
 from etl.insight import Load, day_start
@@ -49,6 +49,8 @@ MINUTE_DAYS, HOUR_DAYS = 7, 28
 MOST_DAYS = 100_000
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# A plant goes on without a machine when others send for so much longer, which have sent some time before, too.
+BESIDE, GOES_ON = timedelta(hours=2), timedelta(minutes=30)
 # Hours of days: bit h stands for hour h.
 Touched = dict[date, int]
 
@@ -57,7 +59,10 @@ log = structlog.get_logger("etl.analyze")
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the analysis of one machine after another needs; `until` is how far readings have come."""
+    """What the analysis of one machine after another needs.
+
+    `until` is how far readings have come, `marks` are the newest ones by equipment ID.
+    """
 
     store: Store
     producer: Producer
@@ -68,6 +73,7 @@ class Analysis:
     until: datetime
     now: datetime
     counts: Counter[str]
+    marks: Mapping[str, datetime]
 
 
 def analyze(
@@ -107,16 +113,17 @@ def analyze(
                     _reached(marks["timestamp"], now),
                     now,
                     counts,
+                    dict(zip(marks["equipment_id"].to_pylist(), marks["timestamp"].to_pylist(), strict=True)),
                 )
-                _analyze_loads(analysis, marks, loads)
+                _analyze_loads(analysis, loads)
     if not counts["loads"]:
         raise NothingNew("no load since the last analysis")
     return counts
 
 
-def _analyze_loads(analysis: Analysis, marks: pa.Table, loads: Sequence[Load]) -> None:
+def _analyze_loads(analysis: Analysis, loads: Sequence[Load]) -> None:
     machines = insight.read_machines(analysis.store)
-    silent = _silent(analysis, machines, marks)
+    silent = _silent(analysis, machines)
     for part, touched in _parts(analysis.store, loads):
         _analyze_machines(analysis, machines, {name: {} for name in silent} | touched)
         insight.mark_analyzed(analysis.store, part, analysis.now)
@@ -129,18 +136,40 @@ def _reached(marks: pa.ChunkedArray, now: datetime) -> datetime:
     return newest + timedelta(milliseconds=1) if newest else now
 
 
-def _silent(analysis: Analysis, machines: Mapping[str, Machine], marks: pa.Table) -> list[str]:
+def _silent(analysis: Analysis, machines: Mapping[str, Machine]) -> list[str]:
     """List the machines that no load touches any more, as they say nothing while others do.
 
     One that has said nothing for a week is taken for gone.
     """
     found = []
-    for equipment_id, newest in zip(marks["equipment_id"].to_pylist(), marks["timestamp"].to_pylist(), strict=True):
+    for equipment_id, newest in analysis.marks.items():
         machine = machines.get(equipment_id, Machine(equipment_id=equipment_id))
         least = timedelta(milliseconds=least_dropout(machine, analysis.limits))
         if analysis.until - newest >= least and _days_since(analysis, newest.date()):
             found.append(equipment_id)
     return found
+
+
+def _own(analysis: Analysis, machine: Machine) -> Analysis:
+    """Give the analysis of one machine: it has come as far as the plant, if that went on without it.
+
+    Else its data have ended: a silence counts only against others that had sent before it began, and go on for half an
+    hour and more. Of recordings one after another, or of a plant of one machine, that is nobody.
+    """
+    newest = analysis.marks.get(machine.equipment_id)
+    least = timedelta(milliseconds=least_dropout(machine, analysis.limits))
+    if newest is None or analysis.until - newest < least or _goes_on_without(analysis, newest, max(least, GOES_ON)):
+        return analysis
+    return replace(analysis, until=newest + timedelta(milliseconds=1))
+
+
+def _goes_on_without(analysis: Analysis, newest: datetime, least: timedelta) -> bool:
+    """Tell whether a machine sends for at least so much longer than `newest`, which had sent before it, too."""
+    if analysis.until - newest < least:
+        return False
+    others = [name for name, mark in analysis.marks.items() if newest + least <= mark <= analysis.now]
+    others.sort(key=lambda name: analysis.marks[name], reverse=True)
+    return insight.any_sent(analysis.store, others, newest - 2 * least - BESIDE, newest - least)
 
 
 def _days_since(analysis: Analysis, day: date) -> list[date]:
@@ -166,18 +195,18 @@ def _parts(store: Store, loads: Sequence[Load]) -> Iterator[tuple[list[Load], di
 
 def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], touched: Mapping[str, Touched]) -> None:
     if unknown := sorted(touched.keys() - machines.keys()):
-        default = Machine(equipment_id=unknown[0])
         log.warning(
             f"{len(unknown)} machines, such as {unknown[0]}, are not in table equipment and taken for one of"
-            f" {default.nominal_voltage:g} V and {default.rated_current:g} A: name a catalogue to `etl schema`"
+            f" {ASSUMED_VOLTAGE:g} V and {ASSUMED_CURRENT:g} A: name a catalogue to `etl schema`"
         )
     seen = {}
     with progress("analyze", len(touched)) as advance:
         for equipment_id in sorted(touched):
-            newest = _newest_hour(analysis, equipment_id)
-            if days := _days(analysis, touched[equipment_id], newest):
+            own = _own(analysis, machines.get(equipment_id, Machine(equipment_id=equipment_id)))
+            newest = _newest_hour(own, equipment_id)
+            if days := _days(own, touched[equipment_id], newest):
                 hours = {day: touched[equipment_id].get(day, 0) for day in days}
-                seen[equipment_id] = look_at(analysis, machines.get(equipment_id), equipment_id, hours, newest)
+                seen[equipment_id] = look_at(own, machines.get(equipment_id), equipment_id, hours, newest)
             advance(1)
     # Only all machines together tell a sensor's drift from the weather's.
     kept = without_shared({equipment_id: one.events for equipment_id, one in seen.items()})
@@ -216,14 +245,13 @@ def look_at(
     Without a machine of the catalogue, one is assumed.
     """
     store, days = analysis.store, list(touched)
-    first, last = days[0], days[-1]
-    minutes = insight.read_minutes(store, equipment_id, days_between(first - timedelta(days=MINUTE_DAYS - 1), last))
-    begin = day_start(first) - timedelta(days=HOUR_DAYS)
-    hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, begin, day_start(last) + DAY)}
+    minutes = insight.read_minutes(store, equipment_id, _up_to(days, MINUTE_DAYS))
+    hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, _up_to(days, HOUR_DAYS + 1))}
     machine = machine or _assumed(analysis, equipment_id, days)
     for day in days:
         # Nothing is expected of a machine before its first reading of all, so its first day is summed up whole.
-        is_first = not any(hour < day_start(day) for hour in hours)
+        begin = day_start(day)
+        is_first = not any(begin - timedelta(days=HOUR_DAYS) <= hour < begin for hour in hours)
         times = [] if is_first else [day_start(day) + hour * HOUR for hour in DAY_HOURS]
         summed = {time.hour for time in times if time in hours and (newest is None or time < newest)}
         for part in _stretches(_stale(analysis, machine, touched[day], summed)):
@@ -234,9 +262,21 @@ def look_at(
             hours |= {row["hour"]: row for row in of_day}
             store.write(MACHINE_HOURS, of_day)
         store.write(MACHINE_MINUTES, [{"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}])
-    until = _end(analysis, last)
-    found = trends(machine, [row for row in hours.values() if row["hour"] < until], until, analysis.limits)
+    until = _end(analysis, days[-1])
+    past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
+    found = trends(machine, past, until, analysis.limits, _units(analysis))
     return Seen(machine, days, _events(analysis, machine, days, minutes, hours), found)
+
+
+def _up_to(days: Iterable[date], count: int) -> list[date]:
+    """List the days that lie up to so many before some days, and these themselves: no day in between."""
+    return sorted({day - timedelta(days=number) for day in days for number in range(count)})
+
+
+def _units(analysis: Analysis) -> dict[str, str]:
+    """Give the units of measurements, as declared; where none is, the usual one."""
+    declared = {one.name: one.unit for one in analysis.measurements.declared if one.unit and one.unit != "1"}
+    return {name: unit for name, unit in UNITS.items() if name in analysis.measurements.names} | declared
 
 
 def _stale(analysis: Analysis, machine: Machine, touched: int, summed: Container[int]) -> list[int]:
@@ -281,7 +321,12 @@ def _assumed(analysis: Analysis, equipment_id: str, days: Iterable[date]) -> Mac
     stamps = readings["timestamp"].cast(pa.int64())
     gaps = pc.pairwise_diff(stamps.combine_chunks()) if len(stamps) > 1 else None
     usual = pc.quantile(gaps.drop_null(), 0.5)[0].as_py() if gaps is not None else 1000.0
-    return Machine(equipment_id=equipment_id, interval_seconds=min(max(usual / 1000.0, 0.001), 31_536_000.0))
+    return Machine(
+        equipment_id=equipment_id,
+        nominal_voltage=ASSUMED_VOLTAGE,
+        rated_current=ASSUMED_CURRENT,
+        interval_seconds=min(max(usual / 1000.0, 0.001), 31_536_000.0),
+    )
 
 
 def _end(analysis: Analysis, day: date) -> datetime:
@@ -289,8 +334,8 @@ def _end(analysis: Analysis, day: date) -> datetime:
 
 
 def _stored(analysis: Analysis, equipment_id: str, days: Sequence[date]) -> dict[str, tuple[Event, datetime]]:
-    """Read what is known: events of this year and the one before."""
-    return insight.read_events(analysis.store, equipment_id, range(days[0].year - 1, days[-1].year + 1))
+    """Read what is known: events of the years of some days and the ones before."""
+    return insight.read_events(analysis.store, equipment_id, {day.year - back for day in days for back in (0, 1)})
 
 
 def _events(
@@ -309,9 +354,15 @@ def _events(
         seen = [minutes[each] for each in days_between(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
         past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
         table = pa.concat_tables(seen, promote_options="default")
-        found = detect(machine, table, past, until, analysis.limits)
-        # Of what ended on a day before, all was said when that day was looked at.
-        events = merge(events, [event for event in found if (event.end or until) >= day_start(day)], until)
+        lasting = [event for event in events if event.end is None]
+        found = detect(machine, table, past, until, analysis.limits, _units(analysis), lasting)
+        # Of what ended on a day before, all was said when that day was looked at, but for what was taken to last.
+        own = [
+            event
+            for event in found
+            if (event.end or until) >= day_start(day) or any(same_thing(event, old) for old in lasting)
+        ]
+        events = merge(events, own, until)
     return events
 
 
@@ -355,11 +406,16 @@ def _write_days(analysis: Analysis, machine: Machine, days: Sequence[date], even
     rows = []
     for day in days:
         begin, end = day_start(day), day_start(day) + DAY
-        within = {name: event for name, event in events.items() if event.start < end and (event.end or end) >= begin}
-        hours = insight.read_hours(analysis.store, machine.equipment_id, begin, end)
+        within = {name: event for name, event in events.items() if _within(event, begin, end)}
+        hours = insight.read_hours(analysis.store, machine.equipment_id, [day])
         rows.append(by_day(hours, machine, day, within, minutes[day], analysis.limits))
     analysis.store.write(MACHINE_DAYS, rows)
     analysis.store.write(FLEET_DAYS, [{**row, "name": machine.name} for row in rows])
+
+
+def _within(event: Event, begin: datetime, end: datetime) -> bool:
+    """Tell whether some of an event lies in a time; one that ends as the time begins does not."""
+    return event.start < end and (event.end is None or event.end > begin or event.start >= begin)
 
 
 def write_health(store: Store, client: Client, marks: pa.ChunkedArray, now: datetime) -> None:

@@ -7,20 +7,22 @@ A catalogue file holds a list under `machines:`, one mapping per machine:
          interval_seconds: 1}
 
 `nominal_voltage` in V (between phases when there are three), `rated_current` in A, `interval_seconds` is how often the
-machine is expected to send a reading.
+machine is expected to send a reading. A machine without mains has no nominal voltage: it is left out, or null.
 """
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from etl.document import first_problem, read_document
 from etl.equipment import equipment_id
 from etl.errors import SettingsError
 
+# What is assumed where something must be.
+ASSUMED_VOLTAGE, ASSUMED_CURRENT = 400.0, 16.0
 _KINDS_FILE = Path(__file__).with_name("catalogue.yaml")
 
 
@@ -29,16 +31,27 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Machine(BaseModel):
-    """One machine; voltages in V, currents in A, the expected interval between readings in seconds."""
+    """One machine; voltages in V, currents in A, the expected interval between readings in seconds.
+
+    Without a nominal voltage nothing is known of what it is rated for, unless a rated current is given.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     equipment_id: EquipmentId
     name: str = ""
-    nominal_voltage: Positive = 400.0
-    rated_current: Positive = 16.0
+    nominal_voltage: Positive | None = None
+    rated_current: Positive | None = None
     phases: Literal[1, 3] = 3
     interval_seconds: Annotated[float, Field(ge=0.001, le=31_536_000)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rated(cls, entry: Any) -> Any:
+        """Assume a rated current of a machine on the mains that names none."""
+        if isinstance(entry, dict) and entry.get("nominal_voltage") is not None and "rated_current" not in entry:
+            return {**entry, "rated_current": ASSUMED_CURRENT}
+        return entry
 
 
 def made_up(count: int) -> list[Machine]:

@@ -220,14 +220,14 @@ def run_all(run: Run = None) -> None:
 def analyze() -> None:
     """Analyse what is new."""
     from etl.analyze import analyze as analyze_new
-    from etl.limits import LIMITS, read_limits
+    from etl.limits import default_limits, read_limits
     from etl.measurements import read_measurements
 
     settings = read_settings(AnalyzeSettings)
     began = time.monotonic()
     counts = analyze_new(
         read_measurements(read_settings(RunSettings).measurements_file),
-        read_limits(settings.limits_file) if settings.limits_file else LIMITS,
+        read_limits(settings.limits_file) if settings.limits_file else default_limits(),
         settings,
         read_settings(CassandraSettings),
         read_settings(KafkaSettings),

@@ -5,7 +5,7 @@ Slow changes (wear, decay, drift) show in hours against the machine's own past. 
 a short past there is less to compare with, and less is found.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from scipy.signal import lfilter
 
 from etl.catalogue import Machine
 from etl.indicators import MINUTE_MS, from_ms, nominal_frequency, times_of, to_ms
-from etl.limits import LIMITS, Limits, Steps, rated_kva
+from etl.limits import Limits, Steps, default_limits, rated_kva
 from etl.readings import HOUR_MS
 
 Floats = npt.NDArray[np.float64]
@@ -25,9 +25,23 @@ Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 SEVERITIES = ("mild", "moderate", "severe")
+_NOISY = 6.0  # robust deviations that the noise of a week of minutes stays within
+_TELLING_MINUTES, _TELLING_HOURS = 120, 12  # so many tell whether a sensor usually moves
 # What the electric meter tells; a machine that is off may well keep such a value for hours.
 ELECTRIC = frozenset({"voltage", "current", "frequency", "power_factor"})
-UNITS = {"temperature": "°C", "vibration": "mm/s", "pressure": "bar", "humidity": "%"}
+# Of the measurements that come with the project; the file of measurements names those of others.
+UNITS = {
+    "voltage": "V",
+    "current": "A",
+    "frequency": "Hz",
+    "temperature": "°C",
+    "vibration": "mm/s",
+    "pressure": "bar",
+    "humidity": "%",
+}
+# Units whose zero is an arbitrary point or far away, by how many of them a kelvin is: no share of such a value means
+# anything.
+_PER_KELVIN = {"c": 1.0, "celsius": 1.0, "degc": 1.0, "f": 1.8, "fahrenheit": 1.8, "degf": 1.8, "k": 1.0, "kelvin": 1.0}
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,16 @@ class Minutes:
     active: Floats
     reactive: Floats
     columns: dict[str, Floats]
+    units: Mapping[str, str]
 
     def mean(self, name: str) -> Floats | None:
-        """Give a measurement's means."""
-        return self.columns.get(f"{name}_mean")
+        """Give a measurement's means; None where it was never measured."""
+        means = self.columns.get(f"{name}_mean")
+        return means if means is not None and np.isfinite(means).any() else None
+
+    def text(self, value: float, name: str) -> str:
+        """Write a value of a measurement with its unit."""
+        return f"{figure(value)} {self.units.get(name, '')}".rstrip()
 
     @property
     def step(self) -> float:
@@ -75,7 +95,8 @@ class Minutes:
 class Hours:
     """The hours of a machine that have readings; arrays of shape (m,), `time` in ms since 1970, NaN where unknown.
 
-    `load` is the mean active power, `load_running` that while running, as shares of the rated apparent power.
+    `vibration` is that of running, or of all readings where no power is known. `load` is the mean active power,
+    `load_running` that while running, as shares of the rated apparent power.
     """
 
     time: Integers
@@ -92,8 +113,9 @@ def detect(
     minutes: pa.Table,
     hours: Sequence[Mapping[str, Any]],
     until: datetime,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
     units: Mapping[str, str] = UNITS,
+    known: Sequence[Event] = (),
 ) -> list[Event]:
     """Find what is wrong with a machine.
 
@@ -102,23 +124,25 @@ def detect(
         minutes: tables of `by_minute` of consecutive days, joined in ascending order; seven days serve best.
         hours: its rows of `by_hour` before `until`, of up to 28 days, in any order.
         until: what comes later is not looked at.
-        limits: from where on something is reported.
+        limits: from where on something is reported; None: the default ones.
         units: of measurements, for the evidence.
+        known: what was found before; what lasts longer than the minutes tell began when it says.
 
     Returns:
-        Events by their start.
+        Events by their start; each value and text of theirs is finite.
     """
-    seen = _read(machine, minutes, until, limits)
+    seen = _read(machine, minutes, until, limits or default_limits(), units)
     past = _past(machine, hours, until)
-    stuck, electric = list(_stuck(seen, units)), list(_electric(seen, past))
+    lasting = [event for event in known if event.end is None and event.start < until]
+    stuck, electric = list(_stuck(seen, hours, lasting)), list(_electric(seen, past))
     found = [
-        *_dropouts(seen, hours),
+        *_dropouts(seen, hours, lasting),
         *_voltages(seen),
         *_frequencies(seen),
         *_idle(seen),
         *stuck,
         *electric,
-        *_drifts(seen, past, units),
+        *_drifts(seen, past),
         *_heat(seen, [*stuck, *electric]),
         *_vibrations(seen, past),
     ]
@@ -129,8 +153,9 @@ def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> li
     """Join what was known before with what a later `detect`, up to `until`, found.
 
     Events of one kind and measurement that overlap are one: it begins with the first of them, ends as found last, and
-    has the worst severity. What lasted and is not found again has ended.
+    has the worst severity. What lasted and is not found again has ended by now, to the second.
     """
+    ended = until.replace(microsecond=0)
     events = list(found)
     for old in known:
         same = [event for event in events if same_thing(event, old)]
@@ -140,7 +165,7 @@ def merge(known: Sequence[Event], found: Sequence[Event], until: datetime) -> li
         for event in same:
             events.remove(event)
         if not same:
-            events.append(replace(old, end=old.end or until))
+            events.append(replace(old, end=old.end or max(old.start, ended)))
             continue
         if old.end is not None and all(old.start < event.start and event.end == old.end for event in same):
             # The minutes now begin within it.
@@ -180,7 +205,16 @@ def same_thing(one: Event, other: Event) -> bool:
     return first.end is None or second.start <= first.end
 
 
-def _read(machine: Machine, minutes: pa.Table, until: datetime, limits: Limits) -> Minutes:
+def figure(value: float, digits: int = 4) -> str:
+    """Write a number with so many significant digits, never fewer than its whole ones, and without an exponent."""
+    if not value:
+        return "0"
+    places = min(max(0, digits - 1 - int(np.floor(np.log10(abs(value))))), 9)
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _read(machine: Machine, minutes: pa.Table, until: datetime, limits: Limits, units: Mapping[str, str]) -> Minutes:
     time = times_of(minutes, "minute")
     kept = slice(0, int(np.searchsorted(time, to_ms(until))))
     columns = {
@@ -190,7 +224,7 @@ def _read(machine: Machine, minutes: pa.Table, until: datetime, limits: Limits) 
     }
     first, last = (columns.pop(name).astype(np.int64) for name in ("first", "last"))
     active, reactive = (columns.pop(name) / rated_kva(machine) for name in ("kilowatts", "kilovars"))
-    return Minutes(machine, limits, to_ms(until), time[kept], first, last, active, reactive, columns)
+    return Minutes(machine, limits, to_ms(until), time[kept], first, last, active, reactive, columns, units)
 
 
 def _episodes(seen: Minutes, flagged: Flags, join: float, shortest: float) -> Iterator[tuple[int, int, bool]]:
@@ -262,23 +296,21 @@ def _medians(time: Integers, values: Floats, bin_ms: int) -> tuple[Floats, Float
     return ((bins[starts] + 0.5) * bin_ms).astype(np.float64), np.asarray(middles)
 
 
-def least_dropout(machine: Machine, limits: Limits = LIMITS) -> float:
+def least_dropout(machine: Machine, limits: Limits | None = None) -> float:
     """Give the milliseconds without a reading from which on a machine has dropped out."""
-    detection = limits.detection
+    detection = (limits or default_limits()).detection
     return max(detection.dropout.mild * HOUR_MS, detection.dropout_intervals * (machine.interval_seconds * 1000.0))
 
 
-def _dropouts(seen: Minutes, hours: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
-    """Find gaps between readings."""
+def _dropouts(seen: Minutes, hours: Sequence[Mapping[str, Any]], lasting: Sequence[Event]) -> Iterator[Event]:
+    """Find gaps between readings, of which the first may have begun before the minutes do."""
     steps, interval = seen.limits.detection.dropout, seen.machine.interval_seconds * 1000.0
     least = least_dropout(seen.machine, seen.limits)
-    ends = seen.time + seen.last + interval
+    ends = (seen.time + seen.last).astype(np.float64) + interval
     begins = np.append(seen.time + seen.first, seen.until).astype(np.float64)
-    if not len(seen.time):
-        received = [to_ms(row["hour"]) for row in hours if row["received"]]
-        if not received:
-            return
-        ends, begins = np.array([max(received) + HOUR_MS], dtype=np.float64), np.array([0.0, seen.until])
+    before = _last_before(hours, lasting, begins[0])
+    if before is not None:
+        ends, begins = np.r_[before, ends], np.r_[0.0, begins]
     for row in np.flatnonzero(begins[1:] - ends >= least).tolist():
         length = float(begins[row + 1] - ends[row]) / HOUR_MS
         lasts = row == len(ends) - 1
@@ -295,20 +327,39 @@ def _dropouts(seen: Minutes, hours: Sequence[Mapping[str, Any]]) -> Iterator[Eve
         )
 
 
+def _last_before(hours: Sequence[Mapping[str, Any]], lasting: Sequence[Event], first: float) -> float | None:
+    """Tell when the readings before the first minute ended: as the dropout that lasts says, else with their hour."""
+    known = [to_ms(event.start) for event in lasting if event.kind == "dropout" and to_ms(event.start) < first]
+    received = [to_ms(row["hour"]) + HOUR_MS for row in hours if row["received"] and to_ms(row["hour"]) < first]
+    times = known or [time for time in received if time <= first]
+    return float(max(times)) if times else None
+
+
+def _beyond(off: Floats, mild: float) -> Floats | float:
+    """Give what a deviation must pass: the limit, or what the sensor's own noise reaches, whichever is larger."""
+    known = off[np.isfinite(off)]
+    if not len(known):
+        return mild
+    usual = float(np.median(known))
+    return max(mild, usual + _NOISY * 1.4826 * float(np.median(np.abs(known - usual))))
+
+
 def _voltages(seen: Minutes) -> Iterator[Event]:
-    """Find voltages that leave what was usual within two hours, or what EN 50160 allows."""
+    """Find voltages that leave what was usual within two hours, or what EN 50160 allows, and no noise explains."""
     means = seen.mean("voltage")
     if means is None:
         return
-    usual = _slow(seen.time, means, 10 * MINUTE_MS, 13)
-    nominal, allowed = seen.machine.nominal_voltage, seen.limits.supply.voltage
-    usual = np.where(np.abs(usual / nominal - 1) < allowed, usual, nominal)
+    median = _slow(seen.time, means, 10 * MINUTE_MS, 13)
+    nominal, allowed = seen.machine.nominal_voltage or np.nan, seen.limits.supply.voltage
+    usual = np.where(np.abs(median / nominal - 1) >= allowed, nominal, median)
     for kind, label, sign, word in (("voltage_sag", "low", -1, "below"), ("voltage_swell", "high", 1, "above")):
         values = seen.columns[f"voltage_{label}"]
-        off = sign * (values / usual - 1.0)
-        outside = sign * (values / nominal - 1.0) > allowed
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off, own = (sign * (values / each - 1.0) for each in (usual, median))
         steps: Steps = getattr(seen.limits.detection, kind)
-        for begin, end, lasts in _episodes(seen, (off > steps.mild) | outside, 10 * MINUTE_MS, 0):
+        least = _beyond(own, steps.mild)
+        outside = sign * (np.where(least > steps.mild, median, values) / nominal - 1.0) > allowed
+        for begin, end, lasts in _episodes(seen, (off > least) | outside, 10 * MINUTE_MS, 0):
             worst = begin + int(np.nanargmax(off[begin : end + 1]))
             span = (begin, end, lasts)
             yield _event(
@@ -317,14 +368,14 @@ def _voltages(seen: Minutes) -> Iterator[Event]:
                 span,
                 off[worst],
                 (values[worst], usual[worst]),
-                f"voltage {values[worst]:.0f} V for {_duration(_lasting(span, seen))}, "
-                f"{off[worst]:.0%} {word} the usual {usual[worst]:.0f} V",
+                f"voltage {seen.text(values[worst], 'voltage')} for {_duration(_lasting(span, seen))}, "
+                f"{off[worst]:.0%} {word} the usual {seen.text(usual[worst], 'voltage')}",
                 "voltage",
             )
 
 
 def _frequencies(seen: Minutes) -> Iterator[Event]:
-    """Find frequencies outside of what EN 50160 allows."""
+    """Find frequencies outside of what EN 50160 allows, and of what the meter's noise explains."""
     means = seen.mean("frequency")
     if means is None:
         return
@@ -333,7 +384,10 @@ def _frequencies(seen: Minutes) -> Iterator[Event]:
     values = np.where(nominal - low > high - nominal, low, high)
     off = np.abs(values / nominal - 1.0)
     steps = seen.limits.detection.frequency_excursion
-    for span in _episodes(seen, off > steps.mild, 10 * MINUTE_MS, 0):
+    middle = float(np.nanmedian(means))
+    least = _beyond(np.maximum(middle - low, high - middle) / nominal, steps.mild)
+    far = (np.abs(_slow(seen.time, means, 10 * MINUTE_MS, 13) / nominal - 1.0) > steps.mild) | (off > least)
+    for span in _episodes(seen, far & (off > steps.mild), 10 * MINUTE_MS, 0):
         worst = span[0] + int(np.nanargmax(off[span[0] : span[1] + 1]))
         allowed = seen.limits.supply.frequency * nominal
         yield _event(
@@ -342,7 +396,7 @@ def _frequencies(seen: Minutes) -> Iterator[Event]:
             span,
             off[worst],
             (values[worst], nominal),
-            f"frequency {values[worst]:.2f} Hz for {_duration(_lasting(span, seen))}; EN 50160 allows "
+            f"frequency {seen.text(values[worst], 'frequency')} for {_duration(_lasting(span, seen))}; EN 50160 allows "
             f"{nominal - allowed:.1f} to {nominal + allowed:.1f} Hz",
             "frequency",
         )
@@ -362,7 +416,7 @@ def _idle(seen: Minutes) -> Iterator[Event]:
             (begin, end, lasts),
             length,
             (power, 0.0),
-            f"ran empty for {length:.1f} h at {power:.2g} kW: {power * length:.2g} kWh without work",
+            f"ran empty for {length:.1f} h at {figure(power)} kW: {figure(power * length)} kWh without work",
             "current",
         )
 
@@ -375,35 +429,69 @@ def _unbroken(seen: Minutes, flagged: Flags, shortest: float) -> Iterator[tuple[
             yield begin, stop - 1, stop == len(flagged)
 
 
-def _stuck(seen: Minutes, units: Mapping[str, str]) -> Iterator[Event]:
+def _stuck(seen: Minutes, hours: Sequence[Mapping[str, Any]], lasting: Sequence[Event]) -> Iterator[Event]:
     """Find sensors that put out one value for long, though they usually do not; zero is what a machine at rest has."""
     steps = seen.limits.detection.sensor_stuck
     shortest = max(steps.mild * HOUR_MS, 5 * seen.step)
     for name in _sensors(seen):
         low, high = seen.columns[f"{name}_low"], seen.columns[f"{name}_high"]
-        same = (low[1:] == high[1:]) & (low[1:] == high[:-1])
-        if same.mean() > 0.5:
-            continue
-        for begin, end, lasts in _unbroken(seen, np.r_[False, same & (low[1:] != 0.0)], shortest):
-            span = (begin, end, lasts)
-            length = _lasting(span, seen)
-            value = low[end]
-            yield _event(
+        same = np.r_[False, (low[1:] == high[1:]) & (low[1:] == high[:-1])]
+        for begin, end, lasts in _unbroken(seen, same & (low != 0.0), shortest):
+            value = float(low[end])
+            start = _stuck_since(seen, name, begin, value, hours)
+            before = next(
+                (event for event in lasting if (event.kind, event.measurement) == ("sensor_stuck", name)), None
+            )
+            # What is known to be stuck need not be shown again to move, which it may not have done for weeks.
+            goes_on = before is not None and to_ms(before.start) <= start + 2 * HOUR_MS and before.observed == value
+            if not goes_on and not _moves(seen, name, same, (begin, end), hours, start):
+                continue
+            since = min(start, to_ms(before.start)) if goes_on and before else start
+            length = float(seen.time[end] + seen.step - since) / HOUR_MS
+            found = _event(
                 seen,
                 "sensor_stuck",
-                span,
+                (begin, end, lasts),
                 length,
                 (value, float(np.nanmedian(seen.columns[f"{name}_mean"]))),
-                f"{name.replace('_', ' ')} has been exactly {value:g} {units.get(name, '')}".rstrip()
-                + f" for {_duration(length)}",
+                f"{name.replace('_', ' ')} has been exactly {seen.text(value, name)} for {_duration(length)}",
                 name,
             )
+            yield replace(found, start=min(found.start, from_ms(int(since))))
+
+
+def _stuck_since(seen: Minutes, name: str, begin: int, value: float, hours: Sequence[Mapping[str, Any]]) -> int:
+    """Tell since when a value has been the same, which may be before the minutes begin."""
+    since = int(seen.time[begin])
+    if begin > 1:
+        return since
+    for row in sorted((row for row in hours if to_ms(row["hour"]) < since), key=lambda row: row["hour"], reverse=True):
+        if not row["received"] or name not in row["means"]:
+            continue
+        if not np.float32(row["lows"][name]) == np.float32(row["highs"][name]) == np.float32(value):
+            break
+        since = to_ms(row["hour"])
+    return since
+
+
+def _moves(
+    seen: Minutes, name: str, same: Flags, span: tuple[int, int], hours: Sequence[Mapping[str, Any]], start: int
+) -> bool:
+    """Tell whether a sensor usually moves: by the minutes outside of a stretch, else by the hours before."""
+    known = np.isfinite(seen.columns[f"{name}_mean"])
+    known[span[0] : span[1] + 1] = False
+    if known.sum() >= _TELLING_MINUTES:
+        return bool((same & known).sum() <= 0.5 * known.sum())
+    rows = [row for row in hours if row["received"] and name in row["means"] and to_ms(row["hour"]) < start]
+    moved = sum(row["lows"][name] != row["highs"][name] for row in rows)
+    return len(rows) >= _TELLING_HOURS and moved > 0.5 * len(rows)
 
 
 def _sensors(seen: Minutes) -> list[str]:
     """List the measurements that are not the electric meter's."""
     names = [name.removesuffix("_mean") for name in seen.columns if name.endswith("_mean")]
-    return [name for name in names if name not in ELECTRIC and len(seen.time) > 1]
+    known = [name for name in names if seen.mean(name) is not None]
+    return [name for name in known if name not in ELECTRIC and len(seen.time) > 1]
 
 
 def _past(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime) -> Hours:
@@ -480,19 +568,17 @@ def _smooth(values: Floats, width: int) -> Floats:
 
 
 def _made(
-    seen: Minutes,
     kind: str,
+    severity: str,
     measurement: str,
     span: tuple[float, float | None],
-    size: float,
     values: tuple[float, float],
     evidence: str,
 ) -> Event:
-    steps: Steps = getattr(seen.limits.detection, kind)
     start, end = span
     return Event(
         kind,
-        steps.severity(size),
+        severity,
         measurement,
         from_ms(int(start)),
         None if end is None else from_ms(int(end)),
@@ -503,7 +589,8 @@ def _made(
 
 
 _BIN = 10 * MINUTE_MS
-_TELLING = 0.12  # share of its value that a sensor may usually be off what explains it
+_TELLING = 2.0  # times the mildest drift that a sensor may usually be off what explains it
+_DRIFT_HOURS = 96  # of a past that tells what is usual
 _CLEAR = 2.2  # vibration changes that much more over a machine's life than what else sensors tell
 _VARIED = 1.1  # highest by lowest load, from where on it tells how something depends on load
 _RUNNING = 0.2  # share of the rated power, from where on a minute is of running alone
@@ -577,10 +664,13 @@ def _bins(seen: Minutes, past: Hours) -> _Bins | None:
         power, blind = (
             _smooth(np.where(rest, np.bincount(place, each) / counts, np.nan), 5) for each in (active, reactive)
         )
-        power = np.log(power[rest] / np.quantile(power[rest], 0.4))
-        blind = np.log(blind[rest] / np.quantile(blind[rest], 0.3))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            power = np.log(power[rest] / np.quantile(power[rest], 0.4))
+            blind = np.log(blind[rest] / np.quantile(blind[rest], 0.3))
+        power, blind = (np.where(np.isfinite(each), each, 0.0) for each in (power, blind))
         excess[rest] = np.where(np.abs(power - blind) < 0.05, (power + blind) / 2.0, 0.0)
         ratio[rest] = blind - power
+    excess, ratio = (np.where(np.isfinite(each), each, np.nan) for each in (excess, ratio))
     return _Bins((bins * _BIN).astype(np.float64), on, excess, ratio, level)
 
 
@@ -596,15 +686,15 @@ def _electric(seen: Minutes, past: Hours) -> Iterator[Event]:
         span = _ends(seen, bins, begin, end)
         hours = ((span[1] or seen.until) - span[0]) / HOUR_MS
         inside = (seen.time >= span[0]) & (seen.time < (span[1] or seen.until))
-        current = float(np.mean(seen.columns["current_mean"][inside]))
+        current = float(np.nanmean(seen.columns["current_mean"][inside]))
         yield _made(
-            seen,
             "phase_imbalance",
+            seen.limits.detection.phase_imbalance.severity(size),
             "current",
             span,
-            size,
             (current, current / (1.0 + size)),
-            f"current {current:.3g} A for {_duration(hours)}, {size:.0%} above what load and power factor ask for: "
+            f"current {seen.text(current, 'current')} for {_duration(hours)}, {size:.0%} above what load and power "
+            "factor ask for: "
             "phases are loaded unevenly",
         )
     yield from _decay(seen, bins, uneven)
@@ -648,19 +738,20 @@ def _decay(seen: Minutes, bins: _Bins, uneven: Flags) -> Iterator[Event]:
         before = np.flatnonzero((smooth[:begin] < 0.02) & np.isfinite(smooth[:begin]))
         start = before[-1] if len(before) else 0
         largest = float(np.nanmax(smooth[begin : end + 1]))
-        late = (seen.time >= bins.time[end] - 3 * HOUR_MS) & (seen.time <= bins.time[end] + _BIN)
-        if factor is None or not late.any():
+        if factor is None:
+            continue
+        late = (seen.time >= bins.time[end] - 3 * HOUR_MS) & (seen.time <= bins.time[end] + _BIN) & np.isfinite(factor)
+        if not late.any():
             continue
         observed = float(np.mean(factor[late]))
         tangent = np.sqrt(1.0 / max(observed, 1e-3) ** 2 - 1.0) / np.exp(smooth[end])
         expected = float(1.0 / np.sqrt(1.0 + tangent * tangent))
         lasts = seen.until - bins.time[end] <= 14 * HOUR_MS and end >= np.flatnonzero(np.isfinite(above))[-1] - 2
         yield _made(
-            seen,
             "power_factor_decay",
+            steps.severity(float(np.expm1(largest))),
             "power_factor",
             (float(bins.time[start]), None if lasts else float(bins.time[end] + _BIN)),
-            np.expm1(largest),
             (observed, expected),
             f"reactive power has grown to {np.exp(largest):.1f} times what this machine takes at such load; "
             f"power factor {observed:.2f} instead of {expected:.2f}",
@@ -697,13 +788,13 @@ def _heat(seen: Minutes, others: Sequence[Event]) -> Iterator[Event]:
         size = float(left[worst] / max(rise[worst], 1.0))
         lasts = end == len(time) - 1 and seen.until - time[end] <= 2 * _BIN
         yield _made(
-            seen,
             "overheating",
+            seen.limits.detection.overheating.severity(size),
             "temperature",
             (float(time[begin]) - _BIN, None if lasts else float(time[end] + _BIN)),
-            size,
             (measured[worst], expected[worst]),
-            f"{measured[worst]:.0f} °C, where the load of the last hours explains {expected[worst]:.0f} °C, "
+            f"{seen.text(measured[worst], 'temperature')}, where the load of the last hours explains "
+            f"{seen.text(expected[worst], 'temperature')}, "
             f"for {_duration(max(hours, 0.2))}",
         )
 
@@ -752,34 +843,40 @@ def _thermal(seen: Minutes, degrees: Floats) -> tuple[Floats, Floats, Floats, Fl
     return None if best is None else best[1:]
 
 
-def _drifts(seen: Minutes, past: Hours, units: Mapping[str, str]) -> Iterator[Event]:
+def _drifts(seen: Minutes, past: Hours) -> Iterator[Event]:
     """Find sensors that slowly leave what load and time of day explain, by hours."""
-    names = [name for name in past.means if name not in ELECTRIC and name != "vibration"]
-    if len(past.time) < 24:
-        return
-    for name in names:
-        yield from _drift(seen, past, name, past.means[name], units)
+    for name, values in past.means.items():
+        # Days must have come again for what they explain to be told from a drift.
+        if name not in ELECTRIC and name != "vibration" and np.isfinite(values).sum() >= _DRIFT_HOURS:
+            yield from _drift(seen, past, name, values)
 
 
-def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping[str, str]) -> Iterator[Event]:
-    steps = seen.limits.detection.sensor_drift
-    phase = 2.0 * np.pi * past.time / (24 * HOUR_MS)
-    load = np.where(np.isfinite(past.load), past.load, 0.0)
-    before, earlier = np.r_[load[:1], load[:-1]], np.r_[load[:2], load[:-2]]
-    features = np.column_stack(
-        [np.ones(len(load)), np.sin(phase), np.cos(phase), load, load**2, before**2, earlier[: len(load)] ** 2]
-    )
-    found = _robust(features, values)
-    if found is None:
+def _per_kelvin(name: str, units: Mapping[str, str]) -> float | None:
+    """Tell how many of its units are a kelvin, if a measurement is a temperature; None: it is none."""
+    unit = units.get(name, "").strip().lower().lstrip("°º \u2103\u2109").removeprefix("deg ")
+    if "\u2109" in units.get(name, ""):
+        return 1.8
+    if not unit and ("\u2103" in units.get(name, "") or "temperature" in name):
+        return 1.0
+    return _PER_KELVIN.get(unit)
+
+
+def _drift(seen: Minutes, past: Hours, name: str, values: Floats) -> Iterator[Event]:
+    expected = _explained(past, values)
+    if expected is None:
         return
-    expected = features @ found
-    scale = np.maximum(np.abs(expected), 1e-3 * float(np.nanmedian(np.abs(values))) + 1e-9)
+    kelvin = _per_kelvin(name, seen.units)
+    steps = seen.limits.detection.sensor_drift if kelvin is None else seen.limits.detection.sensor_drift_kelvin
+    scale = np.full(len(values), kelvin or 1.0)
+    if kelvin is None:
+        scale = np.maximum(np.abs(expected), 1e-3 * float(np.nanmedian(np.abs(values))) + 1e-9)
     off = _smooth((values - expected) / scale, 7)
     # The weather, and what else lasts for days, moves some sensors: those must leave more than their own range.
     away = np.abs(off - np.nanmedian(off))
     spread = 1.4826 * float(np.nanmedian(away))
     # What comes and goes as it likes, such as the meter of a single appliance, has nothing to drift from.
-    if spread > _TELLING or np.nanquantile(away, 0.75) > 2 * _TELLING or np.isfinite(values).mean() < 0.5:
+    telling = _TELLING * steps.mild
+    if spread > telling or np.nanquantile(away, 0.75) > 2 * telling or np.isfinite(values).mean() < 0.5:
         return
     off = np.where(np.isfinite(values), off, np.nan)
     bound = max(steps.mild, 3.5 * spread)
@@ -787,46 +884,84 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats, units: Mapping
     least = (13 if name == "temperature" else 6) * HOUR_MS
     for sign in (1, -1):
         for begin, end in _spans(past.time.astype(float), sign * off > bound, 6 * HOUR_MS, least, HOUR_MS):
-            largest = float(np.nanmax(sign * off[begin : end + 1]))
-            back = np.flatnonzero(sign * off[:begin] < 0.02)
+            back = np.flatnonzero(sign * off[:begin] < steps.mild / 3)
             start = back[-1] if len(back) else 0
             lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
             worst = begin + int(np.nanargmax(sign * off[begin : end + 1]))
-            unit, word = units.get(name, ""), "above" if sign > 0 else "below"
+            size = float(sign * off[worst])
+            # What is said is what was compared: the median of seven hours.
+            observed = float(expected[worst] + off[worst] * scale[worst])
+            far = f"{size:.0%}" if kelvin is None else seen.text(size * kelvin, name)
             yield _made(
-                seen,
                 "sensor_drift",
+                steps.severity(size),
                 name,
                 (float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)),
-                largest,
-                (values[worst], expected[worst]),
-                f"{name.replace('_', ' ')} reads {values[worst]:.3g} {unit}, {largest:.0%} {word} the "
-                f"{expected[worst]:.3g} {unit} that load and time of day explain",
+                (observed, float(expected[worst])),
+                f"{name.replace('_', ' ')} reads {seen.text(observed, name)} in the middle of seven hours, {far} "
+                f"{'above' if sign > 0 else 'below'} the {seen.text(expected[worst], name)} that load and time of day "
+                "explain",
             )
+
+
+def _explained(past: Hours, values: Floats) -> Floats | None:
+    """Give what time of day and the load of three hours explain of a sensor's hours; shape (m,)."""
+    phase = 2.0 * np.pi * past.time / (24 * HOUR_MS)
+    load = np.where(np.isfinite(past.load), past.load, 0.0)
+    before, earlier = np.r_[load[:1], load[:-1]], np.r_[load[:2], load[:-2]]
+    features = np.column_stack(
+        [np.ones(len(load)), np.sin(phase), np.cos(phase), load, load**2, before**2, earlier[: len(load)] ** 2]
+    )
+    found = _robust(features, values)
+    return None if found is None else np.asarray(features @ found)
 
 
 def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
     """Find vibration that grows for days at the same load: ever faster when a bearing wears, else evenly.
 
-    Even growth, and a fall, are those of a sensor that drifts.
+    Even growth, and a fall, are those of a sensor that drifts. Without a known load, what it explains counts as noise.
     """
-    if not np.isfinite(past.vibration).any():
+    shaking = _shaking(past)
+    if not np.isfinite(shaking.ratio).any():
         return
     wear, drift = seen.limits.detection.bearing_wear, seen.limits.detection.sensor_drift
-    smooth = _smooth(_shaking(past), 5)
     time = past.time.astype(np.float64)
-    above = smooth / _usual(time, smooth, 0.3, 156) - 1.0
+    smooth = _each(shaking, lambda own: _smooth(own, shaking.width))
+    above = smooth / _each(shaking, lambda own: _usual(time, own, 0.3, 156), smooth) - 1.0
+    least = max(_CLEAR * drift.mild, shaking.noise)
     sound = smooth.copy()
-    for begin, end in _spans(time, above > _CLEAR * drift.mild, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
+    for begin, end in _spans(time, above > least, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
         largest = float(np.nanmax(above[begin : end + 1]))
         even = largest < 2 * drift.severe and _grows_evenly(time, smooth, begin, end)
-        if even or largest > wear.mild:
-            yield _of_vibration(seen, past, "sensor_drift" if even else "bearing_wear", above, (begin, end), 1)
-        sound[max(0, begin - 48) : end + 3] = np.nan
-    below = 1.0 - sound / _usual(time, sound, 0.7, 108)
-    for begin, end in _spans(time, below > _CLEAR * drift.mild, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
+        if even or largest > max(wear.mild, 1.5 * shaking.noise):
+            yield _of_vibration(seen, past, "sensor_drift" if even else "bearing_wear", (above, shaking), (begin, end))
+            sound[max(0, begin - 48) : end + 3] = np.nan
+    below = 1.0 - sound / _each(shaking, lambda own: _usual(time, own, 0.7, 108), sound)
+    for begin, end in _spans(time, below > least, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
         if _grows_evenly(time, -sound, begin, end, can_bend=False):
-            yield _of_vibration(seen, past, "sensor_drift", below, (begin, end), -1)
+            yield _of_vibration(seen, past, "sensor_drift", (-below, shaking), (begin, end))
+
+
+@dataclass(frozen=True)
+class _Shaking:
+    """Vibration by hour, shape (m,): `value` in its unit, `ratio` of it to what is usual at that load, or at rest.
+
+    `noise` is the share by which it comes and goes, as far as load does not explain it; `width` that of its smoothing.
+    """
+
+    value: Floats
+    ratio: Floats
+    resting: Flags
+    noise: float
+    width: int
+    load_known: bool
+
+
+def _each(shaking: _Shaking, what: Callable[[Floats], Floats], values: Floats | None = None) -> Floats:
+    """Do something with the hours of running and with those at rest apart, since neither tells of the other."""
+    values = shaking.ratio if values is None else values
+    running, resting = (what(np.where(own, values, np.nan)) for own in (~shaking.resting, shaking.resting))
+    return np.where(shaking.resting, resting, running)
 
 
 def _usual(time: Floats, values: Floats, quantile: float, hours: int) -> Floats:
@@ -866,38 +1001,81 @@ def _misfit(features: Floats, values: Floats) -> float:
     return float(np.square(values - features @ np.linalg.lstsq(features, values, rcond=None)[0]).sum())
 
 
-def _of_vibration(seen: Minutes, past: Hours, kind: str, off: Floats, span: tuple[int, int], sign: int) -> Event:
-    begin, end = span
-    running = past.vibration
-    back = np.flatnonzero(off[:begin] < 0.06)
+def _of_vibration(
+    seen: Minutes, past: Hours, kind: str, compared: tuple[Floats, _Shaking], span: tuple[int, int]
+) -> Event:
+    (off, shaking), (begin, end) = compared, span
+    sign = 1 if np.nansum(off[begin : end + 1]) > 0 else -1
+    back = np.flatnonzero(sign * off[:begin] < 0.06)
     start = back[-1] if len(back) else 0
-    largest = float(np.nanmax(off[begin : end + 1]))
-    inside = np.where(np.isfinite(running), off, -1.0)[begin : end + 1]
-    worst = begin + int(np.nanargmax(inside))
+    worst = begin + int(np.nanargmax(sign * off[begin : end + 1]))
+    size = float(sign * off[worst])
     lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
-    observed, expected = running[worst], running[worst] / (1.0 + sign * off[worst])
-    numbers = f"{observed:.2g} mm/s, {largest:.0%} {'above' if sign > 0 else 'below'} {expected:.2g} mm/s"
+    # What is said is what was compared: the median of the hours around.
+    half = shaking.width // 2
+    around = slice(max(0, worst - half), worst + half + 1)
+    alike = np.isfinite(shaking.ratio[around]) & (shaking.resting[around] == shaking.resting[worst])
+    observed = float(np.median(shaking.value[around][alike]))
+    expected = observed / (1.0 + off[worst])
+    unit = "vibration"
+    numbers = f"{seen.text(observed, unit)}, {size:.0%} {'above' if sign > 0 else 'below'} {seen.text(expected, unit)}"
+    load = "at the same load" if shaking.load_known else "at a load that is not known"
     evidence = (
-        f"vibration has grown ever faster at the same load to {numbers}: a bearing wears"
+        f"vibration has grown ever faster {load} to {numbers}: a bearing wears"
         if kind == "bearing_wear"
-        else f"vibration reads {numbers} of the days before at the same load, and got there evenly: its sensor drifts"
+        else f"vibration reads {numbers} of the days before {load}, and got there evenly: its sensor drifts"
     )
     times = float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)
-    return _made(seen, kind, "vibration", times, largest, (observed, expected), evidence)
+    steps: Steps = getattr(seen.limits.detection, kind)
+    return _made(kind, steps.severity(size), "vibration", times, (observed, expected), evidence)
 
 
-def _shaking(past: Hours) -> Floats:
-    """Give vibration by hour as a multiple of what the machine has at that load, or while it is off; shape (m,)."""
-    ratio = np.full(len(past.time), np.nan)
+def _shaking(past: Hours) -> _Shaking:
+    """Compare vibration with what the machine has at that load, or while it is off; without power, with its middle."""
+    nothing = np.full(len(past.time), np.nan)
+    recent = past.time >= past.time[-1] - _DRIFT_HOURS * HOUR_MS if len(past.time) else np.zeros(0, dtype=bool)
+    if np.isfinite(past.load[recent]).sum() <= 0.5 * recent.sum():
+        return _shaking_alone(past)
+    ratio, value = nothing.copy(), past.vibration.copy()
     on = np.isfinite(past.vibration) & (past.running > 900) & np.isfinite(past.load_running)
     features = np.column_stack([np.ones(on.sum()), past.load_running[on]])
     found = _robust(features, past.vibration[on])
     if found is not None:
         ratio[on] = past.vibration[on] / np.maximum(features @ found, 1e-3)
     elif on.any():
-        ratio[on] = past.vibration[on] / np.median(past.vibration[on])
+        ratio[on] = past.vibration[on] / max(float(np.median(past.vibration[on])), 1e-9)
     off = (past.load < 0.02) & ~on
-    still = past.means.get("vibration")
-    if still is not None and off.sum() > 5:
+    still = past.means.get("vibration", nothing)
+    if np.isfinite(still[off]).sum() > 5:
         ratio[off] = still[off] / max(float(np.nanmedian(still[off])), 1e-3)
-    return ratio
+        value[off] = still[off]
+    return _Shaking(value, ratio, off, 0.0, 5, load_known=True)
+
+
+def _shaking_alone(past: Hours) -> _Shaking:
+    """Judge vibration at a load that is not known: what comes and goes within a day is noise, or standing still."""
+    value = past.means.get("vibration", np.full(len(past.time), np.nan))
+    value = np.where(value > 0, value, np.nan)
+    nobody = np.zeros(len(value), dtype=bool)
+    if np.isfinite(value).sum() < _DRIFT_HOURS:
+        return _Shaking(value, np.full(len(value), np.nan), nobody, 0.0, 5, load_known=False)
+    resting = _resting(value)
+    ratio = value / float(np.nanmedian(value[~resting]))
+    ratio[resting] = np.nan
+    changes = np.abs(ratio - _smooth(ratio, 25)) / _smooth(ratio, 25)
+    noise = 3.5 * 1.4826 * float(np.nanmedian(changes))
+    return _Shaking(value, ratio, nobody, noise, 13, load_known=False)
+
+
+def _resting(value: Floats) -> Flags:
+    """Tell the hours at rest of a machine that often starts and stops: there are two levels and little in between."""
+    logs = np.log(np.where(value > 0, value, np.nan))
+    low, high = np.nanquantile(logs, (0.05, 0.95))
+    share = (logs - low) / max(high - low, 1e-9)
+    below = share < 0.5
+    known = np.isfinite(share)
+    between = np.mean((share[known] > 0.33) & (share[known] < 0.67))
+    turns = np.count_nonzero(np.diff(below[known].astype(np.int8)))
+    if high - low < np.log(2.0) or between > 0.1 or turns < 4:
+        return np.zeros(len(value), dtype=bool)
+    return np.asarray(below & known)

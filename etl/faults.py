@@ -7,19 +7,22 @@ from Monday 00:00 UTC on. Analysis must not import this module: it is judged by 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from etl.document import first_problem, read_document
+from etl.errors import SettingsError
 from etl.readings import TIMESTAMP
 
 SEVERITIES = ("mild", "moderate", "severe")
-KINDS: dict[str, dict[str, tuple[float, float, float]]] = yaml.safe_load(
-    Path(__file__).with_name("faults.yaml").read_text(encoding="utf-8")
-)
+# Shortest and longest in hours, and size, by severity, by kind.
+Kinds = dict[str, dict[str, tuple[float, float, float]]]
+_FILE = Path(__file__).with_name("faults.yaml")
 LABELS = pa.schema(
     [
         pa.field("equipment_id", pa.string()),
@@ -72,6 +75,24 @@ class Fault:
         return self.end + (_COOLED if self.kind in HEATING else 0)
 
 
+@cache
+def kinds(path: Path = _FILE) -> Kinds:
+    """Read what can go wrong.
+
+    Raises:
+        SettingsError: the file cannot be read, or an entry is wrong; in one line.
+    """
+    try:
+        found = TypeAdapter(Kinds).validate_python(read_document(path, "faults"))
+    except ValidationError as error:
+        place, message = first_problem(error)
+        raise SettingsError(f"faults file {path}: {'.'.join(map(str, place))}: {message}") from error
+    for kind, sizes in found.items():
+        if missing := [severity for severity in SEVERITIES if severity not in sizes]:
+            raise SettingsError(f"faults file {path}: {kind}.{missing[0]}: Field required")
+    return found
+
+
 def schedule(machines: int, draw: Draw, draw_plant: Draw, rate: float, start: int, end: int) -> list[Fault]:
     """List the faults that are felt from `start` up to before `end`, by kind, week and machine.
 
@@ -88,7 +109,7 @@ def schedule(machines: int, draw: Draw, draw_plant: Draw, rate: float, start: in
     weeks = range((start - _COOLED - _MONDAY) // WEEK, (end - 1 - _MONDAY) // WEEK + 1)
     found = [
         fault
-        for kind in KINDS
+        for kind in kinds()
         for week in weeks
         for fault in _of_week(kind, week, machines, draw_plant if kind in PLANT_KINDS else draw, rate)
     ]
@@ -100,9 +121,9 @@ def _of_week(kind: str, week: int, machines: int, draw: Draw, rate: float) -> It
         np.broadcast_to(draw(f"fault/{kind}/{name}", week), machines)
         for name in ("happens", "severity", "length", "start", "sensor", "sign")
     )
-    for place in np.flatnonzero(happens < rate / len(KINDS)).tolist():
+    for place in np.flatnonzero(happens < rate / len(kinds())).tolist():
         severity = SEVERITIES[int(_SEVERITY_SHARES.searchsorted(severities[place], side="right"))]
-        shortest, longest, size = KINDS[kind][severity]
+        shortest, longest, size = kinds()[kind][severity]
         length = int((shortest + (longest - shortest) * lengths[place]) * HOUR)
         start = _MONDAY + week * WEEK + int((WEEK - length) * starts[place])
         sensor = SENSORS[int(sensors[place] * len(SENSORS))] if kind in SENSOR_KINDS else ""

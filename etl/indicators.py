@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from etl.catalogue import Machine
-from etl.limits import LIMITS, Limits, power_scale, rated_kva, vibration_zones
+from etl.limits import Limits, default_limits, power_scale, rated_kva, vibration_zones
 from etl.readings import DAY_MS, HOUR_MS, TIMESTAMP
 
 Floats = npt.NDArray[np.float64]
@@ -99,9 +99,9 @@ def powers(values: Mapping[str, Floats], machine: Machine) -> tuple[Floats, Floa
     return apparent * np.abs(factor), apparent * np.sqrt(np.maximum(0.0, 1.0 - factor * factor))
 
 
-def reach(machine: Machine, limits: Limits = LIMITS) -> timedelta:
+def reach(machine: Machine, limits: Limits | None = None) -> timedelta:
     """Give for how long a reading stands at most."""
-    return timedelta(milliseconds=_reach(machine, limits))
+    return timedelta(milliseconds=_reach(machine, limits or default_limits()))
 
 
 def _reach(machine: Machine, limits: Limits) -> float:
@@ -155,7 +155,7 @@ def by_hour(
     machine: Machine,
     day: date,
     until: datetime | None = None,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
     since: datetime | None = None,
     wanted: range = DAY_HOURS,
 ) -> list[Row]:
@@ -165,8 +165,9 @@ def by_hour(
     expected before it, and hours that end before have no row.
 
     Times in a state are seconds of known power. `power_factor` is sum(P) / sum(S) while running; `vibration` is the
-    mean while running (of all readings, where no power is known), and `vibration_zone` its zone in ISO 10816-1.
+    mean while running (of all readings, in an hour without known power), and `vibration_zone` its zone.
     """
+    limits = limits or default_limits()
     times, values = times_of(readings), values_of(readings)
     low, high = day_start(day), day_start(day) + DAY_MS
     inside = slice(*np.searchsorted(times, (low, high)).tolist())
@@ -184,8 +185,9 @@ def by_hour(
     spreads = {name: _by_hour(_spread(column, starts), hours[starts]) for name, column in values.items()}
     running = _running(integrals.power, machine, limits)
     vibration = values.get("vibration")
-    if vibration is not None and running is not None:
-        vibration = np.where(running, vibration, np.nan)
+    if vibration is not None and running is not None and integrals.power is not None:
+        blind = np.bincount(hours, np.isfinite(integrals.power), minlength=24) == 0
+        vibration = np.where(running | blind[hours], vibration, np.nan)
     shaking = None if vibration is None else _by_hour(_spread(vibration, starts), hours[starts])
     peak = None if integrals.power is None else _by_hour(_spread(integrals.power, starts), hours[starts])
     rows: list[Row] = []
@@ -219,15 +221,16 @@ def by_hour(
     return rows
 
 
-def zone(vibration: float | None, machine: Machine, limits: Limits = LIMITS) -> str | None:
-    """Name the zone of a vibration in mm/s: A as new, B good for long, C for a while, D does damage (ISO 10816-1)."""
+def zone(vibration: float | None, machine: Machine, limits: Limits | None = None) -> str | None:
+    """Name the zone of a vibration in mm/s: A as new, B good for long, C for a while, D does damage."""
     if vibration is None:
         return None
     return "ABCD"[int(np.searchsorted(vibration_zones(machine, limits), vibration, side="right"))]
 
 
-def nominal_frequency(frequencies: Floats, limits: Limits = LIMITS) -> float:
+def nominal_frequency(frequencies: Floats, limits: Limits | None = None) -> float:
     """Give the nominal frequency in Hz that is nearest to what is measured; the first where nothing is."""
+    limits = limits or default_limits()
     known = frequencies[np.isfinite(frequencies)]
     middle = float(np.median(known)) if len(known) else limits.supply.nominal_frequencies[0]
     return min(limits.supply.nominal_frequencies, key=lambda nominal: abs(nominal - middle))
@@ -235,7 +238,7 @@ def nominal_frequency(frequencies: Floats, limits: Limits = LIMITS) -> float:
 
 @dataclass(frozen=True)
 class _Integrals:
-    """Seconds and kWh by hour, each of shape (24,) or None; `power` is by reading (n,), in kW."""
+    """Seconds and kWh by hour, each of shape (24,) or None; `power` is by reading (n,), in kW, or None."""
 
     power: Floats | None
     by_hour: dict[str, Floats | None]
@@ -255,7 +258,8 @@ class _Integrals:
 
 
 def _running(power: Floats | None, machine: Machine, limits: Limits) -> npt.NDArray[np.bool_] | None:
-    return None if power is None else power >= limits.states.idle_below * rated_kva(machine)
+    rated = rated_kva(machine)
+    return None if power is None or np.isnan(rated) else power >= limits.states.idle_below * rated
 
 
 def _integrals(
@@ -283,15 +287,15 @@ def _integrals(
         off, running = share < limits.states.off_below, share >= limits.states.idle_below
         states = [off, (share >= limits.states.off_below) & ~running]
         for name, state in zip(names, [*states, running], strict=False):
-            found[name] = seconds(state, power)
+            found[name] = seconds(state, share)
         active, apparent = (_between(each, held) / 3600.0 for each in (power, np.hypot(*both)))
-        nothing = np.where(seconds(running, power) >= 0, 0.0, np.nan)
+        nothing, no_state = (np.where(seconds(running, each) >= 0, 0.0, np.nan) for each in (power, share))
         found["energy_kwh"] = integral(active) + nothing
-        found["idle_energy_kwh"] = integral(np.where(running, 0.0, active)) + nothing
+        found["idle_energy_kwh"] = integral(np.where(running, 0.0, active)) + no_state
         running_kwh, running_kvah = (integral(np.where(running, each, 0.0)) for each in (active, apparent))
-    if (current := values.get("current")) is not None:
+    if (current := values.get("current")) is not None and machine.rated_current is not None:
         found["overload_seconds"] = seconds(current > limits.states.overload_above * machine.rated_current, current)
-    if (voltage := values.get("voltage")) is not None:
+    if (voltage := values.get("voltage")) is not None and machine.nominal_voltage is not None:
         away = np.abs(voltage / machine.nominal_voltage - 1.0)
         found["voltage_outside_seconds"] = seconds(away > limits.supply.voltage, voltage)
     if (frequency := values.get("frequency")) is not None:
@@ -368,13 +372,14 @@ def by_day(
     day: date,
     events: Mapping[str, Judged],
     minutes: pa.Table,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
 ) -> Row:
     """Give the row of MACHINE_DAYS from the day's rows of `by_hour`, its minutes, and the events in it by their ID.
 
     Shares: availability = received / expected; utilisation = running / known time; load factor = mean / highest power
     (IEV 691-10-02); idle share = energy while off or idle / energy. The efficiency index is in `efficiency`.
     """
+    limits = limits or default_limits()
     sums = {name: _sum(hours, name) for name in _SUMMED}
     received, expected = sums["received"] or 0, sums["expected"] or 0
     parts = [sums[name] for name in ("off_seconds", "idle_seconds", "running_seconds")]
@@ -464,26 +469,32 @@ def _last(minutes: pa.Table, machine: Machine, limits: Limits) -> Row:
     last = minutes.slice(len(minutes) - 1)
     newest = int(times_of(last, "minute")[0]) + last["last"][0].as_py()
     power = last["kilowatts"][0].as_py()
-    state = None if power is None else state_of(power / rated_kva(machine), limits)
+    rated = rated_kva(machine)
+    state = None if power is None or np.isnan(rated) else state_of(power / rated, limits)
     return {"state": state, "newest": from_ms(newest)}
 
 
-def state_of(share: float, limits: Limits = LIMITS) -> str:
+def state_of(share: float, limits: Limits | None = None) -> str:
     """Name the state at this active power, a share of the rated apparent power."""
-    return "off" if share < limits.states.off_below else "idle" if share < limits.states.idle_below else "running"
+    states = (limits or default_limits()).states
+    return "off" if share < states.off_below else "idle" if share < states.idle_below else "running"
 
 
-def efficiency(row: Mapping[str, Any], machine: Machine, limits: Limits = LIMITS) -> tuple[float | None, list[str]]:
+def efficiency(
+    row: Mapping[str, Any], machine: Machine, limits: Limits | None = None
+) -> tuple[float | None, list[str]]:
     """Give the efficiency index of a day, 0 to 100, and what lowers it, most first.
 
     100 minus, with the points of `limits.yaml` (a convention of this project, as no standard has one):
     idle * idle time / (idle + running time); missing * (1 - availability); power_factor * (1 - cos phi / bound), if
     below the bound; overload * overload time / running time; supply * time with voltage or frequency outside of their
     limits / 24 h; zone_c or zone_d where vibration is in that zone; heat where the temperature limit was passed.
-    What is not measured costs nothing. None: nothing was received, or the machine was off all the time.
+    What else is not measured costs nothing. None: nothing was received, power or what the machine is rated for is not
+    known, or it was off all the time.
     """
+    limits = limits or default_limits()
     on = (row["idle_seconds"] or 0.0) + (row["running_seconds"] or 0.0)
-    if not row["received"] or (row["running_seconds"] is not None and not on):
+    if not row["received"] or not on:
         return None, []
     lost = sorted((entry for entry in _losses(row, machine, limits) if entry[0] >= _LEAST_POINTS), reverse=True)
     return max(0.0, 100.0 - sum(points for points, _ in lost)), [reason for _, reason in lost]
@@ -511,13 +522,14 @@ def _losses(row: Mapping[str, Any], machine: Machine, limits: Limits) -> Iterato
         over = row["overload_seconds"]
         yield (
             points.overload * min(1.0, over / running),
-            f"overloaded for {over / 3600:.1f} h: above {limits.states.overload_above * machine.rated_current:.1f} A",
+            f"overloaded for {over / 3600:.1f} h: above "
+            f"{limits.states.overload_above * (machine.rated_current or 0.0):.1f} A",
         )
     outside = (row["voltage_outside_seconds"] or 0.0) + (row["frequency_outside_seconds"] or 0.0)
     if outside:
         yield points.supply * min(1.0, outside / 86_400), f"supply outside EN 50160 for {outside / 60:.0f} min"
     if row["vibration_zone"] in ("C", "D"):
         cost = points.zone_c if row["vibration_zone"] == "C" else points.zone_d
-        yield cost, f"vibration {row['vibration']:.1f} mm/s, zone {row['vibration_zone']} of ISO 10816-1"
+        yield cost, f"vibration {row['vibration']:.1f} mm/s, zone {row['vibration_zone']} of ISO 20816-3"
     if row["temperature_highest"] is not None and row["temperature_highest"] > limits.temperature:
         yield points.heat, f"{row['temperature_highest']:.0f} °C at the most, above {limits.temperature:.0f} °C"

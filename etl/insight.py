@@ -27,11 +27,14 @@ from etl.tables import (
     RUNS,
     TOUCHED_DAYS,
     TRENDS,
+    days_between,
     months_between,
 )
 
 LOAD = "load"
 ALL_HOURS = 2**24 - 1
+# Machines that are asked at once for a reading.
+_ASKED = 32
 
 
 class Load(NamedTuple):
@@ -74,7 +77,9 @@ def touched_days(store: Store, run: str) -> Iterator[tuple[str, date, int]]:
 def read_machines(store: Store) -> dict[str, Machine]:
     """Read the catalogue, by equipment ID."""
     rows = as_dicts(list(EQUIPMENT.columns), store.page_by_page(select(EQUIPMENT)))
-    return {row["equipment_id"]: Machine(**row) for row in rows}
+    rated = ("nominal_voltage", "rated_current")
+    known = [{name: value for name, value in row.items() if value is not None or name in rated} for row in rows]
+    return {row["equipment_id"]: Machine(**row) for row in known}
 
 
 def read_readings(
@@ -106,11 +111,10 @@ def read_minutes(store: Store, equipment_id: str, days: Sequence[date]) -> dict[
     return {day: unpack(rows[0][0]) for day, rows in zip(days, found, strict=True) if rows}
 
 
-def read_hours(store: Store, equipment_id: str, start: datetime, end: datetime) -> list[Row]:
-    """Read the hours of a machine that begin from `start` up to before `end`, oldest first."""
+def read_hours(store: Store, equipment_id: str, days: Iterable[date]) -> list[Row]:
+    """Read the hours of a machine on some days, oldest first."""
     query = f'{select(MACHINE_HOURS, given=MACHINE_HOURS.partition)} AND "hour" >= ? AND "hour" < ?'
-    months = months_between(start.date(), end.date())
-    found = store.ask(query, ((equipment_id, month, start, end) for month in months))
+    found = store.ask(query, ((equipment_id, *span) for span in _spans(days)))
     nothing: Row = {"means": {}, "lows": {}, "highs": {}}
     # Cassandra does not tell an empty map from none.
     rows = [
@@ -118,6 +122,32 @@ def read_hours(store: Store, equipment_id: str, start: datetime, end: datetime) 
         for row in as_dicts(list(MACHINE_HOURS.columns), found)
     ]
     return sorted(rows, key=lambda row: row["hour"])
+
+
+def _spans(days: Iterable[date]) -> Iterator[tuple[str, datetime, datetime]]:
+    """Join days that follow each other within a month: give the month, the begin and the end."""
+    first = last = None
+    for day in [*sorted(set(days)), None]:
+        if first and last and (day is None or day - last > timedelta(days=1) or day.month != first.month):
+            yield f"{first:%Y-%m}", day_start(first), day_start(last) + timedelta(days=1)
+            first = None
+        first, last = first or day, day
+
+
+def any_sent(store: Store, equipment_ids: Sequence[str], start: datetime, end: datetime) -> bool:
+    """Tell whether any machine has a reading from `start` up to `end`; those named first are asked first."""
+    query = (
+        'SELECT "timestamp" FROM "sensor_data" WHERE "equipment_id" = ? AND "day" = ? AND "timestamp" >= ?'
+        ' AND "timestamp" <= ? LIMIT 1'
+    )
+    days = days_between(start.date(), end.date())
+    for place in range(0, len(equipment_ids), _ASKED):
+        some = equipment_ids[place : place + _ASKED]
+        found = store.ask(query, ((name, day, start, end) for name in some for day in days))
+        # All answers are taken, so that none is left on its way.
+        if sum(len(rows) for rows in found):
+            return True
+    return False
 
 
 def newest_hour(store: Store, equipment_id: str, since: date, until: date) -> datetime | None:

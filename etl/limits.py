@@ -1,8 +1,11 @@
 """The limits of `limits.yaml`: what counts as normal, and from where on something is reported."""
 
+import math
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.catalogue import Machine
@@ -11,7 +14,11 @@ from etl.errors import SettingsError
 
 _FILE = Path(__file__).with_name("limits.yaml")
 Zones = tuple[float, float, float]
+# Entries of older files.
+_UNUSED = frozenset({"frequency_lowest", "frequency_highest"})
 KilovoltAmperes = Annotated[float, Field(gt=0)]
+
+log = structlog.get_logger("etl.limits")
 
 
 class _Part(BaseModel):
@@ -32,8 +39,6 @@ class Supply(_Part):
 
     voltage: float
     frequency: float
-    frequency_lowest: float
-    frequency_highest: float
     nominal_frequencies: tuple[float, ...]
 
 
@@ -82,6 +87,7 @@ class Detection(_Part):
     idle_waste: Steps
     sensor_stuck: Steps
     sensor_drift: Steps
+    sensor_drift_kelvin: Steps = Steps(mild=1.8, moderate=5.0, severe=10.0)
     dropout: Steps
     dropout_intervals: float
 
@@ -99,7 +105,7 @@ class Limits(_Part):
 
     states: States
     supply: Supply
-    vibration: tuple[VibrationClass, ...]
+    vibration: Annotated[tuple[VibrationClass, ...], Field(min_length=1)]
     temperature: float
     power_factor: float
     efficiency: Efficiency
@@ -113,18 +119,32 @@ def read_limits(path: Path = _FILE) -> Limits:
     Raises:
         SettingsError: the file cannot be read, or an entry is wrong or missing; in one line.
     """
+    document = read_document(path, "limits")
+    supply = document.get("supply") if isinstance(document, dict) else None
+    if isinstance(supply, dict):
+        for name in _UNUSED & supply.keys():
+            log.warning(f"limits file {path}: supply.{name} is not used any more: remove it")
+            del supply[name]
     try:
-        return Limits.model_validate(read_document(path, "limits"))
+        return Limits.model_validate(document)
     except ValidationError as error:
         place, message = first_problem(error)
         raise SettingsError(f"limits file {path}: {'.'.join(map(str, place))}: {message}") from error
 
 
-LIMITS = read_limits()
+@cache
+def default_limits() -> Limits:
+    """Give the limits that come with the project."""
+    return read_limits()
 
 
 def rated_kva(machine: Machine) -> float:
-    """Give the rated apparent power in kVA: sqrt(3) * U * I with three phases (U between them), U * I with one."""
+    """Give the rated apparent power in kVA: sqrt(3) * U * I with three phases (U between them), U * I with one.
+
+    NaN: the machine has no rated values.
+    """
+    if machine.nominal_voltage is None or machine.rated_current is None:
+        return math.nan
     return power_scale(machine) * machine.nominal_voltage * machine.rated_current
 
 
@@ -133,6 +153,10 @@ def power_scale(machine: Machine) -> float:
     return (3.0**0.5 if machine.phases == 3 else 1.0) / 1000.0
 
 
-def vibration_zones(machine: Machine, limits: Limits = LIMITS) -> Zones:
-    """Give the upper bounds of zones A, B and C in mm/s for a machine of this size."""
-    return next((kind.zones for kind in limits.vibration if rated_kva(machine) <= kind.up_to_kva), (0.0, 0.0, 0.0))
+def vibration_zones(machine: Machine, limits: Limits | None = None) -> Zones:
+    """Give the upper bounds of zones A, B and C in mm/s for a machine of this size; of unknown size: the first ones."""
+    kinds = (limits or default_limits()).vibration
+    kva = rated_kva(machine)
+    if math.isnan(kva):
+        return kinds[0].zones
+    return next((kind.zones for kind in kinds if kva <= kind.up_to_kva), kinds[-1].zones)

@@ -63,7 +63,7 @@ GLOSSARY = {
     "Power factor": "The part of the current that does work, from 0 to 1. Below 0.9 most suppliers charge it.",
     "Severity": "Severe: act now. Moderate: plan for it. Mild: know about it.",
     "Utilisation": "The share of the day in which the machine worked.",
-    "Vibration": "Speed of vibration in mm/s. ISO 20816-1 divides it into zones: A is new, D is dangerous.",
+    "Vibration": "Speed of vibration in mm/s. ISO 20816-3 divides it into zones: A is new, D is dangerous.",
 }
 
 

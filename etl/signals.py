@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl import faults
-from etl.catalogue import Machine
+from etl.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine
 from etl.faults import Fault
 from etl.measurements import Measurement, Measurements
 
@@ -130,8 +130,9 @@ def make_plant(machines: Sequence[Machine], seed: int, fault_rate: float = 0.0) 
         seed=seed,
         fault_rate=fault_rate,
         keys=keys,
-        nominal_voltage=np.array([machine.nominal_voltage for machine in machines], dtype=np.float64),
-        rated_current=np.array([machine.rated_current for machine in machines], dtype=np.float64),
+        # Made-up machines are all on the mains.
+        nominal_voltage=np.array([machine.nominal_voltage or ASSUMED_VOLTAGE for machine in machines]),
+        rated_current=np.array([machine.rated_current or ASSUMED_CURRENT for machine in machines]),
         calendar=_CALENDAR_SHARES.searchsorted(draw("calendar", 0, 1), side="right"),
         lag=draw("lag", 0, 4).astype(np.int64),
         level=draw("level", 0.4, 0.75),

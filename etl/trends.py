@@ -9,16 +9,18 @@ import numpy.typing as npt
 from scipy import stats
 
 from etl.catalogue import Machine
+from etl.detection import UNITS, figure
 from etl.indicators import from_ms, to_ms
-from etl.limits import LIMITS, Limits, rated_kva, vibration_zones
+from etl.limits import Limits, default_limits, rated_kva, vibration_zones
 from etl.readings import HOUR_MS
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
 
 _DAY_MS = 24 * HOUR_MS
-_HALF_DAY = 0.5
+_HALF_DAY, _HALF_HOUR = 0.5, 1800.0
 _LEAST_POINTS = 6
+_PLAIN = str.maketrans("", "", "°º ")
 _SHARE = 0.8  # of the chance that lies between `earliest` and `latest`
 
 
@@ -32,22 +34,37 @@ class Slope(NamedTuple):
     significance: float
 
 
-def trends(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime, limits: Limits = LIMITS) -> list[Row]:
+def trends(
+    machine: Machine,
+    hours: Sequence[Mapping[str, Any]],
+    until: datetime,
+    limits: Limits | None = None,
+    units: Mapping[str, str] = UNITS,
+) -> list[Row]:
     """Give the rows of TRENDS for a machine from its rows of `by_hour` before `until`, of up to 28 days.
 
-    Values are those of running hours, freed of what their load explains, as medians of half days, which depend on each
-    other much less than hours do. Only a trend that is significant and reaches a limit within the horizon gives a row:
-    the next bound of the vibration zones, the temperature limit, or the power factor's. `latest` is null where the
-    slope may as well be none.
+    Values are those of running hours, freed of what their load explains (where power is not known in most hours: of
+    those too), as medians of half days, which depend on each other much less than hours do. Only a trend that is
+    significant and reaches a limit within the horizon gives a row: the next bound of the vibration zones, the
+    temperature limit, or the power factor's. `latest` is null where the slope may as well be none. A measurement that
+    is declared in another unit than its limit has none.
     """
-    rows = [row for row in hours if row["hour"] < until and (row["running_seconds"] or 0.0) > 1800]
+    limits = limits or default_limits()
+    rows = [row for row in hours if row["hour"] < until]
+    blind = [row for row in rows if row["running_seconds"] is None]
+    running = [row for row in rows if (row["running_seconds"] or 0.0) > _HALF_HOUR]
+    # A meter that has broken does not end what other sensors tell.
+    rows = [*blind, *running] if 2 * len(blind) > len(rows) else running
     if not rows:
         return []
     days = np.array([(to_ms(row["hour"]) - to_ms(until)) / _DAY_MS for row in rows])
-    energy = np.array([(row["energy_kwh"] - row["idle_energy_kwh"]) / row["running_seconds"] for row in rows])
-    load = energy * 3600.0 / rated_kva(machine)
+    load = np.array([_load(row) for row in rows]) / rated_kva(machine)
     found = []
-    for measurement, unit, bounds, sign in _limits(machine, limits):
+    for measurement, bounds, sign in _limits(machine, limits):
+        unit = UNITS.get(measurement, "")
+        if not _same_unit(units.get(measurement, ""), unit):
+            continue
+        unit = f" {unit}".rstrip()
         values = np.array([np.nan if row[measurement] is None else row[measurement] for row in rows], dtype=np.float64)
         slope = slope_of(days, _at_mean_load(days, load, values), limits)
         ahead = [] if slope is None else [bound for bound in bounds if sign * (bound - slope.value) > 0]
@@ -71,18 +88,33 @@ def trends(machine: Machine, hours: Sequence[Mapping[str, Any]], until: datetime
                 "earliest": earliest,
                 "latest": latest,
                 "evidence": f"{measurement.replace('_', ' ')} {'grows' if sign > 0 else 'falls'} by "
-                f"{abs(slope.per_day):.2g}{unit} a day; at {slope.value:.3g}{unit} now, it reaches "
-                f"{ahead[0]:.3g}{unit} on {reached:%Y-%m-%d}",
+                f"{figure(abs(slope.per_day), 2)}{unit} a day; at {figure(slope.value, 3)}{unit} now, it reaches "
+                f"{figure(ahead[0], 3)}{unit} on {reached:%Y-%m-%d}",
             }
         )
     return found
 
 
-def _limits(machine: Machine, limits: Limits) -> Iterator[tuple[str, str, tuple[float, ...], int]]:
-    """Give each measurement with a limit: name, unit, bounds in the order in which they are reached, and the way."""
-    yield "vibration", " mm/s", vibration_zones(machine, limits)[1:], 1
-    yield "temperature", " °C", (limits.temperature,), 1
-    yield "power_factor", "", (limits.power_factor,), -1
+def _same_unit(declared: str, own: str) -> bool:
+    """Tell whether a unit is that of a limit, however it is written; without one it is taken for that."""
+    plain, wanted = (
+        unit.lower().replace("\u2103", "c").translate(_PLAIN).replace("deg", "") for unit in (declared, own)
+    )
+    return plain in ("", "1", wanted) or bool(wanted and plain.startswith(wanted))
+
+
+def _load(row: Mapping[str, Any]) -> float:
+    """Give the mean active power while running, in kW; NaN where it is not known."""
+    if row["energy_kwh"] is None or row["idle_energy_kwh"] is None or not row["running_seconds"]:
+        return np.nan
+    return float((row["energy_kwh"] - row["idle_energy_kwh"]) * 3600.0 / row["running_seconds"])
+
+
+def _limits(machine: Machine, limits: Limits) -> Iterator[tuple[str, tuple[float, ...], int]]:
+    """Give each measurement with a limit: name, bounds in the order in which they are reached, and the way."""
+    yield "vibration", vibration_zones(machine, limits)[1:], 1
+    yield "temperature", (limits.temperature,), 1
+    yield "power_factor", (limits.power_factor,), -1
 
 
 def _at_mean_load(days: Floats, load: Floats, values: Floats) -> Floats:
@@ -95,7 +127,7 @@ def _at_mean_load(days: Floats, load: Floats, values: Floats) -> Floats:
     return np.where(known, values - slope * (load - load[known].mean()), values)
 
 
-def slope_of(days: Floats, values: Floats, limits: Limits = LIMITS) -> Slope | None:
+def slope_of(days: Floats, values: Floats, limits: Limits | None = None) -> Slope | None:
     """Give the slope over the shortest window up to time 0 in which it is significant; `days` (n,) are negative.
 
     Theil-Sen slope with its interval (Sen, JASA 63, 1968), and the Mann-Kendall test: Kendall's tau against time.
@@ -105,6 +137,7 @@ def slope_of(days: Floats, values: Floats, limits: Limits = LIMITS) -> Slope | N
     times = np.unique(halves)
     middles = np.array([np.median(values[known][halves == half]) for half in times])
     times = (times + 0.5) * _HALF_DAY
+    limits = limits or default_limits()
     for window in sorted(limits.trends.windows_days):
         inside = times > -window
         if inside.sum() < _LEAST_POINTS or np.ptp(middles[inside]) == 0:

@@ -41,7 +41,7 @@ from statsmodels.tsa.seasonal import STL
 
 from etl.catalogue import Machine, made_up
 from etl.detection import Event, detect, merge, without_shared
-from etl.faults import HOUR, KINDS, WEEK
+from etl.faults import HOUR, WEEK, kinds
 from etl.indicators import by_hour, by_minute, from_ms, times_of, to_ms
 from etl.measurements import read_measurements
 from etl.synthetic import fault_labels, synthetic_readings
@@ -260,7 +260,7 @@ class Tally:
 def tally(alarms: Sequence[Alarm], labels: Sequence[Label], weeks: int) -> dict[str, Tally]:
     """Count by kind (faults, and events of ours) and under `` for all; labels of earlier weeks are no task."""
     last = MONDAY + (weeks - 1) * WEEK
-    tallies = {kind: Tally() for kind in ("", *KINDS)}
+    tallies = {kind: Tally() for kind in ("", *kinds())}
     for label in labels:
         if label.start >= last:
             found = [alarm for alarm in alarms if hits(alarm, label)]
@@ -415,7 +415,7 @@ def _show(training: Sequence[Scored], judged: Sequence[Scored], weeks: int) -> N
         peers[peer] = _total(tally(each, scored.labels, weeks) for each, scored in zip(alarms, judged, strict=True))
     columns = ["kind", "faults", "severe", "precision", "recall", "visible", "severe", "visible severe", "named wrong"]
     columns += ["delay h", *(f"{peer} {what}" for peer in peers for what in ("recall", "severe"))]
-    print_table("Events against labels", columns, [_line(kind, ours[kind], peers) for kind in (*KINDS, "")])
+    print_table("Events against labels", columns, [_line(kind, ours[kind], peers) for kind in (*kinds(), "")])
     kindless = _total(tally([a._replace(kind="") for a in scored.ours], scored.labels, weeks) for scored in judged)
     rows = [
         [name, each[""].events, each[""].precision, each[""].recall("all"), each[""].recall("severe"), each[""].f1]
@@ -425,7 +425,7 @@ def _show(training: Sequence[Scored], judged: Sequence[Scored], weeks: int) -> N
 
 
 def _total(parts: Iterator[dict[str, Tally]]) -> dict[str, Tally]:
-    total = {kind: Tally() for kind in ("", *KINDS)}
+    total = {kind: Tally() for kind in ("", *kinds())}
     for part in parts:
         for kind, each in part.items():
             total[kind].add(each)

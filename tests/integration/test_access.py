@@ -14,7 +14,7 @@ from etl.analyze import analyze
 from etl.cassandra import connect
 from etl.errors import SettingsError
 from etl.grant import grant_access
-from etl.limits import LIMITS
+from etl.limits import default_limits
 from etl.measurements import read_measurements
 from etl.page.app import VIEWS, today
 from etl.page.machine import machine
@@ -113,7 +113,7 @@ def test_stages_analysis_and_page_do_their_work_when_each_has_its_own_rights(
     assert manifest.summary.counts.items() >= {"consumed": 121, "loaded": 120, "dead_letters": 1}.items()
     log_in("analyze", users, granted)
     services = read_settings(CassandraSettings), read_settings(KafkaSettings)
-    assert analyze(read_measurements(), LIMITS, read_settings(AnalyzeSettings), *services)["days"] >= 2
+    assert analyze(read_measurements(), default_limits(), read_settings(AnalyzeSettings), *services)["days"] >= 2
     log_in("page", users, granted)
     with connect(read_settings(CassandraSettings)) as session:
         reader = Reader(session, read_measurements())

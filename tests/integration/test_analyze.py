@@ -25,8 +25,9 @@ from etl.analyze import analyze
 from etl.cassandra import connect
 from etl.errors import NothingNew, SettingsError, Unreachable
 from etl.indicators import unpack
-from etl.limits import LIMITS
+from etl.limits import default_limits
 from etl.measurements import read_measurements
+from etl.rows import Store
 from etl.schema import create_schema
 from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings, SchemaSettings
 from images import local
@@ -99,7 +100,7 @@ class Plant:
 
     def analyze(self, **settings: Any) -> dict[str, int]:
         own = self.settings.model_copy(update=settings)
-        return analyze(MEASUREMENTS, LIMITS, own, self.cassandra, self.kafka)
+        return analyze(MEASUREMENTS, default_limits(), own, self.cassandra, self.kafka)
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         found = self.session.execute(f"SELECT JSON * FROM {query}", values)
@@ -140,6 +141,11 @@ def place(services: list[local.Service]) -> Iterator[tuple[Session, CassandraSet
         )
         list(create_schema(MEASUREMENTS, SchemaSettings(), cassandra, own))
         with connect(cassandra) as session:
+            insert = session.prepare(
+                "INSERT INTO sensor_data (equipment_id, day, timestamp, quality) VALUES ('others', ?, ?, '')"
+            )
+            times = [MIDNIGHT + number * HOUR for number in range(-10 * 24, 10 * 24)]
+            execute_concurrent_with_args(session, insert, [(time.date(), time) for time in times])
             yield session, cassandra, own
 
 
@@ -323,8 +329,9 @@ def test_drift_is_that_of_the_weather_when_other_machines_show_it_too(plant: Pla
             f"run-{each.equipment_id}", times, temperature=lambda time: 1 + 0.3 * max((time - begin) / (48 * HOUR), 0)
         )
     plant.analyze()
-    found = [event["kind"] for each in plants for event in each.events()]
-    assert found.count("sensor_drift") == events
+    found = [event for each in plants for event in each.events() if event["kind"] == "sensor_drift"]
+    assert len(found) == events
+    assert all("°C above" in event["evidence"] for event in found)
 
 
 def test_nothing_is_expected_when_a_machine_has_not_sent_before_or_the_plant_has_not_come_so_far(plant: Plant) -> None:
@@ -614,6 +621,88 @@ def test_machine_is_taken_for_gone_when_it_has_said_nothing_for_a_week(plant: Pl
     plant.analyze()
     days = plant.rows("machine_days WHERE equipment_id = %s AND year = 2026", plant.equipment_id)
     assert [row["day"] for row in days] == [str(begin.date())]
+
+
+def test_recordings_have_ended_when_they_follow_each_other(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=140)
+    rigs = [plant.beside(f"rig-{number}") for number in range(4)]
+    for number, rig in enumerate(rigs):
+        # Each begins a little before the one before ends.
+        rig.load(f"run-record-{number}", minutes(begin + number * 40 * MINUTE, 45))
+    plant.analyze()
+    plant.load("run-much-later", minutes(begin + 20 * HOUR, 10))
+    plant.analyze()
+    for each in (*rigs, plant):
+        assert each.events() == []
+        assert each.day(begin.date())["expected"] == each.day(begin.date())["received"] > 0
+
+
+def test_data_have_ended_when_they_do_so_for_all_machines_at_about_the_same_time(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=145)
+    plants = [plant.beside(f"end-{number}") for number in range(3)]
+    for number, each in enumerate(plants):
+        each.load(f"run-end-{number}", minutes(begin, 8 * 60 - 12 * number))
+    plant.analyze()
+    assert [event for each in plants for event in each.events()] == []
+    # One of them goes on.
+    plants[2].load("run-goes-on", minutes(begin + 8 * HOUR, 90))
+    plant.analyze()
+    assert [[event["kind"] for event in each.events()] for each in plants] == [["dropout"], ["dropout"], ["dropout"]]
+    assert [each.events()[0]["end"] is None for each in plants] == [True, True, False]
+
+
+def test_gap_ends_when_a_machine_that_was_gone_for_more_than_a_week_comes_back(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=150)
+    others = plant.beside("stayed")
+    plant.load("run-before", minutes(begin, 10 * 60 + 30))
+    others.load("run-others-before", minutes(begin, 12 * 60))
+    plant.analyze()
+    (event,) = plant.events()
+    others.load("run-others-after", minutes(begin + timedelta(days=9, hours=8), 60))
+    plant.analyze()
+    plant.load("run-back-again", minutes(begin + timedelta(days=9, hours=9, minutes=7), 20))
+    plant.analyze()
+    (ended,) = plant.events()
+    assert (ended["event_id"], ended["start"]) == (event["event_id"], event["start"])
+    assert ended["end"] == f"{begin.date() + timedelta(days=9)} 09:07:00.000Z"
+    assert ended["evidence"].startswith("no reading for 214.6 h")
+
+
+def test_only_days_around_those_touched_are_read_when_one_is_of_long_ago(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = MIDNIGHT + timedelta(days=165)
+    plant.load("run-stray", [datetime(1970, 1, 1, 0, 5, tzinfo=UTC), *minutes(begin + 10 * HOUR, 60)])
+    asked = []
+    real = Store.ask
+
+    def count(store: Store, query: str, keys: Any) -> Any:
+        keys = list(keys)
+        asked.append(len(keys))
+        return real(store, query, keys)
+
+    monkeypatch.setattr(Store, "ask", count)
+    plant.analyze()
+    assert sum(asked) < 200
+    (old,) = plant.rows("machine_days WHERE equipment_id = %s AND year = 1970", plant.equipment_id)
+    assert old["received"] == 1
+    # A clock that was wrong once does not make the machine one that had sent before.
+    assert (plant.day(begin.date())["expected"], plant.day(begin.date())["received"]) == (60, 60)
+
+
+def test_nothing_is_said_of_the_supply_when_a_machine_is_not_on_the_mains(plant: Plant) -> None:
+    plant.session.execute(
+        "INSERT INTO equipment (equipment_id, nominal_voltage, rated_current, phases) VALUES (%s, null, null, null)",
+        (plant.equipment_id,),
+    )
+    plant.load("run-rig", minutes(MIDNIGHT, FULL_DAY))
+    plant.analyze()
+    row = plant.day()
+    unknown = ("voltage_outside_seconds", "overload_seconds", "running_seconds", "idle_energy_kwh", "efficiency")
+    assert {name: row[name] for name in unknown} == dict.fromkeys(unknown)
+    assert (row["state"], row["utilisation"], row["idle_share"], row["reasons"]) == (None, None, None, None)
+    # Power needs no rated values.
+    assert row["energy_kwh"] == pytest.approx(24 * math.sqrt(3) * 400 * 10 * 0.85 / 1000, rel=1e-3)
 
 
 def test_webhook_gets_the_event_when_it_first_fails(plant: Plant) -> None:

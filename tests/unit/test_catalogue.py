@@ -44,6 +44,21 @@ def test_read_catalogue_gives_machines_when_file_is_right(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("entry", "rated"),
+    [
+        ("", (None, None)),
+        (", nominal_voltage: null", (None, None)),
+        (", rated_current: 5", (None, 5.0)),
+        (", nominal_voltage: 230", (230.0, 16.0)),
+        (", nominal_voltage: 230, rated_current: null", (230.0, None)),
+    ],
+)
+def test_machine_without_mains_has_no_rated_values_when_none_are_given(tmp_path, entry, rated):
+    (machine,) = read_catalogue(write(tmp_path, f"machines: [{{equipment_id: rig{entry}}}]"))
+    assert (machine.nominal_voltage, machine.rated_current) == rated
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", "expected a list `machines:`"),

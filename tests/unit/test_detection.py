@@ -321,3 +321,155 @@ def test_drift_is_left_out_when_other_machines_show_it_too():
     events = {"a": [drift, EVENT], "b": [drift, elsewhere], "c": [drift], "d": []}
     assert without_shared(events) == {"a": [EVENT], "b": [elsewhere], "c": [], "d": []}
     assert without_shared({"a": [drift], "b": [drift], "c": [EVENT]}) == {"a": [drift], "b": [drift], "c": [EVENT]}
+
+
+ALONE = Machine(equipment_id="rig-1", interval_seconds=60.0)
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["no column", "empty column"])
+@pytest.mark.parametrize("machine", [MACHINE, ALONE], ids=["rated", "without mains"])
+@pytest.mark.parametrize(
+    ("growth", "kind"),
+    [(lambda share: 1 + 2 * share * share, "bearing_wear"), (lambda share: 1 + 0.4 * share, "sensor_drift")],
+    ids=["wear", "drift"],
+)
+def test_vibration_is_judged_when_nothing_else_is_measured(empty, machine, growth, kind):
+    made = steady(4, 0.03, AT - 70, AT)
+    share = np.clip((made["hour"] - (AT - 70)) / 70, 0, 1)
+    shaking = np.where(made["wrong"], made["vibration"] * growth(share), made["vibration"])
+    others = dict.fromkeys(("voltage", "current", "power_factor"), np.full(len(shaking), np.nan)) if empty else {}
+    own = {"hour": made["hour"], "wrong": made["wrong"], "vibration": shaking, **others}
+    found = detect(machine, *summed(own, machine), UNTIL)
+    assert [(event.kind, event.measurement) for event in found] == [(kind, "vibration")]
+    assert abs(found[0].end - (START + timedelta(hours=AT))) < timedelta(hours=8)
+
+
+def test_vibration_is_judged_when_the_meter_has_broken_a_week_ago():
+    made = steady(4, 0.03, AT - 70, AT)
+    share = np.clip((made["hour"] - (AT - 70)) / 70, 0, 1)
+    made["vibration"] = np.where(made["wrong"], made["vibration"] * (1 + 2 * share * share), made["vibration"])
+    made["power_factor"] = np.where(made["hour"] > 5 * 24, np.nan, made["power_factor"])
+    (event,) = detect(MACHINE, *summed(made), UNTIL)
+    assert (event.kind, event.measurement) == ("bearing_wear", "vibration")
+
+
+@pytest.mark.parametrize("level", [1.0, 0.08, 0.0], ids=["always on", "off at night", "quite still at night"])
+def test_nothing_is_found_when_vibration_alone_is_that_of_work(level):
+    made = steady(4, 0.03)
+    night = (made["hour"] % 24 < 6) | (made["hour"] % 24 >= 22)
+    own = {"hour": made["hour"], "wrong": made["wrong"], "vibration": made["vibration"] * np.where(night, level, 1.0)}
+    minutes, hours = summed(own)
+    for days in range(1, DAYS + 1):
+        assert detect(ALONE, minutes, hours, START + timedelta(days=days)) == []
+
+
+@pytest.mark.parametrize("days", [2, 4.5, 6.5, 9])
+def test_sensor_stays_stuck_when_it_has_been_so_for_most_of_the_week(days):
+    begin = (DAYS - days) * 24
+    minutes, hours = stuck("pressure", begin, DAYS * 24)
+    (event,) = detect(MACHINE, minutes, hours, UNTIL)
+    assert (event.kind, event.severity, event.end) == ("sensor_stuck", "severe", None)
+    assert abs(event.start - (START + timedelta(hours=begin))) <= timedelta(hours=1)
+    assert f"for {days * 24:.0f}." in event.evidence or f"for {days * 24 - 1:.0f}." in event.evidence
+
+
+def test_sensor_stays_stuck_when_no_hour_tells_any_more_that_it_once_moved():
+    begin = START - timedelta(days=40)
+    minutes, hours = stuck("pressure", 0, DAYS * 24)
+    value = float(minutes["pressure_low"][0].as_py())
+    assert detect(MACHINE, minutes, hours, UNTIL) == []
+    known = Event("sensor_stuck", "severe", "pressure", begin, None, value, 6.0, "as found")
+    (event,) = detect(MACHINE, minutes, hours, UNTIL, known=[known])
+    assert (event.kind, event.start, event.end) == ("sensor_stuck", begin, None)
+    assert f"for {(DAYS + 40) * 24}.0 h" in event.evidence
+
+
+def test_stuck_sensor_is_healed_when_it_moves_again():
+    minutes, hours = stuck("pressure", 4 * 24, 11 * 24 + 12)
+    (event,) = detect(MACHINE, minutes, hours, UNTIL)
+    assert abs(event.end - (START + timedelta(days=11, hours=12))) <= timedelta(minutes=1)
+
+
+def test_gap_ends_when_readings_come_again_after_more_than_the_minutes_tell():
+    begin, end = 2 * 24 + 5.5, 10 * 24 + 3.25
+    minutes, hours = dropped(begin, end)
+    lasting = Event("dropout", "severe", None, START + timedelta(hours=begin), None, 0.0, 60.0, "for 18.5 h")
+    expected = (START + timedelta(hours=begin), START + timedelta(hours=end))
+    (event,) = detect(MACHINE, minutes, hours, UNTIL, known=[lasting])
+    assert (event.start, event.end) == expected
+    assert event.evidence == "no reading for 189.8 h, where 11,385 were expected"
+    # Without what is known the hour of the last reading is.
+    (event,) = detect(MACHINE, minutes, hours, UNTIL)
+    assert (event.start, event.end) == (START + timedelta(days=2, hours=6), expected[1])
+
+
+@pytest.mark.parametrize("rest", [0.08, 0.5], ids=["quiet", "shaken by others"])
+def test_wear_ends_with_the_repair_when_the_machine_is_off_since(rest):
+    # It had run day and night, and wore for most of the time that is known.
+    repair = 10 * 24
+    made = steady(4, 0.02, 4 * 24, repair)
+    share = np.clip((made["hour"] - 4 * 24) / (repair - 4 * 24), 0, 1)
+    off = made["hour"] >= repair
+    made["vibration"] = made["vibration"] * np.where(made["wrong"], 1 + 4 * share * share, 1)
+    made["vibration"] = np.where(off, made["vibration"] * rest, made["vibration"])
+    made["current"] = np.where(off, 0.05, made["current"])
+    minutes, hours = summed(made)
+    past = [row for row in hours if row["hour"] >= START + timedelta(days=3)]
+    for later in (6, 12, 24, 47):
+        until = START + timedelta(hours=repair + later)
+        events = [event for event in detect(MACHINE, minutes, past, until) if event.measurement == "vibration"]
+        assert [event.kind for event in events] == ["bearing_wear"]
+        assert events[0].end is not None
+        assert abs(events[0].end - (START + timedelta(hours=repair))) <= timedelta(hours=3)
+
+
+@pytest.mark.parametrize("interval", [1, 6])
+def test_noise_of_a_meter_is_no_sag_or_swell_when_it_is_large(interval):
+    count = 6 * 3600 // interval
+    chance = np.random.default_rng(2)
+    made = {
+        "hour": np.arange(count) * interval / 3600,
+        "voltage": 230 * (1 + 0.05 * chance.standard_normal(count)),
+        "frequency": 50 * (1 + 0.004 * chance.standard_normal(count)),
+    }
+    machine = Machine(equipment_id="pump-2", nominal_voltage=230.0, phases=1, interval_seconds=float(interval))
+    until = START + timedelta(hours=6)
+    table = table_of(made)
+    hours = by_hour(table, machine, FIRST, until)
+    for minutes in (20, 90, 360):
+        seen = START + timedelta(minutes=minutes)
+        assert detect(machine, by_minute(table, machine, FIRST), hours, seen) == []
+    for share, kind in ((0.6, "voltage_sag"), (1.4, "voltage_swell")):
+        dip = (made["hour"] > 3) & (made["hour"] < 3.1)
+        table = table_of({**made, "voltage": made["voltage"] * np.where(dip, share, 1)})
+        found = detect(machine, by_minute(table, machine, FIRST), by_hour(table, machine, FIRST, until), until)
+        assert [event.kind for event in found] == [kind]
+
+
+def table_of(made):
+    times = day_start(FIRST) + np.round(made["hour"] * 3_600_000).astype(np.int64)
+    columns = {name: column for name, column in made.items() if name != "hour"}
+    return pa.table({"timestamp": pa.array(times).cast(TIMESTAMP), **columns, "quality": [""] * len(times)})
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_no_sensor_drifts_when_a_plant_is_three_days_old(seed):
+    # Weather that wanders is all that moves it; three days do not tell what a day is like.
+    made = steady(seed, 0.005)
+    wander = np.cumsum(np.random.default_rng(seed).standard_normal(DAYS * 24)) * 1.5
+    slow = np.interp(made["hour"], np.arange(DAYS * 24), wander)
+    made["humidity"] = 45 + slow
+    made["temperature"] = 25 + slow / 2
+    minutes, hours = summed(made)
+    days = DAYS - 7 + np.arange(1, 4)
+    first = START + timedelta(days=DAYS - 7)
+    for day in days.tolist():
+        until = START + timedelta(days=day)
+        past = [row for row in hours if first <= row["hour"] < until]
+        assert [event for event in detect(MACHINE, minutes, past, until) if event.kind == "sensor_drift"] == []
+
+
+def test_event_that_is_not_found_again_ends_with_a_whole_second_when_readings_end_so():
+    until = START + timedelta(hours=21, minutes=59, milliseconds=1)
+    (ended,) = merge([replace(EVENT, end=None)], [], until)
+    assert ended.end == START + timedelta(hours=21, minutes=59)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from etl.catalogue import made_up
-from etl.faults import HOUR, KINDS, LABELS, SEVERITIES, WEEK
+from etl.faults import HOUR, LABELS, SEVERITIES, WEEK, kinds
 from etl.measurements import read_measurements
 from etl.signals import faults_of, make_plant
 from etl.synthetic import fault_labels, synthetic_readings
@@ -70,13 +70,13 @@ def test_labels_are_as_many_as_the_rate_says_when_the_plant_is_large():
     own = found.filter(pa.compute.not_equal(found["kind"], "frequency_excursion"))
     # One kind of eleven is the whole plant's.
     assert len(own) == pytest.approx(2000 * 2 * 10 / 11, rel=0.1)
-    assert set(own["kind"].to_pylist()) == set(KINDS) - {"frequency_excursion"}
+    assert set(own["kind"].to_pylist()) == set(kinds()) - {"frequency_excursion"}
     assert set(own["severity"].to_pylist()) == set(SEVERITIES)
 
 
 def test_labels_lie_within_a_week_when_their_severity_has_a_length(labels):
     for label in labels.itertuples():
-        shortest, longest, _ = KINDS[label.kind][label.severity]
+        shortest, longest, _ = kinds()[label.kind][label.severity]
         hours = (label.end - label.start).total_seconds() / 3600
         assert shortest - 0.001 <= hours <= longest
         first, last = label.start.value // 10**6, label.end.value // 10**6 - 1

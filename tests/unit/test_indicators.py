@@ -23,7 +23,7 @@ from etl.indicators import (
     unpack,
     zone,
 )
-from etl.limits import LIMITS, rated_kva
+from etl.limits import default_limits, rated_kva
 from etl.readings import DAY_MS, TIMESTAMP
 from etl.tables import MACHINE_DAYS, MACHINE_HOURS
 
@@ -204,7 +204,9 @@ def test_only_what_depends_on_it_is_null_when_a_measurement_is_missing(missing):
             "vibration": {"vibration", "vibration_highest", "vibration_zone"},
         }[missing]
     )
-    assert by_day([part] * 24, MACHINE, DAY, {}, by_minute(whole_day(**values), MACHINE, DAY))["efficiency"] is not None
+    day = by_day([part] * 24, MACHINE, DAY, {}, by_minute(whole_day(**values), MACHINE, DAY))
+    # An index of what cannot be told apart from idling would be a made-up 100.
+    assert (day["efficiency"] is None) == (missing in ("voltage", "current", "power_factor"))
 
 
 def test_vibration_is_that_of_running_when_the_machine_also_rests():
@@ -216,7 +218,35 @@ def test_vibration_is_that_of_running_when_the_machine_also_rests():
     assert row["means"]["vibration"] == pytest.approx(1.55)
 
 
-@pytest.mark.parametrize(("vibration", "name"), [(0.5, "A"), (0.71, "B"), (1.9, "C"), (4.5, "D"), (None, None)])
+def test_vibration_is_that_of_all_readings_when_columns_of_the_meter_are_empty():
+    nothing = np.full(1440, np.nan)
+    values = {"voltage": nothing, "current": nothing, "power_factor": nothing, "vibration": 2.9, "temperature": 40.0}
+    table = whole_day(**values)
+    hours = by_hour(table, MACHINE, DAY)
+    assert {(row["vibration"], row["vibration_zone"]) for row in hours} == {(2.9, "C")}
+    day = by_day(hours, MACHINE, DAY, {}, by_minute(table, MACHINE, DAY))
+    unknown = ("energy_kwh", "idle_energy_kwh", "running_seconds", "utilisation", "load_factor", "idle_share", "state")
+    assert {name: day[name] for name in unknown} == dict.fromkeys(unknown)
+    assert (day["efficiency"], day["reasons"], day["vibration"]) == (None, [], pytest.approx(2.9))
+
+
+@pytest.mark.parametrize("rated", [{}, {"rated_current": 20.0}, {"nominal_voltage": 400.0, "rated_current": None}])
+def test_what_needs_rated_values_is_null_when_the_machine_has_none(rated):
+    machine = Machine(equipment_id="rig-1", interval_seconds=60.0, **rated)
+    table = whole_day(**electric(vibration=2.0))
+    hours = by_hour(table, machine, DAY)
+    day = by_day(hours, machine, DAY, {}, by_minute(table, machine, DAY))
+    for row in (*hours, day):
+        assert row["energy_kwh"] > 0
+        assert row["peak_kw"] > 0
+        assert row["running_seconds"] is row["idle_energy_kwh"] is row["power_factor"] is None
+        assert (row["overload_seconds"] is None) == (machine.rated_current is None)
+        assert (row["voltage_outside_seconds"] is None) == (machine.nominal_voltage is None)
+        assert row["vibration_zone"] == "B"
+    assert day["efficiency"] is day["state"] is day["utilisation"] is day["load_factor"] is None
+
+
+@pytest.mark.parametrize(("vibration", "name"), [(1.39, "A"), (1.4, "B"), (2.8, "C"), (4.5, "D"), (None, None)])
 def test_zone_is_named_when_vibration_is_given(vibration, name):
     assert zone(vibration, MACHINE) == name
 
@@ -265,7 +295,9 @@ def test_reasons_begin_with_the_costliest_when_there_are_several():
 
 
 def test_state_is_named_when_power_is_at_its_bounds():
-    assert [state_of(share) for share in (0.0, LIMITS.states.off_below, LIMITS.states.idle_below)] == [
+    assert [
+        state_of(share) for share in (0.0, default_limits().states.off_below, default_limits().states.idle_below)
+    ] == [
         "off",
         "idle",
         "running",

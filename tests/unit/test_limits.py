@@ -1,11 +1,16 @@
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from structlog.testing import capture_logs
 
 import etl.limits
 from etl.errors import SettingsError
-from etl.limits import LIMITS, read_limits
+from etl.limits import default_limits, read_limits
 
 DEFAULT = Path(etl.limits.__file__).with_name("limits.yaml")
 
@@ -18,8 +23,8 @@ def _changed(tmp_path: Path, text: str) -> Path:
 
 def test_limits_of_a_file_are_read_when_it_differs_from_the_default_one(tmp_path: Path) -> None:
     document = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
-    document["temperature"] = LIMITS.temperature + 5
-    assert read_limits(_changed(tmp_path, yaml.safe_dump(document))).temperature == LIMITS.temperature + 5
+    document["temperature"] = default_limits().temperature + 5
+    assert read_limits(_changed(tmp_path, yaml.safe_dump(document))).temperature == default_limits().temperature + 5
 
 
 @pytest.mark.parametrize(
@@ -46,3 +51,39 @@ def test_message_names_file_and_entry_in_one_line_when_a_limit_is_wrong(
 def test_message_names_the_file_when_it_is_absent(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"absent\.yaml cannot be read"):
         read_limits(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("name", ["frequency_lowest", "frequency_highest"])
+def test_file_of_older_days_is_read_when_it_has_an_entry_that_is_not_used_any_more(tmp_path: Path, name: str) -> None:
+    text = DEFAULT.read_text(encoding="utf-8")
+    assert name not in text
+    path = _changed(tmp_path, text.replace("  frequency: 0.01\n", f"  frequency: 0.01\n  {name}: 0.04\n"))
+    with capture_logs() as lines:
+        assert read_limits(path) == default_limits()
+    assert [line["event"] for line in lines] == [f"limits file {path}: supply.{name} is not used any more: remove it"]
+
+
+@pytest.mark.parametrize("text", ["states: [", "", "states: {}", "- 1"])
+@pytest.mark.parametrize(
+    ("file", "command", "kind"),
+    [("limits.yaml", ["analyze"], "limits"), ("faults.yaml", ["generate"], "faults")],
+)
+def test_command_ends_with_one_line_when_a_file_of_its_own_is_broken(
+    tmp_path: Path, file: str, command: list[str], kind: str, text: str
+) -> None:
+    copied = tmp_path / "etl"
+    shutil.copytree(DEFAULT.parent, copied, ignore=shutil.ignore_patterns("__pycache__", "page"))
+    (copied / file).write_text(text, encoding="utf-8")
+    own = {"PYTHONPATH": str(tmp_path), "ETL_WORKSPACE_URL": str(tmp_path / "work"), "ETL_GENERATE_FAULT_RATE": "5"}
+    environment = {**os.environ, **own, "ETL_RUN_ID": "r1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "etl", *command],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"{kind} file {copied / file}" in done.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from etl.catalogue import Machine
-from etl.limits import LIMITS, rated_kva
+from etl.limits import default_limits, rated_kva
 from etl.tables import TRENDS
 from etl.trends import slope_of, trends
 
@@ -39,14 +39,14 @@ DAYS = np.arange(HOURS) / 24 - 28
 
 
 def test_limit_is_reached_in_ten_days_when_growth_is_even():
-    # 1.8 mm/s is where zone C begins for this machine of 13.9 kVA.
-    found = trends(MACHINE, rows(1.4 + 0.04 * DAYS), UNTIL)
+    # 2.8 mm/s is where zone C begins for this machine of 13.9 kVA.
+    found = trends(MACHINE, rows(2.4 + 0.04 * DAYS), UNTIL)
     assert [row["measurement"] for row in found] == ["vibration"]
     row = found[0]
     assert {*row} == {*TRENDS.columns}
-    assert (row["value"], row["per_day"], row["threshold"]) == pytest.approx((1.4, 0.04, 1.8), rel=0.01)
+    assert (row["value"], row["per_day"], row["threshold"]) == pytest.approx((2.4, 0.04, 2.8), rel=0.01)
     assert abs(row["reached"] - (UNTIL + timedelta(days=10))) < timedelta(hours=6)
-    assert row["evidence"].startswith("vibration grows by 0.04 mm/s a day; at 1.4 mm/s now, it reaches 1.8 mm/s on")
+    assert row["evidence"].startswith("vibration grows by 0.04 mm/s a day; at 2.4 mm/s now, it reaches 2.8 mm/s on")
 
 
 def test_next_bound_is_forecast_when_the_first_is_passed():
@@ -55,27 +55,29 @@ def test_next_bound_is_forecast_when_the_first_is_passed():
 
 
 def test_zone_of_new_machines_is_not_forecast_when_vibration_leaves_it():
-    # It leaves zone A at 0.71 mm/s on the third day.
-    found = trends(MACHINE, rows(0.65 + 0.02 * DAYS), UNTIL)
-    assert [row["threshold"] for row in found] == [1.8]
+    # It leaves zone A at 1.4 mm/s on the third day.
+    found = trends(MACHINE, rows(1.34 + 0.02 * DAYS), UNTIL)
+    assert [row["threshold"] for row in found] == [2.8]
 
 
 def test_temperature_is_forecast_when_it_rises():
-    (row,) = trends(MACHINE, rows(temperature=LIMITS.temperature - 5 + 0.5 * DAYS), UNTIL)
-    assert (row["measurement"], row["threshold"]) == ("temperature", LIMITS.temperature)
+    (row,) = trends(MACHINE, rows(temperature=default_limits().temperature - 5 + 0.5 * DAYS), UNTIL)
+    assert (row["measurement"], row["threshold"]) == ("temperature", default_limits().temperature)
     assert row["evidence"].startswith("temperature grows by 0.5 °C a day")
     assert abs(row["reached"] - (UNTIL + timedelta(days=10))) < timedelta(hours=1)
 
 
 @pytest.mark.parametrize(("late", "count"), [(-0.5, 1), (0.5, 0)])
 def test_forecast_ends_at_the_horizon_when_growth_is_slow(late, count):
-    growth = 0.4 / (LIMITS.trends.horizon_days + late)
-    assert len(trends(MACHINE, rows(1.4 + growth * DAYS), UNTIL)) == count
+    growth = 0.4 / (default_limits().trends.horizon_days + late)
+    assert len(trends(MACHINE, rows(2.4 + growth * DAYS), UNTIL)) == count
 
 
 def test_power_factor_is_forecast_when_it_falls():
     found = trends(MACHINE, rows(power_factor=0.92 - 0.002 * DAYS), UNTIL)
-    assert [(row["measurement"], row["threshold"]) for row in found] == [("power_factor", LIMITS.power_factor)]
+    assert [(row["measurement"], row["threshold"]) for row in found] == [
+        ("power_factor", default_limits().power_factor)
+    ]
     assert found[0]["per_day"] == pytest.approx(-0.002)
     assert found[0]["evidence"].startswith("power factor falls by 0.002 a day; at 0.92 now, it reaches 0.9 on")
 
@@ -91,8 +93,10 @@ def test_limit_is_reached_between_earliest_and_latest_when_noise_is_independent(
 @pytest.mark.parametrize("before", [0.0, 1e-9])
 def test_latest_is_open_when_the_slope_may_as_well_be_none(before):
     # It grows on the last days only: they make the slope, but not its lower bound.
-    limits = LIMITS.model_copy(update={"trends": LIMITS.trends.model_copy(update={"windows_days": (28.0,)})})
-    (row,) = trends(MACHINE, rows(1.4 + np.where(DAYS < -9, before * DAYS, 0.05 * (DAYS + 9))), UNTIL, limits)
+    limits = default_limits().model_copy(
+        update={"trends": default_limits().trends.model_copy(update={"windows_days": (28.0,)})}
+    )
+    (row,) = trends(MACHINE, rows(2.4 + np.where(DAYS < -9, before * DAYS, 0.05 * (DAYS + 9))), UNTIL, limits)
     assert row["latest"] is None
 
 
@@ -182,3 +186,27 @@ def test_no_slope_is_given_when_nothing_changes():
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_no_slope_is_given_when_there_is_too_little(count):
     assert slope_of(DAYS[:count], DAYS[:count]) is None
+
+
+@pytest.mark.parametrize("running", [None, 3600.0], ids=["no power", "no rated values"])
+@pytest.mark.parametrize("name", ["vibration", "temperature"])
+def test_trend_is_found_when_nothing_else_is_measured(name, running):
+    end = 2.4 if name == "vibration" else default_limits().temperature - 0.4
+    nothing = {"energy_kwh": None, "idle_energy_kwh": None, "power_factor": None, "running_seconds": running}
+    others = {"temperature": None, "vibration": None, name: None}
+    own = [{**row, **nothing, **others, name: row[name]} for row in rows(**{name: end + 0.04 * DAYS})]
+    (row,) = trends(Machine(equipment_id="rig-1"), own, UNTIL)
+    assert (row["measurement"], row["per_day"]) == (name, pytest.approx(0.04, rel=0.01))
+    assert abs(row["reached"] - (UNTIL + timedelta(days=10))) < timedelta(hours=6)
+
+
+def test_nothing_is_forecast_when_a_measurement_has_another_unit_than_its_limit():
+    assert trends(MACHINE, rows(2.4 + 0.04 * DAYS), UNTIL, units={"vibration": "g"}) == []
+    assert trends(MACHINE, rows(temperature=85 + 0.5 * DAYS), UNTIL, units={"temperature": "°F"}) == []
+    for unit in ("°C", "degC", "\u2103", "", "Celsius"):
+        assert len(trends(MACHINE, rows(temperature=85 + 0.5 * DAYS), UNTIL, units={"temperature": unit})) == 1
+
+
+def test_nothing_is_forecast_when_nothing_is_measured():
+    nothing = dict.fromkeys(("energy_kwh", "idle_energy_kwh", "power_factor", "vibration", "temperature"))
+    assert trends(MACHINE, [{**row, **nothing, "running_seconds": None} for row in rows()], UNTIL) == []
