@@ -61,38 +61,39 @@ def trends(
     load = np.array([_load(row) for row in rows]) / rated_kva(machine)
     found = []
     for measurement, bounds, sign in _limits(machine, limits):
-        unit = UNITS.get(measurement, "")
-        if not _same_unit(units.get(measurement, ""), unit):
+        if not _same_unit(units.get(measurement, ""), UNITS.get(measurement, "")):
             continue
-        unit = f" {unit}".rstrip()
         values = np.array([np.nan if row[measurement] is None else row[measurement] for row in rows], dtype=np.float64)
         slope = slope_of(days, _at_mean_load(days, load, values), limits)
         ahead = [] if slope is None else [bound for bound in bounds if sign * (bound - slope.value) > 0]
-        if slope is None or not ahead:
-            continue
-        near, steep = sorted((sign * slope.low, sign * slope.high))
-        reached, earliest, latest = (
-            _when(abs(ahead[0] - slope.value), pace, until) for pace in (sign * slope.per_day, steep, near)
-        )
-        if reached is None or (reached - until).days >= limits.trends.horizon_days:
-            continue
-        found.append(
-            {
-                "measurement": measurement,
-                "equipment_id": machine.equipment_id,
-                "as_of": until,
-                "value": slope.value,
-                "per_day": slope.per_day,
-                "threshold": ahead[0],
-                "reached": reached,
-                "earliest": earliest,
-                "latest": latest,
-                "evidence": f"{measurement.replace('_', ' ')} {'grows' if sign > 0 else 'falls'} by "
-                f"{figure(abs(slope.per_day), 2)}{unit} a day; at {figure(slope.value, 3)}{unit} now, it reaches "
-                f"{figure(ahead[0], 3)}{unit} on {reached:%Y-%m-%d}",
-            }
-        )
+        row = None if slope is None or not ahead else _forecast(measurement, slope, ahead[0], sign, until)
+        if row is not None and (row["reached"] - until).days < limits.trends.horizon_days:
+            found.append({**row, "equipment_id": machine.equipment_id})
     return found
+
+
+def _forecast(measurement: str, slope: Slope, bound: float, sign: int, until: datetime) -> Row | None:
+    """Say when a slope reaches a bound; None: never."""
+    near, steep = sorted((sign * slope.low, sign * slope.high))
+    reached, earliest, latest = (
+        _when(abs(bound - slope.value), pace, until) for pace in (sign * slope.per_day, steep, near)
+    )
+    if reached is None:
+        return None
+    unit = f" {UNITS.get(measurement, '')}".rstrip()
+    return {
+        "measurement": measurement,
+        "as_of": until,
+        "value": slope.value,
+        "per_day": slope.per_day,
+        "threshold": bound,
+        "reached": reached,
+        "earliest": earliest,
+        "latest": latest,
+        "evidence": f"{measurement.replace('_', ' ')} {'grows' if sign > 0 else 'falls'} by "
+        f"{figure(abs(slope.per_day), 2)}{unit} a day; at {figure(slope.value, 3)}{unit} now, it reaches "
+        f"{figure(bound, 3)}{unit} on {reached:%Y-%m-%d}",
+    }
 
 
 def _same_unit(declared: str, own: str) -> bool:

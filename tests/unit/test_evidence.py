@@ -154,12 +154,12 @@ def test_percent_is_that_of_the_figures_beside_it_when_a_sensor_drifts(name, way
 def test_drift_is_in_degrees_when_a_temperature_drifts(unit, scale, zero, level):
     made = noisy()
     degrees = level + 0.2 * np.random.default_rng(5).standard_normal(len(HOURS))
-    made["oil"] = (degrees + 12 * np.clip((HOURS - 6 * 24) / 60, 0, 1)) * scale + zero
+    made["oil"] = (degrees + 8 * np.clip((HOURS - 6 * 24) / 60, 0, 1)) * scale + zero
     (event,) = read(made, units={"oil": unit})[0]
     assert (event.kind, event.measurement, event.severity) == ("sensor_drift", "oil", "moderate")
     assert "%" not in event.evidence
     assert f" {unit}" in event.evidence
-    assert event.observed - event.expected == pytest.approx(12 * scale, abs=2.5 * scale)
+    assert event.observed - event.expected == pytest.approx(8 * scale, abs=2 * scale)
     far = float(re.search(rf", ([\d.]+) {unit} above", event.evidence).group(1))
     assert far == pytest.approx(event.observed - event.expected, rel=1e-3)
 
