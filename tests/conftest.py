@@ -8,5 +8,5 @@ settings.load_profile("default")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Keep bytes out of the names of tests: some hold the time at which they were made, and differ between processes."""
+    """Keep bytes out of the names of tests: some hold the time they were made at, and differ between processes."""
     return "bytes" if isinstance(val, bytes) else None
