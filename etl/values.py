@@ -115,7 +115,7 @@ def _beyond(values: pa.Array) -> list[int]:
     """Find the rows of finite values beyond what a double can count."""
     numbers = values.to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
-        found: list[int] = np.flatnonzero((np.abs(numbers) > _WHOLE) & np.isfinite(numbers)).tolist()
+        found: list[int] = np.flatnonzero((np.abs(numbers) >= _WHOLE) & np.isfinite(numbers)).tolist()
     return found
 
 
