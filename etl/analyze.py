@@ -4,6 +4,7 @@ Per load of the ledger, each at least once: readings of a day -> minutes, hours 
 A load counts as analysed once all of it is written, so a crash repeats it, and the same readings give the same rows.
 """
 
+import heapq
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 from etl import insight
 from etl.alerts import alert, send
 from etl.cassandra import check_columns, connect, read_watermarks
-from etl.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine
+from etl.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine, as_stored
 from etl.detection import UNITS, Event, detect, least_dropout, merge, same_thing, without_shared
 from etl.errors import NothingNew
 from etl.indicators import DAY_HOURS, by_day, by_hour, by_minute, pack, reach
@@ -51,6 +52,10 @@ MOST_DAYS = 100_000
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # A plant goes on without a machine when others send for so much longer, which have sent some time before, too.
 BESIDE, GOES_ON = timedelta(hours=2), timedelta(minutes=30)
+# Recordings one after another may overlap by so much.
+OVERLAP = timedelta(minutes=10)
+# Of those that go on without a machine no more are asked, the newest first.
+MOST_OTHERS = 320
 # Hours of days: bit h stands for hour h.
 Touched = dict[date, int]
 
@@ -143,7 +148,7 @@ def _silent(analysis: Analysis, machines: Mapping[str, Machine]) -> list[str]:
     """
     found = []
     for equipment_id, newest in analysis.marks.items():
-        machine = machines.get(equipment_id, Machine(equipment_id=equipment_id))
+        machine = machines.get(equipment_id) or as_stored(equipment_id)
         least = timedelta(milliseconds=least_dropout(machine, analysis.limits))
         if analysis.until - newest >= least and _days_since(analysis, newest.date()):
             found.append(equipment_id)
@@ -168,8 +173,8 @@ def _goes_on_without(analysis: Analysis, newest: datetime, least: timedelta) -> 
     if analysis.until - newest < least:
         return False
     others = [name for name, mark in analysis.marks.items() if newest + least <= mark <= analysis.now]
-    others.sort(key=lambda name: analysis.marks[name], reverse=True)
-    return insight.any_sent(analysis.store, others, newest - 2 * least - BESIDE, newest - least)
+    others = heapq.nlargest(MOST_OTHERS, others, key=analysis.marks.__getitem__)
+    return insight.any_sent(analysis.store, others, newest - 2 * least - BESIDE, newest - min(least, OVERLAP))
 
 
 def _days_since(analysis: Analysis, day: date) -> list[date]:
@@ -202,7 +207,7 @@ def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], touch
     seen = {}
     with progress("analyze", len(touched)) as advance:
         for equipment_id in sorted(touched):
-            own = _own(analysis, machines.get(equipment_id, Machine(equipment_id=equipment_id)))
+            own = _own(analysis, machines.get(equipment_id) or as_stored(equipment_id))
             newest = _newest_hour(own, equipment_id)
             if days := _days(own, touched[equipment_id], newest):
                 hours = {day: touched[equipment_id].get(day, 0) for day in days}
@@ -212,7 +217,9 @@ def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], touch
     kept = without_shared({equipment_id: one.events for equipment_id, one in seen.items()})
     for equipment_id, one in seen.items():
         settle(analysis, one.machine, one.days, kept[equipment_id])
-        insight.replace_trends(analysis.store, equipment_id, analysis.measurements.names, one.trends)
+        # A late reading of an old day tells nothing of what is to come.
+        if day_start(one.days[-1]) + timedelta(days=7) > analysis.marks.get(equipment_id, analysis.now):
+            insight.replace_trends(analysis.store, equipment_id, analysis.measurements.names, one.trends)
 
 
 def _newest_hour(analysis: Analysis, equipment_id: str) -> datetime | None:
@@ -321,8 +328,8 @@ def _assumed(analysis: Analysis, equipment_id: str, days: Iterable[date]) -> Mac
     stamps = readings["timestamp"].cast(pa.int64())
     gaps = pc.pairwise_diff(stamps.combine_chunks()) if len(stamps) > 1 else None
     usual = pc.quantile(gaps.drop_null(), 0.5)[0].as_py() if gaps is not None else 1000.0
-    return Machine(
-        equipment_id=equipment_id,
+    return as_stored(
+        equipment_id,
         nominal_voltage=ASSUMED_VOLTAGE,
         rated_current=ASSUMED_CURRENT,
         interval_seconds=min(max(usual / 1000.0, 0.001), 31_536_000.0),
@@ -354,7 +361,10 @@ def _events(
         seen = [minutes[each] for each in days_between(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
         past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
         table = pa.concat_tables(seen, promote_options="default")
-        lasting = [event for event in events if event.end is None]
+        # What began later is for later days to tell.
+        later = [event for event in events if event.start >= until]
+        begun = [event for event in events if event.start < until]
+        lasting = [event for event in begun if event.end is None]
         found = detect(machine, table, past, until, analysis.limits, _units(analysis), lasting)
         # Of what ended on a day before, all was said when that day was looked at, but for what was taken to last.
         own = [
@@ -362,8 +372,20 @@ def _events(
             for event in found
             if (event.end or until) >= day_start(day) or any(same_thing(event, old) for old in lasting)
         ]
-        events = merge(events, own, until)
+        events = merge(begun, own, until)
+        if until < analysis.until and day + DAY not in days:
+            # The day after is not looked at again: what lasts until then ends as known, or with the day.
+            events = [_ended(event, stored, until) for event in events]
+        events += later
     return events
+
+
+def _ended(event: Event, stored: Mapping[str, tuple[Event, datetime]], until: datetime) -> Event:
+    if event.end is not None:
+        return event
+    ended = replace(event, end=until)
+    ends = [old.end for old, _ in stored.values() if same_thing(ended, old) and (old.end or until) >= until]
+    return event if None in ends else replace(event, end=max(filter(None, ends), default=until))
 
 
 def settle(analysis: Analysis, machine: Machine, days: Sequence[date], events: Sequence[Event]) -> None:

@@ -54,6 +54,11 @@ class Machine(BaseModel):
         return entry
 
 
+def as_stored(equipment_id: str, **known: Any) -> Machine:
+    """Return a machine with the ID that the tables hold, also one of earlier versions, which took off no padding."""
+    return Machine(equipment_id="?", **known).model_copy(update={"equipment_id": equipment_id})
+
+
 def made_up(count: int) -> list[Machine]:
     """Make up a plant of `count` machines; a larger plant begins with the same machines as a smaller one."""
     kinds = list(yaml.safe_load(_KINDS_FILE.read_text(encoding="utf-8"))["kinds"].items())

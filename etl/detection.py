@@ -5,6 +5,7 @@ Slow changes (wear, decay, drift) show in hours against the machine's own past. 
 a short past there is less to compare with, and less is found.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -41,7 +42,7 @@ UNITS = {
 }
 # Units whose zero is an arbitrary point or far away, by how many of them a kelvin is: no share of such a value means
 # anything.
-_PER_KELVIN = {"c": 1.0, "celsius": 1.0, "degc": 1.0, "f": 1.8, "fahrenheit": 1.8, "degf": 1.8, "k": 1.0, "kelvin": 1.0}
+_PER_KELVIN = {"c": 1.0, "cel": 1.0, "celsius": 1.0, "f": 1.8, "fahrenheit": 1.8, "k": 1.0, "kelvin": 1.0}
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,9 @@ def _last_before(hours: Sequence[Mapping[str, Any]], lasting: Sequence[Event], f
     """Tell when the readings before the first minute ended: as the dropout that lasts says, else with their hour."""
     known = [to_ms(event.start) for event in lasting if event.kind == "dropout" and to_ms(event.start) < first]
     received = [to_ms(row["hour"]) + HOUR_MS for row in hours if row["received"] and to_ms(row["hour"]) < first]
-    times = known or [time for time in received if time <= first]
+    times = [time for time in received if time <= first]
+    if known and not any(time - HOUR_MS > max(known) for time in times):
+        times = known
     return float(max(times)) if times else None
 
 
@@ -355,11 +358,11 @@ def _voltages(seen: Minutes) -> Iterator[Event]:
     for kind, label, sign, word in (("voltage_sag", "low", -1, "below"), ("voltage_swell", "high", 1, "above")):
         values = seen.columns[f"voltage_{label}"]
         with np.errstate(divide="ignore", invalid="ignore"):
-            off, own = (sign * (values / each - 1.0) for each in (usual, median))
+            off, own = (sign * (values / np.where(each == 0.0, np.nan, each) - 1.0) for each in (usual, median))
         steps: Steps = getattr(seen.limits.detection, kind)
         least = _beyond(own, steps.mild)
         outside = sign * (np.where(least > steps.mild, median, values) / nominal - 1.0) > allowed
-        for begin, end, lasts in _episodes(seen, (off > least) | outside, 10 * MINUTE_MS, 0):
+        for begin, end, lasts in _episodes(seen, (off > least) | (outside & np.isfinite(off)), 10 * MINUTE_MS, 0):
             worst = begin + int(np.nanargmax(off[begin : end + 1]))
             span = (begin, end, lasts)
             yield _event(
@@ -853,12 +856,9 @@ def _drifts(seen: Minutes, past: Hours) -> Iterator[Event]:
 
 def _per_kelvin(name: str, units: Mapping[str, str]) -> float | None:
     """Tell how many of its units are a kelvin, if a measurement is a temperature; None: it is none."""
-    unit = units.get(name, "").strip().lower().lstrip("°º \u2103\u2109").removeprefix("deg ")
-    if "\u2109" in units.get(name, ""):
-        return 1.8
-    if not unit and ("\u2103" in units.get(name, "") or "temperature" in name):
-        return 1.0
-    return _PER_KELVIN.get(unit)
+    said = units.get(name, "").replace("\u2103", "c").replace("\u2109", "f").lower()
+    unit = re.sub(r"degrees?|deg|[\s°º_.\[\]]", "", said)
+    return 1.0 if not unit and "temperature" in name else _PER_KELVIN.get(unit)
 
 
 def _drift(seen: Minutes, past: Hours, name: str, values: Floats) -> Iterator[Event]:
@@ -1036,16 +1036,19 @@ def _shaking(past: Hours) -> _Shaking:
     recent = past.time >= past.time[-1] - _DRIFT_HOURS * HOUR_MS if len(past.time) else np.zeros(0, dtype=bool)
     if np.isfinite(past.load[recent]).sum() <= 0.5 * recent.sum():
         return _shaking_alone(past)
-    ratio, value = nothing.copy(), past.vibration.copy()
-    on = np.isfinite(past.vibration) & (past.running > 900) & np.isfinite(past.load_running)
+    # Nothing is a share of zero, which is no vibration.
+    moving, still = (
+        np.where(each > 0, each, np.nan) for each in (past.vibration, past.means.get("vibration", nothing))
+    )
+    ratio, value = nothing.copy(), moving.copy()
+    on = np.isfinite(moving) & (past.running > 900) & np.isfinite(past.load_running)
     features = np.column_stack([np.ones(on.sum()), past.load_running[on]])
-    found = _robust(features, past.vibration[on])
+    found = _robust(features, moving[on])
     if found is not None:
-        ratio[on] = past.vibration[on] / np.maximum(features @ found, 1e-3)
+        ratio[on] = moving[on] / np.maximum(features @ found, 1e-3)
     elif on.any():
-        ratio[on] = past.vibration[on] / max(float(np.median(past.vibration[on])), 1e-9)
+        ratio[on] = moving[on] / max(float(np.median(moving[on])), 1e-9)
     off = (past.load < 0.02) & ~on
-    still = past.means.get("vibration", nothing)
     if np.isfinite(still[off]).sum() > 5:
         ratio[off] = still[off] / max(float(np.nanmedian(still[off])), 1e-3)
         value[off] = still[off]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from etl.cassandra import identifier
-from etl.catalogue import Machine
+from etl.catalogue import Machine, as_stored
 from etl.detection import Event
 from etl.indicators import unpack
 from etl.measurements import Measurements
@@ -79,7 +79,7 @@ def read_machines(store: Store) -> dict[str, Machine]:
     rows = as_dicts(list(EQUIPMENT.columns), store.page_by_page(select(EQUIPMENT)))
     rated = ("nominal_voltage", "rated_current")
     known = [{name: value for name, value in row.items() if value is not None or name in rated} for row in rows]
-    return {row["equipment_id"]: Machine(**row) for row in known}
+    return {row["equipment_id"]: as_stored(**row) for row in known}
 
 
 def read_readings(

@@ -1,5 +1,6 @@
 """What grows on a machine, and when it reaches a limit: a robust slope through its running hours, and a forecast."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ Row = dict[str, Any]
 _DAY_MS = 24 * HOUR_MS
 _HALF_DAY, _HALF_HOUR = 0.5, 1800.0
 _LEAST_POINTS = 6
-_PLAIN = str.maketrans("", "", "°º ")
+_DEGREES = re.compile(r"degrees?|deg|[\s°º_.\[\]]")
 _SHARE = 0.8  # of the chance that lies between `earliest` and `latest`
 
 
@@ -98,10 +99,10 @@ def _forecast(measurement: str, slope: Slope, bound: float, sign: int, until: da
 
 def _same_unit(declared: str, own: str) -> bool:
     """Tell whether a unit is that of a limit, however it is written; without one it is taken for that."""
-    plain, wanted = (
-        unit.lower().replace("\u2103", "c").translate(_PLAIN).replace("deg", "") for unit in (declared, own)
-    )
-    return plain in ("", "1", wanted) or bool(wanted and plain.startswith(wanted))
+    plain, wanted = (_DEGREES.sub("", unit.lower().replace("\u2103", "c")) for unit in (declared, own))
+    # Of mm/s², which is no mm/s, only the beginning is the same.
+    rest = plain.removeprefix(wanted)
+    return plain in ("", "1") or bool(wanted and plain.startswith(wanted) and rest[:1] not in tuple("²³23^/*·"))
 
 
 def _load(row: Mapping[str, Any]) -> float:

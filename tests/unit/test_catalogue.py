@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.catalogue import Machine, made_up, read_catalogue
+from etl.catalogue import Machine, as_stored, made_up, read_catalogue
 from etl.errors import SettingsError
 
 
@@ -94,3 +94,8 @@ def test_read_catalogue_names_file_and_entry_when_wrong(tmp_path, text, expected
 def test_read_catalogue_names_file_when_it_is_missing(tmp_path):
     with pytest.raises(SettingsError, match=r"nowhere\.yaml cannot be read"):
         read_catalogue(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("equipment_id", ['"pump-1"', " pump-1", "\0\0\0\0\5pump-1"])
+def test_id_of_the_tables_stays_when_today_it_would_be_another(equipment_id):
+    assert as_stored(equipment_id, name="x").equipment_id == equipment_id

@@ -70,6 +70,25 @@ def assert_finite(events, rows):
         assert all(math.isfinite(row[name]) for name in ("value", "per_day", "threshold"))
 
 
+def test_supply_has_figures_when_a_noisy_meter_loses_its_voltage():
+    made = {name: column * (230 / 400 if name == "voltage" else 1.0) for name, column in noisy(noise=0.02).items()}
+    made["voltage"][HOURS > 200] = np.nan
+    assert_finite(*read(made, keep=~((HOURS > 199) & (HOURS < 201))))
+
+
+def test_supply_has_figures_when_there_is_usually_none():
+    made = noisy()
+    made["voltage"] = np.where((HOURS > 190) & (HOURS < 190.5), 230.0, 0.0)
+    assert_finite(*read(made, Machine(equipment_id="pump-1", interval_seconds=60.0 * STEP)))
+
+
+@pytest.mark.parametrize("least", [0.0, 0.001])
+def test_vibration_has_figures_when_its_sensor_dies_slowly(least):
+    made = noisy()
+    made["vibration"] *= np.clip(1 - (HOURS - 120) / 60, least, 1)
+    assert_finite(*read(made))
+
+
 SPAN = st.tuples(st.integers(0, len(HOURS) - 1), st.integers(1, len(HOURS)))
 CHANGE = st.sampled_from(["missing", "zero", "constant", "half", "triple", "grow", "shrink", "wild"])
 
@@ -149,7 +168,10 @@ def test_percent_is_that_of_the_figures_beside_it_when_a_sensor_drifts(name, way
     assert 100 * abs(observed / expected - 1) == pytest.approx(percent, abs=0.7)
 
 
-@pytest.mark.parametrize(("unit", "scale", "zero"), [("°C", 1, 0), ("°F", 1.8, 32), ("K", 1, 273.15), ("degC", 1, 0)])
+@pytest.mark.parametrize(
+    ("unit", "scale", "zero"),
+    [("°C", 1, 0), ("°F", 1.8, 32), ("K", 1, 273.15), ("degrees Celsius", 1, 0), ("[degF]", 1.8, 32)],
+)
 @pytest.mark.parametrize("level", [45.0, 0.5, -18.0])
 def test_drift_is_in_degrees_when_a_temperature_drifts(unit, scale, zero, level):
     made = noisy()
@@ -160,7 +182,7 @@ def test_drift_is_in_degrees_when_a_temperature_drifts(unit, scale, zero, level)
     assert "%" not in event.evidence
     assert f" {unit}" in event.evidence
     assert event.observed - event.expected == pytest.approx(8 * scale, abs=2 * scale)
-    far = float(re.search(rf", ([\d.]+) {unit} above", event.evidence).group(1))
+    far = float(re.search(rf", ([\d.]+) {re.escape(unit)} above", event.evidence).group(1))
     assert far == pytest.approx(event.observed - event.expected, rel=1e-3)
 
 

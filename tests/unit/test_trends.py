@@ -201,9 +201,10 @@ def test_trend_is_found_when_nothing_else_is_measured(name, running):
 
 
 def test_nothing_is_forecast_when_a_measurement_has_another_unit_than_its_limit():
-    assert trends(MACHINE, rows(2.4 + 0.04 * DAYS), UNTIL, units={"vibration": "g"}) == []
+    for unit in ("g", "mm/s²", "mm/s2", "mm/s^2"):
+        assert trends(MACHINE, rows(2.4 + 0.04 * DAYS), UNTIL, units={"vibration": unit}) == []
     assert trends(MACHINE, rows(temperature=85 + 0.5 * DAYS), UNTIL, units={"temperature": "°F"}) == []
-    for unit in ("°C", "degC", "\u2103", "", "Celsius"):
+    for unit in ("°C", "degC", "\u2103", "", "Celsius", "degrees Celsius"):
         assert len(trends(MACHINE, rows(temperature=85 + 0.5 * DAYS), UNTIL, units={"temperature": unit})) == 1
 
 
