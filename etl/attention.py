@@ -150,7 +150,9 @@ def _worst_first(event: Row) -> tuple[int, datetime]:
 def in_day(event: Row, day: date) -> bool:
     """Return whether an event lasted into a day (UTC)."""
     begin = datetime.combine(day, time(), UTC)
-    return event["start"] < begin + timedelta(days=1) and (event["end"] is None or event["end"] >= begin)
+    # One that ends at midnight is no event of the day that begins then.
+    goes_on = event["end"] is None or event["end"] > begin or event["start"] >= begin
+    return bool(goes_on and event["start"] < begin + timedelta(days=1))
 
 
 def describe(event: Row, day: date, units: Mapping[str, str]) -> str:

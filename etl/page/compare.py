@@ -35,13 +35,19 @@ SUGGESTED = 12
 SPANS = {"1 day": 1, "1 week": 7, "4 weeks": 28}
 
 
+def _told_apart(names: dict[str, str]) -> dict[str, str]:
+    """Add the equipment IDs where several machines have one name."""
+    twice = Counter(names.values())
+    return {key: name if twice[name] == 1 else f"{name} ({key})" for key, name in names.items()}
+
+
 def compare(reader: Reader, place: Place, today: date) -> View:
     """Show some machines over the same time."""
     day = reader.newest_day(today)
     machines = chosen_machines(reader, place)
     end = datetime.combine((day or today) + timedelta(days=1), time(), UTC)
     seen = window(place, end)
-    names = {name: (reader.machine(name) or {}).get("name") or name for name in machines}
+    names = _told_apart({name: (reader.machine(name) or {}).get("name") or name for name in machines})
     says = f"{' and '.join(names.values())}, {written.moment(seen.start)} to {written.moment(seen.end)}."
     if not machines:
         says = "Choose up to four machines."

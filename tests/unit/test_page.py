@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from etl import written
-from etl.attention import describe, judge, summary
+from etl.attention import describe, in_day, judge, summary
 from etl.errors import SettingsError, Unreachable
 from etl.page import charts
 from etl.page.app import steered, view_of
@@ -406,3 +406,20 @@ def test_text_is_escaped_when_a_part_is_written_as_html() -> None:
     assert as_html(part) == f'<section style="width:5%" aria-label="a">{inside}</section>'
     assert not is_live(part)
     assert is_live(html.Div([html.P([field("text", "Filter", "")])]))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (-6, 0, False),  # ended at the midnight with which the day begins
+        (-6, 0.01, True),
+        (-6, None, True),
+        (0, 0, True),
+        (23, 30, True),
+        (24, None, False),
+    ],
+)
+def test_event_is_of_a_day_when_it_lasts_into_it(start: float, end: float | None, expected: bool) -> None:
+    day = datetime(2026, 1, 5, tzinfo=UTC)
+    times = [None if hours is None else day + timedelta(hours=hours) for hours in (start, end)]
+    assert in_day({"start": times[0], "end": times[1]}, day.date()) is expected
