@@ -225,7 +225,8 @@ def translated(error: Exception, what: str = "") -> EtlError:
         return Unreachable(f"Cassandra{at} cannot read its roles, are their replicas up? {server_message(cause)}")
     if isinstance(cause, AuthenticationFailed):
         return CredentialsError(f"Cassandra{at} refuses the credentials: check ETL_CASSANDRA_USERNAME and _PASSWORD")
-    if "[SSL" in text:
+    # A connection that ends amid the handshake is that of a node that goes down, or of a proxy without one.
+    if "[SSL" in text and "EOF occurred" not in text:
         return SettingsError(f"Cassandra{at}: TLS fails ({text}): check ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE")
     if isinstance(cause, Unauthorized):
         return SettingsError(f"Cassandra: the role lacks a right, grant it: {server_message(cause)}")

@@ -112,7 +112,8 @@ def _source() -> str | Check:
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     mapping = read_mapping(settings.mapping_file, measurements)
     # The first rows tell whether file, format and columns are right.
-    for block in recorded_readings(settings.recorded_url, mapping, measurements):
+    oldest = int(settings.oldest.timestamp() * 1000)
+    for block in recorded_readings(settings.recorded_url, mapping, measurements, oldest):
         if block.readings.num_rows or block.dead_letters.num_rows:
             if any_usable(block.readings, measurements):
                 break

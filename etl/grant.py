@@ -31,7 +31,7 @@ from etl.schema import Finding
 from etl.settings import CassandraSettings, GrantSettings, KafkaSettings, read_settings
 
 # A new password takes a moment to reach the brokers.
-LOGIN_SECONDS = 15.0
+LOGIN_SECONDS = 60.0
 
 # Permissions by resource, as Cassandra names both.
 Rights = dict[str, set[str]]

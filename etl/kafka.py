@@ -48,6 +48,16 @@ HEADER_BYTES = 64 * 1024
 # The packages by which kafka-python reads what producers compress; it reads gzip by itself.
 _CODECS = {"snappy": "python-snappy", "lz4": "lz4", "zstd": "zstandard"}
 
+# What a new attempt heals: it has another producer ID, and more brokers may be up.
+_PASSING = (
+    kafka_errors.UnknownError,
+    kafka_errors.OutOfOrderSequenceNumberError,
+    kafka_errors.UnknownProducerIdError,
+    kafka_errors.InvalidProducerEpochError,
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidReplicationFactorError,
+)
+
 _T = TypeVar("_T")
 
 
@@ -240,7 +250,8 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
         )
     # kafka-python tells of an idempotent producer's denial in the text of an error without a class.
     if isinstance(error, kafka_errors.AuthorizationError) or "AuthorizationFailed" in str(error):
-        return SettingsError(f"{subject}: Kafka does not allow this to {user}: grant it with an ACL")
+        # As with users: an operator may have yet to make the ACL.
+        return CredentialsError(f"{subject}: Kafka does not allow this to {user}: grant it with an ACL")
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return SettingsError(f"{subject} does not exist: create it with `etl schema`")
     if isinstance(error, kafka_errors.InvalidTopicError):
@@ -262,6 +273,8 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
         return DeliveryError(f"{subject} can no longer be read: {_name(error)}")
     if getattr(error, "retriable", False):
         return Unreachable(f"{subject}: no answer from Kafka at {settings.bootstrap_servers} ({_name(error)})")
+    if isinstance(error, _PASSING):
+        return Unreachable(f"{subject}: Kafka could not do it ({_name(error)})")
     return SettingsError(f"{subject}: Kafka refused the request ({error})")
 
 
@@ -298,6 +311,9 @@ def _reach_one(
                     context.wrap_socket(plain, server_hostname=host).close()
             _greet(settings, f"{host}:{port}", seconds)
             return
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            # So ends a broker that goes down, and a proxy without one, as well as a port without TLS.
+            reason = "TLS was cut off"
         except ssl.SSLError as error:
             raise SettingsError(
                 f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check ETL_KAFKA_CA_FILE"

@@ -3,15 +3,16 @@
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 
 import pytest
 
 from etl import kafka as kafka_port
 from etl.cassandra import connect, retrying
 from etl.errors import Unreachable
-from etl.settings import CassandraSettings
+from etl.settings import CassandraSettings, KafkaSettings
 from images import local
 from tests.integration import names
 from tests.integration.conftest import end
@@ -221,3 +222,34 @@ def lets_in(settings: CassandraSettings) -> bool:
 
 def admin(service: local.Service) -> CassandraSettings:
     return CassandraSettings(**part(service.environment, "ETL_CASSANDRA_"))
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[int]:
+    """The port of a server that ends each connection amid the TLS handshake, as one does that goes down."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(1)
+
+        Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def test_server_counts_as_away_when_it_hangs_up_amid_the_handshake(hanging_up: int) -> None:
+    cassandra = CassandraSettings(contact_points="127.0.0.1", port=hanging_up, tls=True, timeout=1)
+    with pytest.raises(Unreachable), connect(cassandra):
+        pass
+    kafka = KafkaSettings(
+        bootstrap_servers=f"127.0.0.1:{hanging_up}",
+        security_protocol="SASL_SSL",
+        username="somebody",
+        password="wrong",
+        timeout=1,
+    )
+    with pytest.raises(Unreachable), kafka_port.connect(kafka):
+        pass
