@@ -183,7 +183,7 @@ def test_page_is_usable_when_there_is_only_a_keyboard(page: Page, served: Served
 
 def test_event_is_acknowledged_when_somebody_says_who_they_are(page: Page, served: Served) -> None:
     opened(page, "/events?severity=severe&status=open")
-    page.get_by_role("link", name="Acknowledge").first.click()
+    page.get_by_role("link", name="Acknowledge", exact=True).first.click()
     expect(page.get_by_label("Your name")).to_be_focused()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Say who you are")).to_be_visible()

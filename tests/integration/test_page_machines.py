@@ -235,7 +235,7 @@ def test_machine_is_reached_everywhere_when_its_id_has_any_characters(page: Page
     assert chosen.all_text_contents() == [f"{other} \u00d7"]
     assert served.reader.event(f"2006-12-18T12:00:00Z.{name}.dropout.vibration")
     opened(page, machine_path(name))
-    page.get_by_role("link", name="Acknowledge").first.click()
+    page.get_by_role("link", name="Acknowledge", exact=True).first.click()
     expect(page.locator("h2", has_text="Acknowledge no readings on")).to_be_visible()
     shown(page)
 
@@ -308,7 +308,7 @@ def test_machine_keeps_its_rank_when_only_its_worst_event_is_acknowledged(
     assert (level(WORN), level(SEEN)) == ("severe", "severe")
     for name in (SEEN, WORN):
         opened(page, f"/machine/{name}?from={DAYS[0]}&to={LAST + timedelta(days=1)}")
-        page.locator("tbody tr", has_text="bearing wear").get_by_role("link", name="Acknowledge").click()
+        page.locator("tbody tr", has_text="bearing wear").get_by_role("link", name="Acknowledge", exact=True).click()
         expect(page.locator(".note", has_text="Other events of the machine still count.")).to_be_visible()
         page.get_by_label("Your name").fill("Eva")
         page.get_by_role("button", name="Save").click()
