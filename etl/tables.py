@@ -191,7 +191,7 @@ ACKNOWLEDGEMENTS = Table(
     {"day": "date", "event_id": "text", "by": "text", "at": "timestamp", "note": "text"},
     ["day"],
     {"event_id": "ASC"},
-    "events that somebody has seen to",
+    "events that somebody has acknowledged",
 )
 PIPELINE_HEALTH = Table(
     "pipeline_health",

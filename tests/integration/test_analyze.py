@@ -668,6 +668,20 @@ def test_gap_ends_when_a_machine_that_was_gone_for_more_than_a_week_comes_back(p
     assert ended["evidence"].startswith("no reading for 214.6 h")
 
 
+def test_dropout_lasts_when_a_late_reading_of_an_old_day_comes(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=180)
+    others = plant.beside("goes-on")
+    plant.load("run-first", minutes(begin, 10 * 60 + 30))
+    others.load("run-first-of-others", minutes(begin, 12 * 60))
+    plant.analyze()
+    (event,) = plant.events()
+    others.load("run-later-of-others", minutes(begin + timedelta(days=12), 60))
+    plant.load("run-late", minutes(begin - timedelta(days=10) + 5 * HOUR, 5))
+    plant.analyze()
+    now = {found["event_id"]: found for found in plant.events()}[event["event_id"]]
+    assert (now["start"], now["end"]) == (event["start"], event["end"]) == (event["start"], None)
+
+
 def test_only_days_around_those_touched_are_read_when_one_is_of_long_ago(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
