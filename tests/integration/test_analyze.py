@@ -654,7 +654,7 @@ def test_data_have_ended_when_they_do_so_for_all_machines_at_about_the_same_time
 def test_gap_ends_when_a_machine_that_was_gone_for_more_than_a_week_comes_back(plant: Plant) -> None:
     begin = MIDNIGHT + timedelta(days=150)
     others = plant.beside("stayed")
-    plant.load("run-before", minutes(begin, 10 * 60 + 30))
+    plant.load("run-before-gone", minutes(begin, 10 * 60 + 30))
     others.load("run-others-before", minutes(begin, 12 * 60))
     plant.analyze()
     (event,) = plant.events()
@@ -671,12 +671,12 @@ def test_gap_ends_when_a_machine_that_was_gone_for_more_than_a_week_comes_back(p
 def test_dropout_lasts_when_a_late_reading_of_an_old_day_comes(plant: Plant) -> None:
     begin = MIDNIGHT + timedelta(days=180)
     others = plant.beside("goes-on")
-    plant.load("run-first", minutes(begin, 10 * 60 + 30))
-    others.load("run-first-of-others", minutes(begin, 12 * 60))
+    plant.load("run-before-old-day", minutes(begin, 10 * 60 + 30))
+    others.load("run-others-before-old-day", minutes(begin, 12 * 60))
     plant.analyze()
     (event,) = plant.events()
-    others.load("run-later-of-others", minutes(begin + timedelta(days=12), 60))
-    plant.load("run-late", minutes(begin - timedelta(days=10) + 5 * HOUR, 5))
+    others.load("run-others-at-old-day", minutes(begin + timedelta(days=12), 60))
+    plant.load("run-old-day", minutes(begin - timedelta(days=10) + 5 * HOUR, 5))
     plant.analyze()
     now = {found["event_id"]: found for found in plant.events()}[event["event_id"]]
     assert (now["start"], now["end"]) == (event["start"], event["end"]) == (event["start"], None)
