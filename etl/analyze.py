@@ -373,7 +373,7 @@ def _events(
             if (event.end or until) >= day_start(day) or any(same_thing(event, old) for old in lasting)
         ]
         events = merge(begun, own, until)
-        if until < analysis.until and day + DAY not in days:
+        if day != days[-1] and day + DAY not in days:
             # The day after is not looked at again: what lasts until then ends as known, or with the day.
             events = [_ended(event, stored, until) for event in events]
         events += later
