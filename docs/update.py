@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from etl import settings
-from etl.access import kafka_operations, read_access
+from etl.admin.access import kafka_operations, read_access
 
 DOCS = Path(__file__).parent
 ACLS = DOCS.parent / "charts" / "sensor-etl" / "files" / "acls.yaml"
@@ -22,7 +22,7 @@ def updated(text: str) -> str:
 
 def acls() -> str:
     """Return the ACLs of each stage as YAML, in the words of Strimzi's KafkaUser; the chart puts in the names."""
-    lines = ["# Made from etl/access.yaml by `make docs`: what each stage may do, in the words of a KafkaUser."]
+    lines = ["# Made from etl/admin/access.yaml by `make docs`: what each stage may do, in the words of a KafkaUser."]
     for stage in read_access():
         operations = kafka_operations(stage)
         lines += [f"{stage}:"] if operations else []

@@ -44,7 +44,7 @@ from etl.settings import (
 from etl.urls import without_secrets
 
 if TYPE_CHECKING:
-    from etl.deadletters import Letter
+    from etl.run.dead_letters import Letter
 
 log = structlog.get_logger("etl")
 
@@ -122,14 +122,14 @@ def _root(
 
 
 def _run_stage(name: str, **options: object) -> None:
-    """Run a stage, `etl.<name>.<name>`; importing it here keeps the others' dependencies away."""
-    from etl.stage import run_stage
+    """Run a stage, `etl.stages.<name>.<name>`; importing it here keeps the others' dependencies away."""
+    from etl.run.runner import run_stage
 
     _set(options)
     settings = read_settings(RunSettings)
     if not settings.run_id:
         raise SettingsError("which run? set ETL_RUN_ID or give --run, the same for all stages of a run")
-    run_stage(name, getattr(import_module(f"etl.{name}"), name), settings)
+    run_stage(name, getattr(import_module(f"etl.stages.{name}"), name), settings)
 
 
 def _set(options: dict[str, object]) -> None:
@@ -208,7 +208,7 @@ def load(run: Run = None) -> None:
 )
 def run_all(run: Run = None) -> None:
     """Run all stages."""
-    from etl.run import run_stages
+    from etl.admin.run_all import run_stages
 
     raise typer.Exit(run_stages(run))
 
@@ -219,9 +219,9 @@ def run_all(run: Run = None) -> None:
 )
 def analyze() -> None:
     """Analyse what is new."""
-    from etl.analyze import analyze as analyze_new
-    from etl.limits import default_limits, read_limits
-    from etl.measurements import read_measurements
+    from etl.insight.analyze import analyze as analyze_new
+    from etl.insight.limits import default_limits, read_limits
+    from etl.model.measurements import read_measurements
 
     settings = read_settings(AnalyzeSettings)
     began = time.monotonic()
@@ -241,8 +241,8 @@ def analyze() -> None:
 )
 def schema(wait: WaitForUsers = 0) -> None:
     """Create topics, keyspace and tables."""
-    from etl.measurements import read_measurements
-    from etl.schema import create_schema
+    from etl.admin.schema import create_schema
+    from etl.model.measurements import read_measurements
 
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     parts = read_settings(SchemaSettings), read_settings(CassandraSettings), read_settings(KafkaSettings)
@@ -259,7 +259,7 @@ def schema(wait: WaitForUsers = 0) -> None:
 )
 def grant(wait: Wait = 0) -> None:
     """Make users and roles from mounted secrets."""
-    from etl.grant import grant_access
+    from etl.admin.grant import grant_access
 
     settings = read_settings(GrantSettings)
     for finding in patiently(wait, lambda: list(grant_access(settings))):
@@ -272,7 +272,7 @@ def grant(wait: Wait = 0) -> None:
 )
 def superuser(wait: Wait = 0) -> None:
     """Replace the default superuser."""
-    from etl.superuser import replace_default_superuser
+    from etl.admin.superuser import replace_default_superuser
 
     settings = read_settings(CassandraSettings)
     _print_line("ok", patiently(wait, lambda: replace_default_superuser(settings)))
@@ -283,7 +283,7 @@ def status(
     runs: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many runs to show.")] = 5,
 ) -> None:
     """Show how far everything is."""
-    from etl.status import read_status
+    from etl.admin.status import read_status
     from etl.terminal import print_table, written
 
     kafka = read_settings(KafkaSettings)
@@ -328,7 +328,7 @@ def report(
     pdf: Annotated[bool, typer.Option("--pdf", help="Write PDF, which needs Chromium.")] = False,
 ) -> None:
     """Write the report."""
-    from etl.report import report as write_report
+    from etl.report.report import report as write_report
 
     _print_line("ok", write_report(_day("--from", first), _day("--to", last), output, pdf=pdf))
 
@@ -346,7 +346,7 @@ def _day(option: str, text: str) -> date:
 )
 def doctor() -> None:
     """Check everything."""
-    from etl.doctor import check_all, worst
+    from etl.admin.doctor import check_all, worst
 
     checks = []
     for check in check_all():
@@ -375,8 +375,8 @@ def list_dead_letters(
     limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Show no more than this.")] = 100,
 ) -> None:
     """Show dead letters."""
-    from etl.deadletters import Choice, list_letters
-    from etl.kafka import connect
+    from etl.kafka.client import connect
+    from etl.run.dead_letters import Choice, list_letters
     from etl.terminal import print_table
 
     choice = Choice(frozenset(reason or ()), run, _time("--since", since), _time("--until", until))
@@ -412,8 +412,8 @@ def replay_dead_letters(
     force: Annotated[bool, typer.Option("--force", help="Also those that lost against another, or came late.")] = False,
 ) -> None:
     """Send dead letters again."""
-    from etl.deadletters import Choice, replay
-    from etl.kafka import connect
+    from etl.kafka.client import connect
+    from etl.run.dead_letters import Choice, replay
 
     choice = Choice(frozenset(reason or ()), run, _time("--since", since), _time("--until", until))
     with connect(read_settings(KafkaSettings)) as client:

@@ -301,7 +301,7 @@ class AnalyzeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ETL_ANALYZE_", env_ignore_empty=True, hide_input_in_errors=True)
 
-    limits_file: Path | None = Field(None, description="YAML file of limits; default: those in etl/limits.yaml")
+    limits_file: Path | None = Field(None, description="YAML file of limits; default: those in etl/insight/limits.yaml")
     webhook: SecretStr | None = Field(None, description="http(s) URL that gets each event as JSON, beside the topic")
 
     @field_validator("webhook")

@@ -2,7 +2,7 @@
 
 import sys
 
-from etl.cassandra import connect
+from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings, read_settings
 from etl.terminal import print_table
 

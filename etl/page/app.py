@@ -10,16 +10,16 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from etl.errors import EtlError, Unreachable
-from etl.page.compare import compare
 from etl.page.elements import View, alert, aria, empty, link
-from etl.page.energy import energy
-from etl.page.events import acknowledge, events
-from etl.page.fleet import fleet
-from etl.page.machine import Window, machine
-from etl.page.pipeline import pipeline
-from etl.page.place import Place, machine_of
-from etl.page.queries import Reader
-from etl.page.still import stilled
+from etl.page.static_html import stilled
+from etl.page.url import Place, machine_of
+from etl.page.views.compare import compare
+from etl.page.views.energy import energy
+from etl.page.views.events import acknowledge, events
+from etl.page.views.fleet import fleet
+from etl.page.views.machine import Window, machine
+from etl.page.views.pipeline import pipeline
+from etl.results.reader import Reader
 
 log = structlog.get_logger("etl.page")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from etl import written
-from etl.page.series import Series, utc_text, utc_texts
+from etl.results import format as written
+from etl.results.series import Series, utc_text, utc_texts
 
 # Okabe and Ito's colours, which all eyes tell apart; none too light or too dark for either ground.
 LINES = ("#2b83ba", "#d9730d", "#0e9f7e", "#b5589b")

@@ -11,19 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from flask import Flask, Response, request
 
-from etl.attention import Row
 from etl.errors import EtlError
-from etl.page.compare import chosen_machines, days_by_machine, measurement_of
-from etl.page.energy import matching as matching_uses
-from etl.page.energy import uses
-from etl.page.events import matching as matching_events
-from etl.page.fleet import judged, matching
-from etl.page.machine import days_in, measured, newest_of, read_finest, shown_measurements, window
-from etl.page.period import day_of, days_of
-from etl.page.pipeline import shown_day
-from etl.page.place import Place, machine_of
-from etl.page.queries import Reader
-from etl.page.series import Series
+from etl.page.url import Place, machine_of
+from etl.page.views.compare import chosen_machines, days_by_machine, measurement_of
+from etl.page.views.energy import matching as matching_uses
+from etl.page.views.energy import uses
+from etl.page.views.events import matching as matching_events
+from etl.page.views.fleet import judged, matching
+from etl.page.views.machine import days_in, measured, newest_of, read_finest, shown_measurements, window
+from etl.page.views.pipeline import shown_day
+from etl.page.window import day_of, days_of
+from etl.results.ranking import Row
+from etl.results.reader import Reader
+from etl.results.series import Series
 
 MOST_ROWS = 100_000
 _CHUNK_ROWS = 1_000

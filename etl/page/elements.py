@@ -7,10 +7,10 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from etl import written
-from etl.attention import ACKNOWLEDGED, FINE, ICONS
-from etl.page.place import Place, machine_path
-from etl.sums import NOT_MEASURED
+from etl.page.url import Place, machine_path
+from etl.results import format as written
+from etl.results.ranking import ACKNOWLEDGED, FINE, ICONS
+from etl.results.sums import NOT_MEASURED
 
 Children = Any
 _STACKING = range(5, 12)

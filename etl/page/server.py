@@ -11,12 +11,12 @@ import waitress
 from dash import Dash
 from flask import Flask, Response, request
 
-from etl.cassandra import connect
+from etl.cassandra.connection import connect
 from etl.errors import TERMINATED, EtlError
-from etl.measurements import read_measurements
+from etl.model.measurements import read_measurements
 from etl.page.app import make_app, today
 from etl.page.download import add_downloads
-from etl.page.queries import PATIENCE, Reader
+from etl.results.reader import PATIENCE, Reader
 from etl.settings import CassandraSettings, PageSettings, RunSettings, read_settings
 
 log = structlog.get_logger("etl.page")

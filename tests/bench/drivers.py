@@ -11,9 +11,9 @@ from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStatement
 from cassandra.util import Date
 
-from etl import columnar
-from etl.measurements import read_measurements
-from etl.tables import sensor_data
+from etl.model.measurements import read_measurements
+from etl.model.tables import sensor_data
+from etl.stages.load import columnar
 from tests.bench.figures import Figure, measured, median
 from tests.bench.place import Place, fresh_keyspace
 

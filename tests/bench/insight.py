@@ -39,12 +39,12 @@ import pyarrow as pa
 from pyod.models.iforest import IForest
 from statsmodels.tsa.seasonal import STL
 
-from etl.catalogue import Machine, made_up
-from etl.detection import Event, detect, merge, without_shared
-from etl.faults import HOUR, WEEK, kinds
-from etl.indicators import by_hour, by_minute, from_ms, times_of, to_ms
-from etl.measurements import read_measurements
-from etl.synthetic import fault_labels, synthetic_readings
+from etl.insight.detection import Event, detect, merge, without_shared
+from etl.insight.indicators import by_hour, by_minute, from_ms, times_of, to_ms
+from etl.model.catalogue import Machine, made_up
+from etl.model.measurements import read_measurements
+from etl.stages.generate.faults import HOUR, WEEK, kinds
+from etl.stages.generate.plant import fault_labels, synthetic_readings
 from etl.terminal import print_table
 
 MACHINES, WEEKS, RATE = 10, 3, 2.0

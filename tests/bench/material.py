@@ -5,10 +5,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from etl.measurements import read_measurements
-from etl.record import encode_json
+from etl.codec.record import encode_json
+from etl.model.measurements import read_measurements
+from etl.run.workspace import Source, find_manifest, open_workspace
 from etl.settings import RunSettings, read_settings
-from etl.workspace import Source, find_manifest, open_workspace
 from tests.bench import clients, drivers, stages
 from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
 

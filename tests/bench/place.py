@@ -13,12 +13,13 @@ from unittest.mock import patch
 from cassandra.cluster import Session
 from kafka import KafkaAdminClient
 
-from etl import cassandra, kafka
-from etl.cassandra import gather
-from etl.measurements import read_measurements
-from etl.schema import create_tables
+from etl.admin.schema import create_tables
+from etl.cassandra import connection as cassandra
+from etl.cassandra.connection import gather
+from etl.kafka import client as kafka
+from etl.model.measurements import read_measurements
+from etl.model.tables import pipeline_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
-from etl.tables import pipeline_tables
 from images import local
 from tests.bench.figures import Processes
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from etl.run.workspace import versions
 from etl.terminal import print_table
-from etl.workspace import versions
 from tests.bench.figures import Figure
 from tests.bench.targets import Verdict
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from etl.measurements import read_measurements
+from etl.model.measurements import read_measurements
 from images import local
 from tests.bench.figures import Figure, Processes, processor_seconds
 from tests.bench.maven import CACHE, NotToBeHadError, fetch

@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
+from etl.run.runner import Stage, run_stage
 from etl.settings import RunSettings, read_settings
-from etl.stage import Stage, run_stage
 from tests.bench.figures import Figure, Processes, measured, median, total
 from tests.bench.place import Place, check_stored, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
 

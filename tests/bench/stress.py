@@ -4,8 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from etl.measurements import read_measurements
-from etl.tables import sensor_data
+from etl.model.measurements import read_measurements
+from etl.model.tables import sensor_data
 from images import local
 from tests.bench.clients import java
 from tests.bench.figures import Figure, measured, median

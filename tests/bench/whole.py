@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from etl.run.runner import STAGES
+from etl.run.workspace import Summary, find_manifest, open_workspace
 from etl.settings import RunSettings, read_settings
-from etl.stage import STAGES
-from etl.workspace import Summary, find_manifest, open_workspace
 from tests.bench.figures import Figure, measured, settle
 from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from etl.access import read_access
+from etl.admin.access import read_access
 from tests.charts.conftest import SMALL, Object, Render, Template, containers, find, pods
 
 EXTERNAL: dict[str, object] = {

@@ -97,7 +97,7 @@ def states(run: Any) -> dict[str, list[str]]:
 def loaded(services: dict[str, str]) -> int:
     """How many rows are in the table; runs that follow closely cover some of the same time."""
     script = (
-        "from etl.cassandra import connect; from etl.settings import CassandraSettings\n"
+        "from etl.cassandra.connection import connect; from etl.settings import CassandraSettings\n"
         "with connect(CassandraSettings()) as session:\n"
         "    print(session.execute('SELECT count(*) FROM sensor_data').one()[0])"
     )

@@ -34,7 +34,7 @@ Run = Callable[..., tuple[int, str]]
 
 CQL = """
 import sys
-from etl.cassandra import connect
+from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings, read_settings
 with connect(read_settings(CassandraSettings)) as session:
     session.execute(sys.argv[1])

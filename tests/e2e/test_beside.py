@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from etl.cassandra import connect
+from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings
 from images import cluster as kind
 from images import install

@@ -9,14 +9,14 @@ from images.local import ServiceError
 from tests.e2e.conftest import CQL, Kubectl, Run
 
 READ_TOPIC = """
-from etl.kafka import connect
+from etl.kafka.client import connect
 from etl.settings import KafkaSettings, read_settings
 with connect(read_settings(KafkaSettings)) as client:
     print(client.log_spans(client.settings.topic))
     print(client.committed(client.settings.topic))
 """
 WRITE_TOPIC = """
-from etl.kafka import connect, open_producer
+from etl.kafka.client import connect, open_producer
 from etl.settings import KafkaSettings, read_settings
 with connect(read_settings(KafkaSettings)) as client, open_producer(client.settings) as producer:
     producer.send(client.settings.topic, b"key", b"value", [])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from etl.cassandra import connect
+from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings
 from images.local import ServiceError
 from tests.e2e.airflow import INSIGHT, Airflow
@@ -20,7 +20,7 @@ from tests.e2e.test_pipeline import generated, new_run, range_of
 from tests.e2e.test_ui import QUIET, browser
 
 SEE_EVENTS = """
-from etl.kafka import connect
+from etl.kafka.client import connect
 from etl.settings import KafkaSettings, read_settings
 with connect(read_settings(KafkaSettings)) as client:
     print("partitions", client.partitions(client.settings.events_topic))

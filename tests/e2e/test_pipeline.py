@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from etl.cassandra import connect
-from etl.measurements import read_measurements
+from etl.cassandra.connection import connect
+from etl.model.measurements import read_measurements
+from etl.run.workspace import Source, find_manifest, open_workspace
 from etl.settings import CassandraSettings
-from etl.workspace import Source, find_manifest, open_workspace
 from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import Kubectl
 

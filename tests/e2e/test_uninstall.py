@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from etl.cassandra import connect
+from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings
 from images import cluster as kind
 from images import install

@@ -15,7 +15,10 @@ FOREIGN = {
     "analyze": ["dash", "plotly", "waitress"],
     "page": ["kafka", "crc32c", "pandas", "scipy"],
 }
-MODULES = {name: f"etl.{name}" for name in PACKAGE} | {"page": "etl.page.server"}
+MODULES = {name: f"etl.stages.{name}" for name in STAGES} | {
+    "analyze": "etl.insight.analyze",
+    "page": "etl.page.server",
+}
 PYTHON = ["--entrypoint=python"]
 
 
@@ -26,7 +29,7 @@ def test_image_imports_its_own_part(run: Run, name: str) -> None:
 
 
 def test_image_of_load_has_what_schema_and_grant_need(run: Run) -> None:
-    done = run("load", "-c", "import etl.schema, etl.grant", options=PYTHON)
+    done = run("load", "-c", "import etl.admin.schema, etl.admin.grant", options=PYTHON)
     assert done.returncode == 0, done.stderr
 
 

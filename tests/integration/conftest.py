@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from etl.cassandra import connect
-from etl.kafka import connect as connect_kafka
-from etl.kafka import create_topics
-from etl.measurements import read_measurements
-from etl.schema import create_tables
+from etl.admin.schema import create_tables
+from etl.cassandra.connection import connect
+from etl.kafka.client import connect as connect_kafka
+from etl.kafka.client import create_topics
+from etl.model.measurements import read_measurements
+from etl.model.tables import pipeline_tables
 from etl.settings import SchemaSettings
-from etl.tables import pipeline_tables
 from images import local
 from tests.integration.machine import Machine
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from etl.cassandra import gather
-from etl.tables import (
+from etl.cassandra.connection import gather
+from etl.model.tables import (
     ACKNOWLEDGEMENTS,
     EQUIPMENT,
     EVENTS,

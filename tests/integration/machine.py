@@ -5,10 +5,10 @@ import subprocess
 import sys
 from typing import Any
 
-from etl.cassandra import connect
+from etl.cassandra.connection import connect
+from etl.run.runner import STAGES
+from etl.run.workspace import find_manifest, open_workspace
 from etl.settings import CassandraSettings, KafkaSettings
-from etl.stage import STAGES
-from etl.workspace import find_manifest, open_workspace
 
 
 def part(environment: dict[str, str], prefix: str) -> dict[str, Any]:

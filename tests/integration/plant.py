@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import pytest
 from cassandra.cluster import Session
 
-from etl import kafka
-from etl.cassandra import connect
-from etl.deadletters import Choice, list_letters
-from etl.measurements import Measurement, Measurements
-from etl.schema import create_tables
+from etl.admin.schema import create_tables
+from etl.cassandra.connection import connect
+from etl.kafka import client as kafka
+from etl.model.measurements import Measurement, Measurements
+from etl.model.tables import pipeline_tables
+from etl.run.dead_letters import Choice, list_letters
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
-from etl.tables import pipeline_tables
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("mode", "text")))
 MEASUREMENTS_YAML = "measurements:\n  voltage: {type: double}\n  mode: {type: text}\n"

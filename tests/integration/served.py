@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 import waitress
 from cassandra.cluster import Session
 
-from etl.cassandra import connect
-from etl.measurements import read_measurements
-from etl.page.queries import Reader
+from etl.admin.schema import create_tables
+from etl.cassandra.connection import connect
+from etl.model.measurements import read_measurements
+from etl.model.tables import INSIGHT, pipeline_tables
 from etl.page.server import make_server
-from etl.schema import create_tables
+from etl.results.reader import Reader
 from etl.settings import CassandraSettings, PageSettings, SchemaSettings
-from etl.tables import INSIGHT, pipeline_tables
 from tests.integration.insight import Plant, seed
 from tests.integration.machine import part
 

@@ -11,8 +11,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from etl import kafka as port
 from etl.errors import SettingsError
+from etl.kafka import client as port
 from images import local
 from tests.integration.topics import CLIENTS, arrow, in_json, made_topics, output, run_consume, send
 

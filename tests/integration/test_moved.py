@@ -14,17 +14,19 @@ import pytest
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
 
-from etl import columnar, kafka, load
-from etl.cassandra import connect
-from etl.kafka import Span
+from etl.cassandra.connection import connect
+from etl.kafka import client as kafka
+from etl.kafka.client import Span
+from etl.run.runner import run_stage
 from etl.settings import CassandraSettings, RunSettings, read_settings
-from etl.stage import run_stage
+from etl.stages.load import columnar
+from etl.stages.load import stage as load
 from images import local
 from tests.integration import names
 from tests.integration.conftest import HEAPS, end
 from tests.integration.plant import made_plant, table
 from tests.integration.served import commanded, filled
-from tests.integration.test_load import transformed
+from tests.integration.stages.load.test_stage import transformed
 from tests.integration.topics import made_topics
 
 # What a process may take to find a node again, once it is back.

@@ -20,9 +20,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from etl.measurements import read_measurements
-from etl.page.queries import Reader
-from etl.page.series import MOST_POINTS, reduced
+from etl.model.measurements import read_measurements
+from etl.results.reader import Reader
+from etl.results.series import MOST_POINTS, reduced
 from images import local
 from tests.integration.browser import chromium, opened, quiet_window, shown
 from tests.integration.conftest import end

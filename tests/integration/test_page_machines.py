@@ -14,12 +14,9 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from etl.measurements import read_measurements
-from etl.page.fleet import judged
-from etl.page.place import machine_path
-from etl.page.queries import Reader
-from etl.rows import Store
-from etl.tables import (
+from etl.cassandra.store import Store
+from etl.model.measurements import read_measurements
+from etl.model.tables import (
     EQUIPMENT,
     EVENTS,
     FLEET_DAYS,
@@ -30,6 +27,9 @@ from etl.tables import (
     WATERMARKS,
     Table,
 )
+from etl.page.url import machine_path
+from etl.page.views.fleet import judged
+from etl.results.reader import Reader
 from images import local
 from tests.integration.browser import chromium, opened, quiet_window, shown
 from tests.integration.machine import Machine

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from etl.measurements import read_measurements
-from etl.page.queries import Reader
+from etl.model.measurements import read_measurements
+from etl.results.reader import Reader
 from images import local
 from tests.integration.browser import chromium, opened, quiet_window, shown
 from tests.integration.insight import Plant

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
-from etl import consume, kafka, load, produce, transform
 from etl.errors import DeliveryError, NothingNew
-from etl.load import CLASSES
+from etl.kafka import client as kafka
+from etl.run.runner import Stage, run_stage
+from etl.run.workspace import Manifest
 from etl.settings import KafkaSettings, RunSettings, read_settings
-from etl.stage import Stage, run_stage
-from etl.workspace import Manifest
+from etl.stages import consume, produce
+from etl.stages.load import stage as load
+from etl.stages.load.stage import CLASSES
+from etl.stages.transform import stage as transform
 from images import local
 from tests.integration import topics
 from tests.integration.plant import MIDNIGHT, Plant, end_state, made_plant, table, watermarks

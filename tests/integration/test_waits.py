@@ -9,9 +9,9 @@ from threading import Thread, Timer
 
 import pytest
 
-from etl import kafka as kafka_port
-from etl.cassandra import connect, retrying
+from etl.cassandra.connection import connect, retrying
 from etl.errors import Unreachable
+from etl.kafka import client as kafka_port
 from etl.settings import CassandraSettings, KafkaSettings
 from images import local
 from tests.integration import names

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 from kafka import KafkaProducer
 
-from etl import consume, kafka, produce
-from etl.measurements import Measurement, Measurements
-from etl.readings import DEAD_LETTERS, TIMESTAMP, generated
-from etl.record import ARROW
+from etl.codec.record import ARROW
+from etl.kafka import client as kafka
+from etl.model.measurements import Measurement, Measurements
+from etl.model.schemas import DEAD_LETTERS, TIMESTAMP, generated
+from etl.run.runner import run_stage
+from etl.run.workspace import Manifest, Shard, Source, begin, commit, find_manifest, open_workspace
 from etl.settings import KafkaSettings, RunSettings, SchemaSettings, read_settings
-from etl.stage import run_stage
-from etl.workspace import Manifest, Shard, Source, begin, commit, find_manifest, open_workspace
+from etl.stages import consume, produce
 from images import local
 from tests.integration.plant import Reachable
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from etl import __version__
 from etl.cli import app
 from etl.errors import DeliveryError, EtlError, NothingNew, SettingsError, Unreachable
+from etl.run.runner import STAGES
 from etl.settings import PARTS, describe
-from etl.stage import STAGES
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [*STAGES, "run", "schema", "grant", "status", "doctor", "dead-letters", "page", "report"]
@@ -112,10 +112,10 @@ def test_a_line_warns_when_a_variable_means_nothing(tmp_path: Path) -> None:
 )
 def test_exit_code_tells_what_happened_when_a_command_ends(error: BaseException, code: int) -> None:
     script = f"""
-import etl.cli, etl.errors, etl.doctor
+import etl.cli, etl.errors, etl.admin.doctor
 def fail():
     raise etl.errors.{type(error).__name__}("why") if hasattr(etl.errors, {type(error).__name__!r}) else {error!r}
-etl.doctor.check_all = fail
+etl.admin.doctor.check_all = fail
 etl.cli.main()
 """
     done = subprocess.run([sys.executable, "-c", script, "doctor"], capture_output=True, text=True, check=False)

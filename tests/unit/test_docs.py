@@ -39,7 +39,7 @@ def test_docs_link_to_files_that_exist_when_they_link(page: Path) -> None:
 
 
 def test_docs_have_a_page_for_each_stage_when_a_newcomer_looks() -> None:
-    from etl.stage import STAGES
+    from etl.run.runner import STAGES
 
     assert [stage for stage in STAGES if not (ROOT / "docs" / f"{stage}.md").exists()] == []
 

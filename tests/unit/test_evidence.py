@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.catalogue import Machine
-from etl.detection import detect, figure
-from etl.indicators import by_hour, by_minute, day_start
-from etl.readings import TIMESTAMP
-from etl.trends import trends
+from etl.insight.detection import detect, figure
+from etl.insight.indicators import by_hour, by_minute, day_start
+from etl.insight.trends import trends
+from etl.model.catalogue import Machine
+from etl.model.schemas import TIMESTAMP
 
 FIRST = date(2026, 1, 5)
 START = datetime(2026, 1, 5, tzinfo=UTC)

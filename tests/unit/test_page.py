@@ -13,21 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from etl import written
-from etl.attention import describe, in_day, judge, summary
 from etl.errors import SettingsError, Unreachable
 from etl.page import charts
 from etl.page.app import steered, view_of
-from etl.page.compare import measurement_of
 from etl.page.download import csv_of
 from etl.page.elements import aria, bar, field, states
-from etl.page.energy import by_day, used, uses
-from etl.page.machine import Window, read_finest, shown_measurements, window
-from etl.page.place import Place, machine_of, machine_path
-from etl.page.queries import Reader, event_day
-from etl.page.series import MOST_POINTS, Series, level_of, reduced, with_gaps
 from etl.page.server import make_server
-from etl.page.still import as_html, is_live
+from etl.page.static_html import as_html, is_live
+from etl.page.url import Place, machine_of, machine_path
+from etl.page.views.compare import measurement_of
+from etl.page.views.energy import by_day, used, uses
+from etl.page.views.machine import Window, read_finest, shown_measurements, window
+from etl.results import format as written
+from etl.results.ranking import describe, in_day, judge, summary
+from etl.results.reader import Reader, event_day
+from etl.results.series import MOST_POINTS, Series, level_of, reduced, with_gaps
 from etl.settings import PageSettings, read_settings
 
 DAY = date(2026, 1, 5)

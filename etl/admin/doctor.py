@@ -1,0 +1,262 @@
+"""`etl doctor`: check every dependency, and say what to do about what is wrong."""
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from platform import python_version
+from typing import Literal, TypeVar
+
+import pyarrow as pa
+from cassandra.cluster import Session
+
+from etl.admin.replicas import GROUPS_TOPIC, brokers, nodes_by_datacenter, thin_keyspace, thin_topics, topic_replicas
+from etl.cassandra import connection as cassandra
+from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
+from etl.kafka import client as kafka
+from etl.model.measurements import read_measurements
+from etl.model.tables import INSIGHT, pipeline_tables
+from etl.run.rejected import all_rejected, any_usable
+from etl.run.workspace import begin, open_workspace
+from etl.settings import (
+    PARTS,
+    CassandraSettings,
+    ConsumeSettings,
+    GenerateSettings,
+    KafkaSettings,
+    Part,
+    RunSettings,
+    read_settings,
+)
+from etl.stages.generate.files import recorded_readings
+from etl.stages.generate.mapping import read_mapping
+from etl.urls import shown
+
+# What is not up within this time is reported, rather than waited for as a stage does.
+CONNECT_SECONDS = 10.0
+KEEPS_EVERYTHING = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: how it is, what was checked, and the way out; `exit_code` is that of a stage that met the problem."""
+
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    text: str
+    exit_code: int = 0
+
+
+def worst(checks: Sequence[Check]) -> int:
+    """Return the exit code of the problem that asks for most: 4 (try again) only where nothing else is wrong."""
+    codes = {check.exit_code for check in checks if check.state == "fail"}
+    return next(
+        (error.exit_code for error in (SettingsError, DeliveryError, Unreachable) if error.exit_code in codes), 0
+    )
+
+
+def check_all(*, patient: bool = False) -> Iterator[Check]:
+    """Check settings, workspace, Kafka and Cassandra, one line after the other; nothing is changed.
+
+    Args:
+        patient: wait for a service that is not up as long as its timeout says, as a stage does.
+    """
+    yield Check(
+        "ok", "versions", f"sensor-etl {version('sensor-etl')}, Python {python_version()}, pyarrow {pa.__version__}"
+    )
+    wrong = [check for check in map(_check_settings, PARTS) if check.state == "fail"]
+    yield from wrong or [Check("ok", "settings", "all can be used")]
+    yield _try("measurements", _measurements)
+    yield _try("workspace", _workspace)
+    yield _try("source", _source)
+    yield from _kafka(patient)
+    yield from _cassandra(patient)
+
+
+def _try(what: str, check: Callable[[], str | Check]) -> Check:
+    """Make a line of what a check says or raises."""
+    try:
+        found = check()
+        return found if isinstance(found, Check) else Check("ok", what, found)
+    except EtlError as error:
+        return Check("fail", what, str(error), error.exit_code)
+
+
+def _for_analysis(check: Check) -> Check:
+    """What only the analysis needs is worth no more than a warning: a run goes without it."""
+    return replace(check, state="warn") if check.state == "fail" else check
+
+
+def _check_settings(part: type[Part]) -> Check:
+    return _try("settings", lambda: str(read_settings(part)))
+
+
+def _measurements() -> str:
+    return ", ".join(read_measurements(read_settings(RunSettings).measurements_file).names)
+
+
+def _workspace() -> str:
+    settings = read_settings(RunSettings)
+    workspace = open_workspace(settings.workspace_url, f"doctor-{secrets.token_hex(3)}")
+    begin(workspace, "doctor").write("readings", pa.table({"equipment_id": ["x"]}))
+    workspace.files.rm(f"{workspace.root}/{workspace.run}", recursive=True)
+    return f"{shown(settings.workspace_url)} can be written"
+
+
+def _source() -> str | Check:
+    settings = read_settings(GenerateSettings)
+    if settings.source != "recorded" or not (settings.recorded_url and settings.mapping_file):
+        return {"none": "gateways fill the topic"}.get(settings.source, f"{settings.machines} synthetic machine(s)")
+    measurements = read_measurements(read_settings(RunSettings).measurements_file)
+    mapping = read_mapping(settings.mapping_file, measurements)
+    # The first rows tell whether file, format and columns are right.
+    oldest = int(settings.oldest.timestamp() * 1000)
+    for block in recorded_readings(settings.recorded_url, mapping, measurements, oldest):
+        if block.readings.num_rows or block.dead_letters.num_rows:
+            if any_usable(block.readings, measurements):
+                break
+            text = f"of its first rows, {all_rejected(block.readings.num_rows, [block.dead_letters])}"
+            return Check("warn", "source", text)
+    return "the recorded file fits its mapping"
+
+
+def _kafka(patient: bool) -> Iterator[Check]:
+    with ExitStack() as stack:
+        try:
+            settings = read_settings(KafkaSettings)
+            hurried = settings.model_copy(update={"timeout": min(settings.timeout, CONNECT_SECONDS)})
+            client = stack.enter_context(kafka.connect(settings if patient else hurried))
+        except EtlError as error:
+            yield Check("fail", "Kafka", str(error), error.exit_code)
+            return
+        yield Check("ok", "Kafka", f"{settings.bootstrap_servers} answers")
+        yield (topic := _try("topic", lambda: _topic(client, settings.topic)))
+        if topic.state == "ok":
+            yield _topic_settings(client)
+            yield _try("offsets", lambda: _offsets(client))
+        yield (letters := _try("dead letters", lambda: _topic(client, settings.dead_letter_topic)))
+        if letters.state == "ok":
+            yield _dead_letter_settings(client)
+        yield _for_analysis(_try("events", lambda: _topic(client, settings.events_topic)))
+        yield _replicas("topics", lambda: _thin_topics(client))
+
+
+def _topic(client: kafka.Client, topic: str) -> str:
+    return f"topic {topic} has {len(client.partitions(topic))} partition(s)"
+
+
+def _topic_settings(client: kafka.Client) -> Check:
+    topic = client.settings.topic
+    try:
+        stamp = client.topic_settings(topic)["message.timestamp.type"]
+    except SettingsError as error:
+        # No stage needs this right, so its absence is no fault.
+        return Check("warn", "topic", f"its settings are not shown: {error}")
+    if stamp == "LogAppendTime":
+        return Check("ok", "topic", "records are stamped by the broker (LogAppendTime)")
+    return Check(
+        "warn",
+        "topic",
+        f"records are stamped by their producers, whose clocks then decide which of two readings is the later one: "
+        f"set message.timestamp.type=LogAppendTime on {topic}",
+    )
+
+
+def _dead_letter_settings(client: kafka.Client) -> Check:
+    topic = client.settings.dead_letter_topic
+    try:
+        found = client.topic_settings(topic)
+        largest = int(client.topic_settings(client.settings.topic)["max.message.bytes"])
+    except SettingsError as error:
+        return Check("warn", "dead letters", f"the topic's settings are not shown: {error}")
+    wrong = [f"{name}={value}" for name, value in KEEPS_EVERYTHING.items() if found[name] != value]
+    if int(found["max.message.bytes"]) < largest:
+        wrong.append(f"max.message.bytes={largest}")
+    if wrong:
+        return Check("warn", "dead letters", f"some would be lost: set {', '.join(wrong)} on topic {topic}")
+    return Check("ok", "dead letters", "the topic keeps everything")
+
+
+def _offsets(client: kafka.Client) -> str:
+    topic, group = client.settings.topic, client.settings.group
+    consume = read_settings(ConsumeSettings)
+    spans, committed = client.log_spans(topic), client.committed(topic)
+    lag = 0
+    for partition, span in spans.items():
+        at = committed.get(partition)
+        lag += span.end - (span.begin if at is None else at)
+        if at is None or span.begin <= at <= span.end or consume.from_offset or consume.from_time:
+            continue
+        lost = f"{span.begin - at:,} records are lost" if at < span.begin else "the topic was made anew"
+        raise DeliveryError(
+            f"group {group} stands at offset {at} of partition {partition}, the log has {span.begin} to {span.end}: "
+            f"{lost}; `etl consume --from-offset {partition}:{span.begin}` goes on with what is left"
+        )
+    return f"group {group} lags {lag:,} record(s) behind the end"
+
+
+def _cassandra(patient: bool) -> Iterator[Check]:
+    with ExitStack() as stack:
+        try:
+            settings = read_settings(CassandraSettings)
+            if not patient:
+                # A node refuses at once, and a lookup fails at once: one attempt tells.
+                settings = settings.model_copy(update={"timeout": 0.0})
+            session = stack.enter_context(cassandra.connect(settings, keyspace=False))
+            (release,) = cassandra.retrying(
+                lambda: session.execute("SELECT release_version FROM system.local").one(), CONNECT_SECONDS
+            )
+        except EtlError as error:
+            yield Check("fail", "Cassandra", str(error), error.exit_code)
+            return
+        yield Check("ok", "Cassandra", f"{release} at {settings.contact_points} port {settings.port} answers")
+        yield (tables := _try("tables", lambda: _tables(settings)))
+        if tables.state == "ok":
+            yield _for_analysis(_try("tables of the analysis", lambda: _insight_tables(session, settings)))
+            yield _replicas("keyspace", lambda: _thin_keyspace(session, settings.keyspace))
+
+
+def _replicas(of: str, find: Callable[[], Sequence[str]]) -> Check:
+    what = f"replicas of the {of}"
+    try:
+        thin = find()
+    except EtlError as error:
+        # No stage needs to know them.
+        return Check("warn", what, f"not shown: {error}")
+    if thin:
+        return Check("warn", what, f"{'; '.join(thin)}: docs/kubernetes.md says how to change that")
+    return Check("ok", what, "as many as the cluster can hold, or 3")
+
+
+def _thin_topics(client: kafka.Client) -> list[str]:
+    settings = client.settings
+    topics = (settings.topic, settings.dead_letter_topic, settings.events_topic, GROUPS_TOPIC)
+    return list(thin_topics({topic: topic_replicas(client, topic) for topic in topics}, brokers(client)))
+
+
+def _thin_keyspace(session: Session, keyspace: str) -> list[str]:
+    query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
+    (replication,) = cassandra.retrying(lambda: session.execute(query, (keyspace,)).one(), CONNECT_SECONDS)
+    return list(thin_keyspace(keyspace, replication, nodes_by_datacenter(session)))
+
+
+def _tables(settings: CassandraSettings) -> str:
+    measurements = read_measurements(read_settings(RunSettings).measurements_file)
+    with cassandra.connect(settings) as session:
+        cassandra.check_columns(session, pipeline_tables(measurements))
+        columns = session.cluster.metadata.keyspaces[settings.keyspace].tables["sensor_data"].columns
+    known = {"equipment_id", "day", "timestamp", "quality", *measurements.names}
+    unwritten = [name for name in columns if name not in known]
+    return f"keyspace {settings.keyspace} has all" + (
+        f"; no longer written: {', '.join(unwritten)}" if unwritten else ""
+    )
+
+
+def _insight_tables(session: Session, settings: CassandraSettings) -> str:
+    with cassandra.driver_errors():
+        session.set_keyspace(settings.keyspace)
+    cassandra.check_columns(session, INSIGHT)
+    return f"keyspace {settings.keyspace} has all"

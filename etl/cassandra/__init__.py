@@ -1,0 +1,1 @@
+"""Client of the database: knows tables as data, no stage."""

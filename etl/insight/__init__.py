@@ -1,0 +1,1 @@
+"""Analysis of new loads: indicators, faults and forecasts."""

@@ -1,0 +1,98 @@
+"""Events on their way out: a record each on the topic of events and, if set, a call of a webhook.
+
+Each change of an event leaves at least once, with the event ID as key, so that a repeat can be told. It leaves before
+it is written down as known: what a crash cuts short is sent again.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from http.client import InvalidURL
+from typing import Any, Literal
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import orjson
+from pydantic import SecretStr
+
+from etl.errors import SettingsError, Unreachable
+from etl.insight.detection import Event
+from etl.kafka.client import Producer
+
+HEADERS = [("content-type", b"application/json")]
+WEBHOOK_SECONDS = 10.0
+# Answers that may be others a little later.
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+State = Literal["open", "ended", "withdrawn"]
+
+
+def alert(
+    equipment_id: str, event_id: str, event: Event, found: datetime, *, withdrawn: bool = False
+) -> dict[str, Any]:
+    """Make what is sent of an event: its ID, its state and all that is known of it; times in ISO 8601, UTC."""
+    state: State = "withdrawn" if withdrawn else "open" if event.end is None else "ended"
+    return {
+        "event_id": event_id,
+        "state": state,
+        "equipment_id": equipment_id,
+        "kind": event.kind,
+        "severity": event.severity,
+        "measurement": event.measurement,
+        "start": _iso(event.start),
+        "end": _iso(event.end),
+        "observed": event.observed,
+        "expected": event.expected,
+        "evidence": event.evidence,
+        "found": _iso(found),
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def send(
+    alerts: Sequence[dict[str, Any]], producer: Producer, topic: str, webhook: SecretStr | None, patience: float
+) -> None:
+    """Send alerts, and return when all are acknowledged.
+
+    Raises:
+        SettingsError: the topic is missing, may not be written, or the webhook refuses.
+        Unreachable: Kafka or the webhook does not answer.
+    """
+    for each in alerts:
+        producer.send(topic, each["event_id"].encode(), orjson.dumps(each), HEADERS)
+    if alerts:
+        producer.flush()
+    if webhook:
+        for each in alerts:
+            _call(webhook, each, patience)
+
+
+def _call(webhook: SecretStr, alert: dict[str, Any], patience: float) -> None:
+    headers = {"Content-Type": "application/json", "Idempotency-Key": f"{alert['event_id']}/{alert['state']}"}
+    url, data = webhook.get_secret_value(), orjson.dumps(alert)
+    give_up, wait = time.monotonic() + patience, 0.5
+    while True:
+        try:
+            # Its scheme is checked with the settings.
+            request = Request(url, data, headers, method="POST")  # noqa: S310
+            with urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310
+                return
+        except HTTPError as error:
+            if error.code not in _PASSING:
+                raise SettingsError(
+                    f"the webhook refuses an event: HTTP {error.code}: check ETL_ANALYZE_WEBHOOK"
+                ) from None
+            reason = f"HTTP {error.code}"
+        except (InvalidURL, ValueError):
+            # Its text may quote the address, which may hold a token.
+            raise SettingsError("the webhook cannot be called: ETL_ANALYZE_WEBHOOK is no good URL") from None
+        except (URLError, OSError) as error:
+            reason = str(getattr(error, "reason", error))
+        # The address may hold a token, so no message shows it.
+        if time.monotonic() + wait > give_up:
+            raise Unreachable(f"the webhook does not take an event: {reason}")
+        time.sleep(wait)
+        wait = min(2 * wait, 10.0)

@@ -1,0 +1,162 @@
+"""The limits of `limits.yaml`: what counts as normal, and from where on something is reported."""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etl.errors import SettingsError
+from etl.model.catalogue import Machine
+from etl.model.yaml_file import first_problem, read_document
+
+_FILE = Path(__file__).with_name("limits.yaml")
+Zones = tuple[float, float, float]
+# Entries of older files.
+_UNUSED = frozenset({"frequency_lowest", "frequency_highest"})
+KilovoltAmperes = Annotated[float, Field(gt=0)]
+
+log = structlog.get_logger("etl.limits")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class States(_Part):
+    """Bounds of the states, shares of the rated apparent power; `overload_above` is a share of the rated current."""
+
+    off_below: float
+    idle_below: float
+    overload_above: float
+    hold_intervals: float
+
+
+class Supply(_Part):
+    """Shares by which voltage and frequency may be off their nominal value."""
+
+    voltage: float
+    frequency: float
+    nominal_frequencies: tuple[float, ...]
+
+
+class VibrationClass(_Part):
+    """Upper bounds of zones A, B and C in mm/s for machines of up to so many kVA."""
+
+    up_to_kva: KilovoltAmperes
+    zones: Zones
+
+
+class Efficiency(_Part):
+    """Points of the efficiency index that each loss costs at most."""
+
+    idle: float
+    missing: float
+    power_factor: float
+    overload: float
+    supply: float
+    zone_c: float
+    zone_d: float
+    heat: float
+
+
+class Steps(_Part):
+    """From where on an event is mild, moderate, severe."""
+
+    mild: float
+    moderate: float
+    severe: float
+
+    def severity(self, size: float) -> str:
+        """Name the severity of an event that is at least mild."""
+        return "severe" if size >= self.severe else "moderate" if size >= self.moderate else "mild"
+
+
+class Detection(_Part):
+    """Steps of each kind of event; the units are in the file."""
+
+    voltage_sag: Steps
+    voltage_swell: Steps
+    frequency_excursion: Steps
+    phase_imbalance: Steps
+    overheating: Steps
+    bearing_wear: Steps
+    power_factor_decay: Steps
+    idle_waste: Steps
+    sensor_stuck: Steps
+    sensor_drift: Steps
+    sensor_drift_kelvin: Steps = Steps(mild=1.8, moderate=5.0, severe=10.0)
+    dropout: Steps
+    dropout_intervals: float
+
+
+class Trends(_Part):
+    """What counts as a trend, and how far ahead it is followed."""
+
+    windows_days: tuple[float, ...]
+    significance: float
+    horizon_days: float
+
+
+class Limits(_Part):
+    """All of the file."""
+
+    states: States
+    supply: Supply
+    vibration: Annotated[tuple[VibrationClass, ...], Field(min_length=1)]
+    temperature: float
+    power_factor: float
+    efficiency: Efficiency
+    detection: Detection
+    trends: Trends
+
+
+def read_limits(path: Path = _FILE) -> Limits:
+    """Read a file of limits.
+
+    Raises:
+        SettingsError: the file cannot be read, or an entry is wrong or missing; in one line.
+    """
+    document = read_document(path, "limits")
+    supply = document.get("supply") if isinstance(document, dict) else None
+    if isinstance(supply, dict):
+        for name in _UNUSED & supply.keys():
+            log.warning(f"limits file {path}: supply.{name} is not used any more: remove it")
+            del supply[name]
+    try:
+        return Limits.model_validate(document)
+    except ValidationError as error:
+        place, message = first_problem(error)
+        raise SettingsError(f"limits file {path}: {'.'.join(map(str, place))}: {message}") from error
+
+
+@cache
+def default_limits() -> Limits:
+    """Give the limits that come with the project."""
+    return read_limits()
+
+
+def rated_kva(machine: Machine) -> float:
+    """Give the rated apparent power in kVA: sqrt(3) * U * I with three phases (U between them), U * I with one.
+
+    NaN: the machine has no rated values.
+    """
+    if machine.nominal_voltage is None or machine.rated_current is None:
+        return math.nan
+    return power_scale(machine) * machine.nominal_voltage * machine.rated_current
+
+
+def power_scale(machine: Machine) -> float:
+    """Give what V * A is multiplied by to get the kVA of all phases."""
+    return (3.0**0.5 if machine.phases == 3 else 1.0) / 1000.0
+
+
+def vibration_zones(machine: Machine, limits: Limits | None = None) -> Zones:
+    """Give the upper bounds of zones A, B and C in mm/s for a machine of this size; of unknown size: the first ones."""
+    kinds = (limits or default_limits()).vibration
+    kva = rated_kva(machine)
+    if math.isnan(kva):
+        return kinds[0].zones
+    return next((kind.zones for kind in kinds if kva <= kind.up_to_kva), kinds[-1].zones)

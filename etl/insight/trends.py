@@ -1,0 +1,158 @@
+"""What grows on a machine, and when it reaches a limit: a robust slope through its running hours, and a forecast."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from etl.insight.detection import UNITS, figure
+from etl.insight.indicators import from_ms, to_ms
+from etl.insight.limits import Limits, default_limits, rated_kva, vibration_zones
+from etl.model.catalogue import Machine
+from etl.model.schemas import HOUR_MS
+
+Floats = npt.NDArray[np.float64]
+Row = dict[str, Any]
+
+_DAY_MS = 24 * HOUR_MS
+_HALF_DAY, _HALF_HOUR = 0.5, 1800.0
+_LEAST_POINTS = 6
+_DEGREES = re.compile(r"degrees?|deg|[\s°º_.\[\]]")
+_SHARE = 0.8  # of the chance that lies between `earliest` and `latest`
+
+
+class Slope(NamedTuple):
+    """A line through points: its value at time 0, and its change per day with the bounds of `_SHARE` of the chance."""
+
+    value: float
+    per_day: float
+    low: float
+    high: float
+    significance: float
+
+
+def trends(
+    machine: Machine,
+    hours: Sequence[Mapping[str, Any]],
+    until: datetime,
+    limits: Limits | None = None,
+    units: Mapping[str, str] = UNITS,
+) -> list[Row]:
+    """Give the rows of TRENDS for a machine from its rows of `by_hour` before `until`, of up to 28 days.
+
+    Values are those of running hours, freed of what their load explains (where power is not known in most hours: of
+    those too), as medians of half days, which depend on each other much less than hours do. Only a trend that is
+    significant and reaches a limit within the horizon gives a row: the next bound of the vibration zones, the
+    temperature limit, or the power factor's. `latest` is null where the slope may as well be none. A measurement that
+    is declared in another unit than its limit has none.
+    """
+    limits = limits or default_limits()
+    rows = [row for row in hours if row["hour"] < until]
+    blind = [row for row in rows if row["running_seconds"] is None]
+    running = [row for row in rows if (row["running_seconds"] or 0.0) > _HALF_HOUR]
+    # A meter that has broken does not end what other sensors tell.
+    rows = [*blind, *running] if 2 * len(blind) > len(rows) else running
+    if not rows:
+        return []
+    days = np.array([(to_ms(row["hour"]) - to_ms(until)) / _DAY_MS for row in rows])
+    load = np.array([_load(row) for row in rows]) / rated_kva(machine)
+    found = []
+    for measurement, bounds, sign in _limits(machine, limits):
+        if not _same_unit(units.get(measurement, ""), UNITS.get(measurement, "")):
+            continue
+        values = np.array([np.nan if row[measurement] is None else row[measurement] for row in rows], dtype=np.float64)
+        slope = slope_of(days, _at_mean_load(days, load, values), limits)
+        ahead = [] if slope is None else [bound for bound in bounds if sign * (bound - slope.value) > 0]
+        row = None if slope is None or not ahead else _forecast(measurement, slope, ahead[0], sign, until)
+        if row is not None and (row["reached"] - until).days < limits.trends.horizon_days:
+            found.append({**row, "equipment_id": machine.equipment_id})
+    return found
+
+
+def _forecast(measurement: str, slope: Slope, bound: float, sign: int, until: datetime) -> Row | None:
+    """Say when a slope reaches a bound; None: never."""
+    near, steep = sorted((sign * slope.low, sign * slope.high))
+    reached, earliest, latest = (
+        _when(abs(bound - slope.value), pace, until) for pace in (sign * slope.per_day, steep, near)
+    )
+    if reached is None:
+        return None
+    unit = f" {UNITS.get(measurement, '')}".rstrip()
+    return {
+        "measurement": measurement,
+        "as_of": until,
+        "value": slope.value,
+        "per_day": slope.per_day,
+        "threshold": bound,
+        "reached": reached,
+        "earliest": earliest,
+        "latest": latest,
+        "evidence": f"{measurement.replace('_', ' ')} {'grows' if sign > 0 else 'falls'} by "
+        f"{figure(abs(slope.per_day), 2)}{unit} a day; at {figure(slope.value, 3)}{unit} now, it reaches "
+        f"{figure(bound, 3)}{unit} on {reached:%Y-%m-%d}",
+    }
+
+
+def _same_unit(declared: str, own: str) -> bool:
+    """Tell whether a unit is that of a limit, however it is written; without one it is taken for that."""
+    plain, wanted = (_DEGREES.sub("", unit.lower().replace("\u2103", "c")) for unit in (declared, own))
+    # Of mm/s², which is no mm/s, only the beginning is the same.
+    rest = plain.removeprefix(wanted)
+    return plain in ("", "1") or bool(wanted and plain.startswith(wanted) and rest[:1] not in tuple("²³23^/*·"))
+
+
+def _load(row: Mapping[str, Any]) -> float:
+    """Give the mean active power while running, in kW; NaN where it is not known."""
+    if row["energy_kwh"] is None or row["idle_energy_kwh"] is None or not row["running_seconds"]:
+        return np.nan
+    return float((row["energy_kwh"] - row["idle_energy_kwh"]) * 3600.0 / row["running_seconds"])
+
+
+def _limits(machine: Machine, limits: Limits) -> Iterator[tuple[str, tuple[float, ...], int]]:
+    """Give each measurement with a limit: name, bounds in the order in which they are reached, and the way."""
+    yield "vibration", vibration_zones(machine, limits)[1:], 1
+    yield "temperature", (limits.temperature,), 1
+    yield "power_factor", (limits.power_factor,), -1
+
+
+def _at_mean_load(days: Floats, load: Floats, values: Floats) -> Floats:
+    """Take out what load explains beside time: values minus b * (load - mean load), with b of a plane through them."""
+    known = np.isfinite(values) & np.isfinite(load)
+    if known.sum() < 2 * _LEAST_POINTS:
+        return values
+    plane = np.column_stack([np.ones(known.sum()), days[known], load[known]])
+    slope = np.linalg.lstsq(plane, values[known], rcond=None)[0][2]
+    return np.where(known, values - slope * (load - load[known].mean()), values)
+
+
+def slope_of(days: Floats, values: Floats, limits: Limits | None = None) -> Slope | None:
+    """Give the slope over the shortest window up to time 0 in which it is significant; `days` (n,) are negative.
+
+    Theil-Sen slope with its interval (Sen, JASA 63, 1968), and the Mann-Kendall test: Kendall's tau against time.
+    """
+    known = np.isfinite(values)
+    halves = np.floor(days[known] / _HALF_DAY)
+    times = np.unique(halves)
+    middles = np.array([np.median(values[known][halves == half]) for half in times])
+    times = (times + 0.5) * _HALF_DAY
+    limits = limits or default_limits()
+    for window in sorted(limits.trends.windows_days):
+        inside = times > -window
+        if inside.sum() < _LEAST_POINTS or np.ptp(middles[inside]) == 0:
+            continue
+        significance = float(stats.kendalltau(times[inside], middles[inside]).pvalue)
+        if significance <= limits.trends.significance:
+            line = stats.theilslopes(middles[inside], times[inside], alpha=_SHARE)
+            return Slope(float(line[1]), float(line[0]), float(line[2]), float(line[3]), significance)
+    return None
+
+
+def _when(distance: float, per_day: float, until: datetime) -> datetime | None:
+    """Give the time at which a distance is covered; None where it never is, or later than dates go."""
+    if per_day <= 0 or distance / per_day > 36_500:
+        return None
+    return from_ms(to_ms(until) + int(distance / per_day * _DAY_MS))

@@ -1,0 +1,1 @@
+"""Client of the broker: knows no format and no stage."""

@@ -1,0 +1,194 @@
+"""`/energy`: where energy goes, and how much of it into machines that run empty."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from dash import html
+from dash.development.base_component import Component
+
+from etl.page import charts
+from etl.page.elements import (
+    View,
+    bar,
+    card,
+    chart,
+    downloads,
+    empty,
+    field,
+    legend,
+    machine_link,
+    nothing_yet,
+    pages,
+    stacked,
+    stats,
+    table,
+)
+from etl.page.url import Place
+from etl.page.window import day_of, day_picker, days_of, length_picker, nothing_on_this_day, said
+from etl.results import format as written
+from etl.results.ranking import Row
+from etl.results.reader import Reader
+from etl.results.sums import NOT_MEASURED, left_out, quotient, total, total_of
+
+ROWS = 50
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a machine used over some days; None is not measured."""
+
+    equipment_id: str
+    name: str
+    kwh: float | None
+    idle_kwh: float | None
+    idle_seconds: float | None
+    running_seconds: float | None
+
+    @property
+    def idle_share(self) -> float | None:
+        """The part of its energy that went into running empty."""
+        return quotient(self.idle_kwh, self.kwh)
+
+
+def uses(rows: Iterable[Row]) -> list[Use]:
+    """Add up the days of each machine; those that waste most come first, those that measure no energy last."""
+    days: dict[str, list[Row]] = {}
+    for row in rows:
+        days.setdefault(row["equipment_id"], []).append(row)
+    names = ("energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds")
+    found = [Use(key, own[0]["name"] or key, *(total(own, name) for name in names)) for key, own in days.items()]
+    return sorted(found, key=lambda use: (use.kwh is None, -(use.idle_kwh or 0.0), use.equipment_id))
+
+
+def used(found: Sequence[Use], span: str) -> str:
+    """Say how much energy machines used, how much of it while they ran empty, and how many machines that leaves out."""
+    kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
+    if kwh is None:
+        return f"No machine measures energy in {span}." if found else f"Nothing was analysed for {span}."
+    text = f"{written.energy(kwh)} in {span}"
+    text += f", {written.energy(idle)} of it by machines that ran empty." if idle is not None else "."
+    missing = sum(use.kwh is None for use in found)
+    return f"{text} {missing:,} of {len(found):,} machines do not measure it and are left out." if missing else text
+
+
+def by_day(rows: Iterable[Row], days: Sequence[date]) -> dict[date, tuple[float | None, float | None]]:
+    """Add up useful and idle energy of all machines on each day; None where no machine measures it."""
+    of_day: dict[date, list[Row]] = {day: [] for day in days}
+    for row in rows:
+        of_day[row["day"]].append(row)
+    sums = {}
+    for day, own in of_day.items():
+        kwh, idle = total(own, "energy_kwh"), total(own, "idle_energy_kwh")
+        sums[day] = (None if kwh is None else kwh - (idle or 0.0), idle)
+    return sums
+
+
+def matching(found: list[Use], place: Place) -> list[Use]:
+    """Return the machines that the filter lets through."""
+    text = place.text("text").lower()
+    return [use for use in found if text in f"{use.equipment_id} {use.name}".lower()]
+
+
+def energy(reader: Reader, place: Place, today: date) -> View:
+    """Show the energy of some days."""
+    last = day_of(reader, place, today)
+    if last is None:
+        return nothing_yet("Energy")
+    days = days_of(place, last)
+    rows = reader.fleet_energy(days)
+    found = uses(rows)
+    says = used(found, said(days))
+    children: list[Component] = [
+        html.Header([html.H1("Energy and idle waste"), html.P(says, className="lead")]),
+        html.Div(
+            [
+                day_picker(place, last),
+                length_picker(place),
+                field("text", "Filter", place.text("text"), placeholder="name or ID"),
+                downloads("energy", place),
+            ],
+            className="filters",
+            role="search",
+        ),
+    ]
+    if not found:
+        return View("Energy", says, [*children, nothing_on_this_day(place, reader.newest_day(today))])
+    shown = matching(found, place)
+    children += [_figures(found, len(days)), _by_day(rows, days)]
+    children += _machines(shown, place) if shown else [empty("No machine matches: loosen the filter.")]
+    return View("Energy", f"{len(shown):,} machines. {says}", children)
+
+
+def _figures(found: list[Use], days: int) -> Component:
+    kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
+    empty_seconds = total_of(use.idle_seconds for use in found)
+    worst = next((use for use in found if use.idle_kwh), None)
+    missing = left_out([use.kwh for use in found])
+    a_day = f"{written.energy(kwh / days)} a day" if kwh is not None else ""
+    idle_missing = left_out([use.idle_kwh for use in found])
+    of_all = f"{written.share(quotient(idle, kwh))} of all" if idle is not None else ""
+    together = "of all machines together" if empty_seconds is not None else ""
+    states_missing = left_out([use.idle_seconds for use in found])
+    none = "no machine ran empty" if idle is not None else NOT_MEASURED
+    return stats(
+        [
+            ("Energy", written.energy(kwh), _listed(a_day, missing)),
+            ("Idle energy", written.energy(idle), _listed(of_all, idle_missing)),
+            ("Time running empty", written.length(empty_seconds), _listed(together, states_missing)),
+            (
+                "Wastes most",
+                worst.name if worst else written.NONE,
+                f"{written.energy(worst.idle_kwh)} idle" if worst else none,
+            ),
+        ]
+    )
+
+
+def _listed(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
+
+
+def _by_day(rows: list[Row], days: list[date]) -> Component:
+    sums = by_day(rows, days)
+    whole = {day: total_of(parts) for day, parts in sums.items()}
+    there = [value for value in whole.values() if value is not None]
+    if not there:
+        return card("By day", empty("No machine measures energy."))
+    text = f"From {written.energy(min(there))} to {written.energy(max(there))} a day."
+    names = [f"{day:%a %-d %b}" for day in days]
+    useful, idle = zip(*sums.values(), strict=True)
+    parts = {"useful": (charts.USEFUL, useful), "idle": (charts.IDLE, idle)}
+    lines = [[written.calendar_day(day), written.energy(whole[day]), written.energy(sums[day][1])] for day in days]
+    listed = table("Energy by day", ("Day (UTC)", "Energy", "Idle energy"), lines, (1, 2))
+    details = html.Details([html.Summary("As a table"), listed])
+    return card("By day", chart("energy", charts.bars(names, parts, "kWh"), text, details))
+
+
+def _parts(use: Use) -> Component:
+    if use.kwh is None:
+        return html.Span(NOT_MEASURED)
+    idle = use.idle_kwh or 0.0
+    return stacked([("useful", use.kwh - idle), ("idle", idle)], f"{written.share(use.idle_share)} idle")
+
+
+def _machines(shown: list[Use], place: Place) -> list[Component]:
+    number = place.number("page", 1, -(-len(shown) // ROWS))
+    rows = [
+        [
+            machine_link(use.equipment_id, use.name, place),
+            _parts(use),
+            written.energy(use.kwh),
+            written.energy(use.idle_kwh),
+            bar(use.idle_share, written.share(use.idle_share)),
+            written.length(use.idle_seconds),
+            written.length(use.running_seconds),
+        ]
+        for use in shown[(number - 1) * ROWS : number * ROWS]
+    ]
+    headings = ("Machine", "Useful and idle", "Energy", "Idle energy", "Idle share", "Running empty", "Running")
+    listed = table("Machines by idle energy, most first", headings, rows, (2, 3, 5, 6))
+    return [
+        card("Where energy is wasted", legend(("useful", "idle")), listed),
+        *pages(place, number, len(shown), ROWS),
+    ]

@@ -1,0 +1,184 @@
+"""`/events`: what was wrong, and who has acknowledged it."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+from dash import html
+from dash.development.base_component import Component
+
+from etl.errors import EtlError
+from etl.page.elements import (
+    View,
+    alert,
+    badge,
+    card,
+    choices,
+    downloads,
+    empty,
+    entry,
+    field,
+    link,
+    machine_link,
+    nothing_yet,
+    pages,
+    table,
+)
+from etl.page.url import Place
+from etl.page.window import day_of, day_picker, days_of, length_picker, said
+from etl.results import format as written
+from etl.results.ranking import ACKNOWLEDGING, ICONS, SEVERITIES, Row, describe
+from etl.results.reader import Reader
+
+ROWS = 50
+MOST_NAME = 80
+MOST_NOTE = 500
+STATUS = {"open": "not acknowledged", "seen": "acknowledged", "lasting": "still lasting"}
+
+
+def events(reader: Reader, place: Place, today: date) -> View:
+    """Show the events that began on some days."""
+    last = day_of(reader, place, today)
+    if last is None:
+        return nothing_yet("Events")
+    days = days_of(place, last)
+    found = reader.events(days)
+    shown = matching(found, place)
+    unseen = sum(event["by"] is None for event in found)
+    says = f"{len(found):,} events began in {said(days)}; {unseen:,} of them are not acknowledged."
+    children: list[Component] = [
+        html.Header([html.H1("Events"), html.P(says, className="lead")]),
+        *_saved(reader, place),
+        *_form(reader, place),
+        _filters(place, last, found),
+    ]
+    if not found:
+        children.append(empty("No event began in this time."))
+    elif not shown:
+        children.append(empty("No event matches: loosen the filters."))
+    else:
+        children += _listed(reader, shown, place, last)
+    saved = "Saved. " if place.text("saved") else ""
+    return View("Events", f"{saved}{written.count(len(shown), 'event')} shown. {says}", children)
+
+
+def matching(found: Iterable[Row], place: Place) -> list[Row]:
+    """Return the events that the filters let through, the newest first."""
+    severity, kind, status = place.text("severity"), place.text("kind"), place.choice("status", STATUS)
+    text = place.text("text").lower()
+    kept = [
+        event
+        for event in found
+        if (not severity or event["severity"] == severity)
+        and (not kind or event["kind"] == kind)
+        and (not status or _has(event, status))
+        and (not text or text in f"{event['equipment_id']} {written.kind(event['kind'])} {event['evidence']}".lower())
+    ]
+    return sorted(kept, key=lambda event: event["start"], reverse=True)
+
+
+def _has(event: Row, status: str) -> bool:
+    if status == "lasting":
+        return event["end"] is None
+    return (event["by"] is None) == (status == "open")
+
+
+def _filters(place: Place, last: date, found: list[Row]) -> Component:
+    severity, kind, status = place.text("severity"), place.text("kind"), place.text("status")
+    kinds = sorted({event["kind"] for event in found} | ({kind} if kind else set()))
+    counts = {name: sum(event["severity"] == name for event in found) for name in SEVERITIES}
+    return html.Div(
+        [
+            day_picker(place, last),
+            length_picker(place),
+            field("text", "Filter", place.text("text"), placeholder="machine, kind or evidence"),
+            choices(
+                "Severity",
+                [("all", place.but(severity=None), not severity)]
+                + [(f"{ICONS[n]} {n} {count}", place.but(severity=n), severity == n) for n, count in counts.items()],
+            ),
+            choices(
+                "Status",
+                [("all", place.but(status=None), not status)]
+                + [(text, place.but(status=name), status == name) for name, text in STATUS.items()],
+            ),
+            choices(
+                "Kind",
+                [("all", place.but(kind=None), not kind)]
+                + [(written.kind(name), place.but(kind=name), kind == name) for name in kinds],
+            ),
+            downloads("events", place),
+        ],
+        className="filters",
+        role="search",
+    )
+
+
+def _listed(reader: Reader, shown: list[Row], place: Place, last: date) -> list[Component]:
+    number = place.number("page", 1, -(-len(shown) // ROWS))
+    rows = [
+        [
+            written.moment(event["start"]),
+            badge(event["severity"]),
+            machine_link(event["equipment_id"], event["equipment_id"], place),
+            describe(event, last, reader.units),
+            event["evidence"] or written.NONE,
+            _seen(event, place),
+        ]
+        for event in shown[(number - 1) * ROWS : number * ROWS]
+    ]
+    headings = ("Began", "Severity", "Machine", "What", "Evidence", "Acknowledged")
+    return [card("Found", table("Events, newest first", headings, rows)), *pages(place, number, len(shown), ROWS)]
+
+
+def _seen(event: Row, place: Place) -> Component:
+    if event["by"]:
+        return html.Span([html.Strong(event["by"]), f": {event['note']}" if event["note"] else ""])
+    return link("Acknowledge", place.but(ack=event["event_id"], page=place.text("page"), saved=None), "button")
+
+
+def _saved(reader: Reader, place: Place) -> list[Component]:
+    event = reader.event(place.text("saved")) if place.text("saved") else None
+    if event is None:
+        return []
+    text = f"Saved: {written.kind(event['kind'])} on {event['equipment_id']} is acknowledged."
+    return [html.P(text, className="saved")]
+
+
+def _form(reader: Reader, place: Place) -> list[Component]:
+    if not place.text("ack"):
+        return []
+    event = reader.event(place.text("ack"))
+    if event is None:
+        return [alert("This event is not there any more: choose one from the list.")]
+    day = event["start"].date()
+    return [
+        card(
+            f"Acknowledge {written.kind(event['kind'])} on {event['equipment_id']}",
+            html.P([badge(event["severity"]), " ", describe(event, day, reader.units)]),
+            html.P(ACKNOWLEDGING, className="note"),
+            html.Div(
+                [
+                    entry("by", "Your name", MOST_NAME),
+                    entry("note", "Note (may be empty)", MOST_NOTE),
+                    html.Button("Save", id={"act": "acknowledge"}, type="button", className="button main"),
+                    link("Cancel", place.but(ack=None), "button"),
+                ],
+                className="form",
+            ),
+            html.Div(id={"answer": "acknowledge"}, role="alert"),
+        )
+    ]
+
+
+def acknowledge(reader: Reader, place: Place, by: str, note: str) -> tuple[Place, str]:
+    """Write that somebody has acknowledged the event of a place; return where to go, and what was wrong."""
+    event_id = place.text("ack")
+    if not by.strip():
+        return place, "Say who you are, so that others know whom to ask."
+    try:
+        if reader.event(event_id) is None:
+            return place, "This event is not there any more: choose one from the list."
+        reader.acknowledge(event_id, by.strip()[:MOST_NAME], note.strip()[:MOST_NOTE], datetime.now(UTC))
+    except EtlError as error:
+        return place, f"Not saved: {error}"
+    return place.but(ack=None, saved=event_id, page=place.text("page")), ""

@@ -1,0 +1,111 @@
+"""`/pipeline`: whether the data is fresh and whole."""
+
+from datetime import UTC, date, datetime, time
+
+from dash import html
+from dash.development.base_component import Component
+
+from etl.admin.status import LoadedRun
+from etl.page import charts
+from etl.page.elements import View, card, chart, downloads, empty, stats, table
+from etl.page.url import Place
+from etl.page.window import day_picker
+from etl.results import format as written
+from etl.results.ranking import Row
+from etl.results.reader import Reader
+
+RUNS = 10
+
+
+def pipeline(reader: Reader, place: Place, today: date) -> View:
+    """Show how the pipeline was on a day."""
+    day = shown_day(reader, place, today)
+    health = reader.health(day)
+    runs = reader.runs(RUNS, datetime.combine(day, time(12), UTC))
+    says = _says(health, day)
+    children: list[Component] = [
+        html.Header([html.H1("Pipeline health"), html.P(says, className="lead")]),
+        html.Div([day_picker(place, day), downloads("pipeline", place)], className="filters", role="search"),
+    ]
+    if health:
+        children += [_figures(health[0]), _lag(health)]
+    else:
+        children.append(empty("Nothing was measured on this day: `etl analyze` measures each time that it runs."))
+    children.append(card("Last runs", _runs(runs)))
+    return View("Pipeline", says, children)
+
+
+def shown_day(reader: Reader, place: Place, today: date) -> date:
+    """Return the day of a place, else the newest one with a measurement, else today."""
+    return place.day("day") or reader.newest_health_day(today) or today
+
+
+def lag_of(row: Row) -> int | None:
+    """Add up the lag of all partitions; None if none was measured."""
+    return sum(row["lags"].values()) if row["lags"] else None
+
+
+def _says(health: list[Row], day: date) -> str:
+    if not health:
+        return f"Nothing was measured on {written.calendar_day(day)}."
+    newest = health[0]
+    lag = lag_of(newest)
+    if lag is None:
+        return f"The lag was not measured at {written.moment(newest['at'])}."
+    behind = "Nothing is waiting on the topic" if lag == 0 else f"{lag:,} offsets wait on the topic"
+    return f"{behind}, as measured at {written.moment(newest['at'])}."
+
+
+def _figures(newest: Row) -> Component:
+    at = newest["at"]
+    since = {end: (at - newest[end]).total_seconds() if newest[end] else None for end in ("oldest", "newest")}
+    return stats(
+        [
+            ("Lag", written.number(lag_of(newest), digits=9), f"offsets on {len(newest['lags'] or {})} partitions"),
+            ("Dead letters", written.number(newest["dead_letters"], digits=9), "on their topic"),
+            ("Machines", written.number(newest["equipment"], digits=9), "with a watermark"),
+            (
+                "Newest watermark",
+                written.clock(newest["newest"], at.date()),
+                f"{written.length(since['newest'])} before",
+            ),
+            (
+                "Oldest watermark",
+                written.clock(newest["oldest"], at.date()),
+                f"{written.length(since['oldest'])} before",
+            ),
+        ]
+    )
+
+
+def _lag(health: list[Row]) -> Component:
+    rows = health[::-1]
+    times = [row["at"] for row in rows]
+    partitions = sorted({partition for row in rows for partition in (row["lags"] or {})})
+    lags = [lag_of(row) for row in rows]
+    there = [lag for lag in lags if lag is not None]
+    if not there:
+        return card("Lag", empty("The lag was not measured on this day."))
+    text = f"Lag over the day, {len(there)} measurements: from {min(there):,} to {max(there):,} offsets."
+    newest = rows[-1]["lags"] or {}
+    now = [[f"partition {name}", written.number(newest.get(name), digits=9)] for name in partitions]
+    return html.Div(
+        [
+            card("Lag", chart("lag", charts.over_time(times, {"offsets": lags}, "offsets"), text)),
+            card("Lag now", table("By partition of the topic", ("Partition", "Offsets"), now, (1,))),
+        ],
+        className="two",
+    )
+
+
+def _runs(runs: list[LoadedRun]) -> Component:
+    if not runs:
+        return empty("No run in this month and the one before: `etl run` makes one.")
+    rows = []
+    for run in runs:
+        for stage in run.stages:
+            started = datetime.fromisoformat(stage.started)
+            name = f"{stage.stage} {stage.shard + 1} of {stage.shards}" if stage.shards > 1 else stage.stage
+            counts = ", ".join(f"{value:,} {label}" for label, value in stage.counts.items() if value)
+            rows.append([run.run, name, written.moment(started), written.number(stage.seconds, "s"), counts])
+    return table("Newest first", ("Run", "Stage", "Started", "Took", "Readings"), rows, (3,))

@@ -1,0 +1,58 @@
+"""The days that a view looks at: up to one day, so many of them."""
+
+from datetime import date, timedelta
+
+from dash import html
+from dash.development.base_component import Component
+
+from etl.model.tables import days_between
+from etl.page.elements import choices, empty, field, link
+from etl.page.url import Place
+from etl.results import format as written
+from etl.results.reader import MOST_DAYS, Reader
+
+LENGTHS = {"1": "1 day", "7": "7 days", "31": "31 days"}
+USUAL = 7
+
+
+def day_of(reader: Reader, place: Place, today: date) -> date | None:
+    """Return the day of a place, else the newest one with data."""
+    return place.day("day") or reader.newest_day(today)
+
+
+def days_of(place: Place, last: date) -> list[date]:
+    """Return the days of a place up to the last one."""
+    count = place.number("days", USUAL, MOST_DAYS)
+    return days_between(last - timedelta(days=count - 1), last)
+
+
+def said(days: list[date]) -> str:
+    """Name the days."""
+    last = written.calendar_day(days[-1])
+    return last if len(days) == 1 else f"{len(days)} days up to {last}"
+
+
+def day_picker(place: Place, day: date) -> Component:
+    """A picker of the day, with the one before and the one after."""
+    return html.Div(
+        [
+            link("←", place.but(day=day - timedelta(days=1)), "button", label="Day before"),
+            field("day", "Day (UTC)", day.isoformat(), kind="date"),
+            link("→", place.but(day=day + timedelta(days=1)), "button", label="Day after"),
+        ],
+        className="days",
+    )
+
+
+def nothing_on_this_day(place: Place, newest: date | None) -> Component:
+    """What a view says of a day without data, with a link to the newest one that has some."""
+    parts: list[Component | str] = ["Nothing was analysed here: choose another day"]
+    if newest:
+        parts += [", or ", link(f"the newest analysed day, {written.calendar_day(newest)}", place.but(day=newest))]
+    return empty([*parts, "."])
+
+
+def length_picker(place: Place) -> Component:
+    """A choice of how many days."""
+    count = str(place.number("days", USUAL, MOST_DAYS))
+    return choices("Period", [(text, place.but(days=days), days == count) for days, text in LENGTHS.items()])

@@ -1,0 +1,1 @@
+"""The report of some days as one HTML or PDF file."""

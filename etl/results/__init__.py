@@ -1,0 +1,1 @@
+"""What page and report both say."""

@@ -1,0 +1,221 @@
+"""Which machine needs attention, and why: what the analysis found, put in order and in words."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from math import isfinite
+from typing import Any
+
+from etl.results import format as written
+
+Row = dict[str, Any]
+SEVERITIES = ("severe", "moderate", "mild")
+FINE = "fine"
+ACKNOWLEDGED = "acknowledged"
+ACKNOWLEDGING = (
+    "An acknowledged event no longer counts in the order of attention, but stays in all lists. Other events of the"
+    " machine still count. It does not end the event."
+)
+LEVELS = (*SEVERITIES, FINE)
+ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
+SOON = timedelta(days=7)
+LATER = timedelta(days=30)
+FEW_READINGS = 0.5
+MISSING_READINGS = 0.95
+LOW_EFFICIENCY = 50.0
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One reason to look at a machine; seen: somebody has acknowledged it, so that it does not rank the machine."""
+
+    severity: str
+    text: str
+    seen: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A machine's day with the reasons to look at it, worst first."""
+
+    row: Row
+    concerns: list[Concern]
+
+    @property
+    def equipment_id(self) -> str:
+        """Its key."""
+        return str(self.row["equipment_id"])
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.row.get("name") or self.row["equipment_id"])
+
+    @property
+    def level(self) -> str:
+        """The severity of the worst reason that nobody has acknowledged, or `fine`."""
+        return next((concern.severity for concern in self.concerns if not concern.seen), FINE)
+
+    @property
+    def attention(self) -> str:
+        """The level in a word: `acknowledged` rather than `fine` where there is something, all of it acknowledged."""
+        return ACKNOWLEDGED if self.level == FINE and self.concerns else self.level
+
+    @property
+    def why(self) -> str:
+        """The first reason in words."""
+        return self.concerns[0].text if self.concerns else "nothing found"
+
+
+def judge(
+    rows: Iterable[Row], events: Iterable[Row], trends: Iterable[Row], day: date, units: Mapping[str, str]
+) -> list[Judged]:
+    """Put the machines of a day in the order in which they need attention.
+
+    Args:
+        rows: rows of `fleet_days`.
+        events: events with their acknowledgements (`by`): the worst of each row, and all of those machines whose
+            worst one is acknowledged.
+        trends: rows of `trends`.
+        day: the day of the rows.
+        units: unit by measurement.
+    """
+    known: dict[str | None, list[Row]] = defaultdict(list)
+    event_by_id: dict[str, Row] = {}
+    for event in events:
+        event_by_id[event["event_id"]] = event
+        known[event.get("equipment_id")].append(event)
+    trends_by_machine = defaultdict(list)
+    for trend in trends:
+        trends_by_machine[trend["equipment_id"]].append(trend)
+    judged = []
+    for row in rows:
+        concerns = [
+            *_of_events(row, event_by_id, known[row["equipment_id"]], day, units),
+            *_of_trends(trends_by_machine[row["equipment_id"]], day, units),
+            *_of_readings(row),
+            *_of_efficiency(row),
+        ]
+        judged.append(Judged(row, sorted(concerns, key=_order)))
+    return sorted(judged, key=_urgency)
+
+
+def _order(concern: Concern) -> tuple[bool, int]:
+    return concern.seen, rank(concern.severity)
+
+
+def _urgency(machine: Judged) -> tuple[int, int, float, str]:
+    unseen = sum(not concern.seen for concern in machine.concerns)
+    efficiency = machine.row.get("efficiency")
+    return rank(machine.level), -unseen, 101.0 if efficiency is None else efficiency, machine.equipment_id
+
+
+def rank(severity: str | None) -> int:
+    """Give a severity's place, the worst first; one that is not known comes after those that are."""
+    return LEVELS.index(severity) if severity in LEVELS else len(SEVERITIES) - 1
+
+
+def _of_events(
+    row: Row, event_by_id: Mapping[str, Row], own: Iterable[Row], day: date, units: Mapping[str, str]
+) -> list[Concern]:
+    if not row.get("worst_severity"):
+        return []
+    worst = event_by_id.get(row.get("worst_event") or "")
+    others = (row.get("events") or 1) - 1
+    if worst is None:
+        return [
+            Concern(row["worst_severity"], f"{written.kind(row['worst_kind'])}, {row['worst_severity']}{_more(others)}")
+        ]
+    if not worst.get("by"):
+        return [Concern(worst["severity"], f"{describe(worst, day, units)}{_more(others)}")]
+    rest = [event for event in own if event["event_id"] != worst["event_id"] and in_day(event, day)]
+    still_open = sorted((event for event in rest if not event.get("by")), key=_worst_first)
+    text = f"{describe(worst, day, units)} ({ACKNOWLEDGED} by {worst['by']})"
+    seen = Concern(worst["severity"], text + _more(others - len(still_open)), seen=True)
+    if not still_open:
+        return [seen]
+    worst_open = still_open[0]
+    return [Concern(worst_open["severity"], describe(worst_open, day, units) + _more(len(still_open) - 1)), seen]
+
+
+def _more(events: int) -> str:
+    return f"; {written.count(events, 'more event')}" if events > 0 else ""
+
+
+def _worst_first(event: Row) -> tuple[int, datetime]:
+    return rank(event["severity"]), event["start"]
+
+
+def in_day(event: Row, day: date) -> bool:
+    """Return whether an event lasted into a day (UTC)."""
+    begin = datetime.combine(day, time(), UTC)
+    # One that ends at midnight is no event of the day that begins then.
+    goes_on = event["end"] is None or event["end"] > begin or event["start"] >= begin
+    return bool(goes_on and event["start"] < begin + timedelta(days=1))
+
+
+def describe(event: Row, day: date, units: Mapping[str, str]) -> str:
+    """Say in a line what an event is, how far it is off, and since when."""
+    text = f"{written.kind(event['kind'])}, {event['severity']}"
+    name = event.get("measurement")
+    if name and _is_known(event.get("observed")):
+        text += f": {written.measurement(name)} {written.number(event['observed'], units.get(name, ''))}"
+        if _is_known(event.get("expected")):
+            text += f", expected {written.number(event['expected'], units.get(name, ''))}"
+    if event["end"] is None:
+        return f"{text}, since {written.clock(event['start'], day)}, still lasting"
+    lasted = written.length((event["end"] - event["start"]).total_seconds())
+    ended = written.clock(event["end"], event["start"].date())
+    return f"{text}, from {written.clock(event['start'], day)} to {ended} ({lasted})"
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and isfinite(value)
+
+
+def _of_trends(trends: Iterable[Row], day: date, units: Mapping[str, str]) -> list[Concern]:
+    now = datetime.combine(day + timedelta(days=1), time(), UTC)
+    return [
+        Concern("moderate" if trend["reached"] - now <= SOON else "mild", forecast(trend, now, units))
+        for trend in trends
+        if trend["reached"] and trend["reached"] - now <= LATER
+    ]
+
+
+def forecast(trend: Row, now: datetime, units: Mapping[str, str]) -> str:
+    """Say when what grows reaches its threshold."""
+    name = trend["measurement"]
+    text = f"{written.measurement(name)} reaches {written.number(trend['threshold'], units.get(name, ''))}"
+    text += f" {written.ahead(trend['reached'], now)}"
+    if trend["earliest"] and trend["latest"]:
+        text += f" ({trend['earliest']:%-d %b} to {trend['latest']:%-d %b})"
+    return text
+
+
+def _of_readings(row: Row) -> list[Concern]:
+    expected, received = row.get("expected"), row.get("received")
+    if not expected or received is None or received / expected >= MISSING_READINGS:
+        return []
+    severity = "moderate" if received / expected < FEW_READINGS else "mild"
+    return [Concern(severity, f"only {written.share(received / expected)} of the expected readings arrived")]
+
+
+def _of_efficiency(row: Row) -> list[Concern]:
+    efficiency = row.get("efficiency")
+    if efficiency is None or efficiency >= LOW_EFFICIENCY:
+        return []
+    because = f": {row['reasons'][0]}" if row.get("reasons") else ""
+    return [Concern("mild", f"efficiency {written.number(efficiency, digits=2)} of 100{because}")]
+
+
+def summary(judged: list[Judged]) -> str:
+    """Say in a sentence how many machines need attention."""
+    counts = {level: sum(machine.level == level for machine in judged) for level in SEVERITIES}
+    urgent = sum(counts.values())
+    seen = sum(machine.attention == ACKNOWLEDGED for machine in judged)
+    rest = f" Of {written.count(seen, 'other machine')} all events are acknowledged." if seen else ""
+    if not urgent:
+        return f"None of {len(judged):,} machines needs attention.{rest}"
+    parts = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
+    return f"{urgent:,} of {len(judged):,} machines {'need' if urgent > 1 else 'needs'} attention: {parts}.{rest}"

@@ -1,0 +1,293 @@
+"""All reads of the page and of the report, and its one write.
+
+Each statement is restricted to one partition, but for one that reads which days a table holds, where none is recent.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from cassandra.cluster import Session
+
+from etl.admin.status import LoadedRun, read_last_runs
+from etl.cassandra.connection import driver_errors, literal
+from etl.cassandra.store import Store, as_dicts, select
+from etl.model.measurements import Measurements
+from etl.model.tables import (
+    ACKNOWLEDGEMENTS,
+    EQUIPMENT,
+    EVENTS,
+    FLEET_DAYS,
+    MACHINE_DAYS,
+    MACHINE_EVENTS,
+    MACHINE_HOURS,
+    MACHINE_MINUTES,
+    PIPELINE_HEALTH,
+    TRENDS,
+    WATERMARKS,
+    Table,
+    days_between,
+    months_between,
+    sensor_data,
+)
+from etl.results.ranking import Row
+from etl.results.series import Level, Series, milliseconds
+
+PATIENCE = 5.0
+MOST_READINGS = 50_000
+MOST_DAYS = 31
+_PROBES = 31
+_ENERGY = ["equipment_id", "name", "energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds"]
+_WITHIN_HOURS = ' AND "hour" >= ? AND "hour" < ?'
+
+
+class Reader:
+    """What the views ask Cassandra; one for all threads."""
+
+    def __init__(self, session: Session, measurements: Measurements) -> None:
+        """Ask through this session, for these measurements."""
+        self.store = Store(session, PATIENCE)
+        self.measurements = measurements
+        self.doubles = [found.name for found in measurements.declared if found.type == "double"]
+        self.units = {found.name: found.unit for found in measurements.declared}
+
+    def answers(self) -> None:
+        """Ask for nothing but an answer, from the node's own partition of `system.local`."""
+        with driver_errors():
+            self.store.session.execute("SELECT key FROM system.local WHERE key = 'local'", timeout=PATIENCE)
+
+    def newest_day(self, today: date) -> date | None:
+        """Find the newest analysed day, however old."""
+        return self._newest_day(FLEET_DAYS, today)
+
+    def newest_health_day(self, today: date) -> date | None:
+        """Find the newest day on which the pipeline was measured, however old."""
+        return self._newest_day(PIPELINE_HEALTH, today)
+
+    def _newest_day(self, table: Table, today: date) -> date | None:
+        """Ask for a row of the last partitions (day) of a table; if they hold none, for the keys of all partitions."""
+        query = f"{select(table, table.partition, table.partition)} LIMIT 1"
+        days = [today - timedelta(days=back) for back in range(-1, _PROBES)]
+        found = zip(days, self.store.ask(query, [(day,) for day in days]), strict=True)
+        if newest := next((day for day, rows in found if rows), None):
+            return newest
+        # A key is a day, so there are few, and no row is read.
+        pages = self.store.page_by_page(f'SELECT DISTINCT "day" FROM "{table.name}"')  # noqa: S608 - names of ours
+        every = [row["day"] for row in as_dicts(["day"], pages)]
+        return max((day for day in every if day <= today), default=max(every, default=None))
+
+    def fleet(self, day: date) -> list[Row]:
+        """All machines of a day: partition (day) of `fleet_days`."""
+        return self._rows(FLEET_DAYS, [(day,)])
+
+    def fleet_energy(self, days: Iterable[date]) -> list[Row]:
+        """Energy of all machines on some days: partitions (day) of `fleet_days`, a statement each."""
+        return self._rows(FLEET_DAYS, [(day,) for day in days], ["day", *_ENERGY])
+
+    def events(self, days: Iterable[date]) -> list[Row]:
+        """Events that began on these days: partitions (day) of `events` and `acknowledgements`, a statement each."""
+        keys = [(day,) for day in days]
+        return self._acknowledged(self._rows(EVENTS, keys), keys)
+
+    def ranking_events(self, fleet: Sequence[Row], day: date) -> list[Row]:
+        """The events that rank the machines of a day, wherever they began.
+
+        Those of the days that the IDs of the worst ones name, as `events`; and where the worst one is acknowledged, all
+        that lasted into the day, as `lasting_events`.
+        """
+        began = {start for row in fleet if (start := event_day(row.get("worst_event")))}
+        found = {event["event_id"]: event for event in self.events(sorted(began))}
+        seen = {event_id for event_id, event in found.items() if event["by"]}
+        hidden = [row["equipment_id"] for row in fleet if row["worst_event"] in seen and (row["events"] or 0) > 1]
+        more = self.lasting_events(hidden, _midnight(day), _midnight(day + timedelta(days=1)))
+        return list((found | {event["event_id"]: event for event in more}).values())
+
+    def knows(self, equipment_id: str) -> bool:
+        """Whether a machine is in the catalogue or has readings: as `machine` and `watermark`."""
+        return self.machine(equipment_id) is not None or self.watermark(equipment_id) is not None
+
+    def machine(self, equipment_id: str) -> Row | None:
+        """A machine of the catalogue: partition (equipment_id) of `equipment`."""
+        return next(iter(self._rows(EQUIPMENT, [(equipment_id,)])), None)
+
+    def watermark(self, equipment_id: str) -> datetime | None:
+        """The newest loaded time of a machine: partition (equipment_id) of `watermarks`."""
+        rows = self._rows(WATERMARKS, [(equipment_id,)], ["timestamp"])
+        return rows[0]["timestamp"] if rows else None
+
+    def machine_days(self, equipment_id: str, first: date, last: date) -> list[Row]:
+        """Days of a machine, oldest first: partitions (equipment_id, year) of `machine_days`."""
+        keys = [(equipment_id, year, first, last) for year in range(first.year, last.year + 1)]
+        return self._rows(MACHINE_DAYS, keys, more=' AND "day" >= ? AND "day" <= ?')[::-1]
+
+    def machine_events(self, equipment_id: str, start: datetime, end: datetime) -> list[Row]:
+        """Events of a machine that touch a time: as `lasting_events`."""
+        return self.lasting_events([equipment_id], start, end)
+
+    def lasting_events(self, machines: Iterable[str], start: datetime, end: datetime) -> list[Row]:
+        """Events of machines that touch a time, each once.
+
+        Partitions (equipment_id, year) of `machine_events` and (day) of `acknowledgements`, a statement each.
+        """
+        keys = [(equipment_id, year) for equipment_id in machines for year in range(start.year - 1, end.year + 1)]
+        columns = [name for name in MACHINE_EVENTS.columns if name != "year"]
+        found = self._rows(MACHINE_EVENTS, keys, columns)
+        touching = [row for row in found if row["start"] < end and (row["end"] is None or row["end"] > start)]
+        days = {day for row in touching if (day := event_day(row["event_id"]))}
+        return self._acknowledged(touching, [(day,) for day in sorted(days)])
+
+    def trends(self, equipment_id: str | None = None) -> list[Row]:
+        """What grows, on all machines or one: partitions (measurement) of `trends`, a statement each."""
+        if equipment_id is None:
+            return self._rows(TRENDS, [(name,) for name in self.doubles])
+        return self._rows(TRENDS, [(name, equipment_id) for name in self.doubles], more=' AND "equipment_id" = ?')
+
+    def hours(self, equipment_id: str, start: datetime, end: datetime, columns: Sequence[str]) -> list[Row]:
+        """Hours of a machine, oldest first: partitions (equipment_id, month) of `machine_hours`."""
+        keys = [(equipment_id, month, start, end) for month in months_between(start.date(), end.date())]
+        rows = self._rows(MACHINE_HOURS, keys, ["hour", *columns], _WITHIN_HOURS)
+        return sorted(rows, key=lambda row: row["hour"])
+
+    def series(
+        self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime, level: Level
+    ) -> dict[str, Series]:
+        """Read measurements at one level, from the partitions that `_hour_series` and the others name."""
+        read = {"hours": self._hour_series, "minutes": self._minute_series, "readings": self._reading_series}[level]
+        return read(equipment_id, names, start, end)
+
+    def _hour_series(
+        self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
+    ) -> dict[str, Series]:
+        """Partitions (equipment_id, month) of `machine_hours`; of its maps only the measurements asked for."""
+        cells = [f'"{part}"[{literal(name)}]' for name in names for part in ("lows", "means", "highs")]
+        query = (
+            f'SELECT "hour", {", ".join(cells)} FROM "machine_hours"'  # noqa: S608 - declared names
+            f' WHERE "equipment_id" = ? AND "month" = ?{_WITHIN_HOURS}'
+        )
+        keys = [(equipment_id, month, start, end) for month in months_between(start.date(), end.date())]
+        rows = [row for part in self.store.ask(query, keys) for row in part[::-1]]
+        stamps = _stamps(row[0] for row in rows)
+        columns = _floats(rows, 3 * len(names))
+        return {name: Series(stamps, *columns[3 * i : 3 * i + 3]) for i, name in enumerate(names)}
+
+    def _minute_series(
+        self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
+    ) -> dict[str, Series]:
+        """Partitions (equipment_id, day) of `machine_minutes`."""
+        query = select(MACHINE_MINUTES, ["minutes"], MACHINE_MINUTES.partition)
+        keys = [(equipment_id, day) for day in days_between(start.date(), end.date())]
+        parts = [
+            pa.ipc.open_stream(row[0]).read_all() for rows in self.store.ask(query, keys) for row in rows if row[0]
+        ]
+        if not parts:
+            return {name: _series_of([]) for name in names}
+        table = pa.concat_tables(parts, promote_options="default")
+        stamps = table["minute"].cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).to_numpy()
+        inside = (stamps >= milliseconds(start)) & (stamps < milliseconds(end))
+        return {
+            name: Series(stamps[inside], *(_column(table, name, part)[inside] for part in _PARTS)) for name in names
+        }
+
+    def _reading_series(
+        self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
+    ) -> dict[str, Series]:
+        """Partitions (equipment_id, day) of `sensor_data`, at most `MOST_READINGS` rows of each."""
+        rows = self.readings(equipment_id, names, start, end)
+        stamps = _stamps(row[0] for row in rows)
+        columns = _floats(rows, len(names))
+        return {name: Series(stamps, column, column, column) for name, column in zip(names, columns, strict=True)}
+
+    def readings(
+        self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
+    ) -> list[tuple[Any, ...]]:
+        """Readings of a machine, oldest first: partitions (equipment_id, day) of `sensor_data`, with a LIMIT each."""
+        table = sensor_data(self.measurements)
+        query = select(table, ["timestamp", *names], table.partition)
+        query += f' AND "timestamp" >= ? AND "timestamp" < ? LIMIT {MOST_READINGS}'
+        keys = [(equipment_id, day, start, end) for day in days_between(start.date(), end.date())]
+        return [row for part in self.store.ask(query, keys) for row in part[::-1]]
+
+    def health(self, day: date, count: int = 500) -> list[Row]:
+        """How the pipeline was on a day, newest first: partition (day) of `pipeline_health`."""
+        return self._rows(PIPELINE_HEALTH, [(day,)], more=f" LIMIT {count}")
+
+    def runs(self, count: int, now: datetime) -> list[LoadedRun]:
+        """The last runs: partitions (month) of `runs`, of this month and the one before."""
+        return read_last_runs(self.store, count, now)
+
+    def event(self, event_id: str) -> Row | None:
+        """One event, of the partition (day) of `events` that its ID names."""
+        day = event_day(event_id)
+        if day is None:
+            return None
+        return next(iter(self._rows(EVENTS, [(day, event_id)], more=' AND "event_id" = ?')), None)
+
+    def acknowledge(self, event_id: str, by: str, note: str, at: datetime) -> None:
+        """Write who has acknowledged an event: a row in partition (day) of `acknowledgements`."""
+        row = {"day": event_day(event_id), "event_id": event_id, "by": by, "at": at, "note": note}
+        self.store.write(ACKNOWLEDGEMENTS, [row])
+
+    def _acknowledged(self, events: list[Row], keys: list[tuple[date]]) -> list[Row]:
+        columns = [name for name in ACKNOWLEDGEMENTS.columns if name != "day"]
+        found = self._rows(ACKNOWLEDGEMENTS, keys, columns)
+        seen = {row["event_id"]: row for row in found}
+        nobody = dict.fromkeys(columns)
+        return [
+            {**nobody, **seen.get(event["event_id"], {}), **event, "end": whole_end(event["end"])} for event in events
+        ]
+
+    def _rows(
+        self, table: Table, keys: Sequence[tuple[Any, ...]], columns: Sequence[str] = (), more: str = ""
+    ) -> list[Row]:
+        """Read rows of some partitions; `more` restricts them further."""
+        names = list(columns or table.columns)
+        found = as_dicts(names, self.store.ask(select(table, names, table.partition) + more, keys))
+        return [{name: None if value != value else value for name, value in row.items()} for row in found]
+
+
+_PARTS = ("low", "mean", "high")
+
+
+def _stamps(times: Iterable[datetime]) -> Any:
+    return np.array([milliseconds(time.replace(tzinfo=UTC)) for time in times], dtype=np.int64)
+
+
+def _floats(rows: list[tuple[Any, ...]], count: int) -> list[Any]:
+    """Return the columns after the first as numbers, what is missing as NaN."""
+    if not rows:
+        return [np.array([], dtype=float)] * count
+    return [np.array(column, dtype=float) for column in list(zip(*rows, strict=True))[1:]]
+
+
+def _column(table: pa.Table, name: str, part: str) -> Any:
+    column = f"{name}_{part}"
+    if column not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    return table[column].cast(pa.float64()).to_numpy()
+
+
+def _series_of(values: list[float]) -> Series:
+    empty = np.array(values, dtype=float)
+    return Series(np.array([], dtype=np.int64), empty, empty, empty)
+
+
+def whole_end(end: datetime | None) -> datetime | None:
+    """Return the time of an event's last reading, where its end is that time and a millisecond.
+
+    The analysis looks at readings up to a millisecond after the newest one.
+    """
+    return end.replace(microsecond=0) if end and end.microsecond == 1_000 else end
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def event_day(event_id: str | None) -> date | None:
+    """Return the day with which an event's ID begins."""
+    try:
+        return date.fromisoformat((event_id or "")[:10])
+    except ValueError:
+        return None

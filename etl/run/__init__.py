@@ -1,0 +1,1 @@
+"""The delivery core that every stage shares."""

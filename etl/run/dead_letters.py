@@ -1,0 +1,186 @@
+"""The dead-letter topic: publish what is no reading or lost against another, list it, replay it.
+
+A letter's value, key and content type are those of the original; its headers say why and where it came from. A letter
+published twice counts once. A topic that was made anew and a file that has other lines under the same name have letters
+with the same origin, so its identity is that origin, the time of the record, and what was sent.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from etl.codec.record import CONTENT_TYPE, REPLAYS
+from etl.kafka.client import Client, Producer, Span, open_producer, read
+
+# Not to be replayed without a second thought: they lost against another reading, or came too late.
+LOST = frozenset(["conflicting", "superseded", "late"])
+_HEADERS = ("reason", "detail", "stage", "topic", "partition", "offset", "index", "file", "line", "record_time")
+_NUMBERS = frozenset(["partition", "offset", "index", "line", "record_time"])
+# A header must leave room for the value.
+_MAX_DETAIL = 1000
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One dead letter; `published` is when it was appended to the dead-letter topic."""
+
+    published: datetime
+    value: bytes | None
+    key: bytes | None
+    content_type: str | None
+    run: str
+    reason: str
+    replays: int
+    detail: str | None = None
+    stage: str | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    index: int | None = None
+    file: str | None = None
+    line: int | None = None
+    record_time: int | None = None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What tells letters apart; a stored row that lost shares the origin of the reading that beat it."""
+        origin = (self.topic, self.partition, self.offset, self.index, self.file, self.line)
+        return (*origin, self.record_time, self.key, self.value, self.reason == "superseded")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which letters: all of those that meet every condition; times are those of publication, `until` excluded."""
+
+    reasons: frozenset[str] = frozenset()
+    run: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, letter: Letter) -> bool:
+        """Tell whether a letter is one of them."""
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (self.run is None or letter.run == self.run)
+            and (self.since is None or letter.published >= self.since)
+            and (self.until is None or letter.published < self.until)
+        )
+
+
+@dataclass
+class Replayed:
+    """What a replay did: letters sent, and those left out because they lost or because a file cannot be replayed."""
+
+    sent: int = 0
+    lost: int = 0
+    from_files: int = 0
+
+
+def publish(producer: Producer, topic: str, letters: Iterable[pa.Table], run: str) -> int:
+    """Send dead letters (`readings.DEAD_LETTERS`), return their number when all are acknowledged.
+
+    Raises:
+        SettingsError: the topic may not be written, or does not take a record that large.
+        Unreachable: Kafka does not acknowledge them.
+    """
+    sent = 0
+    for table in letters:
+        for batch in table.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                # Kafka's clients refuse a record with neither.
+                value = b"" if row["value"] is None and row["key"] is None else row["value"]
+                producer.send(topic, row["key"], value, _headers(row, run))
+                sent += 1
+    producer.flush()
+    return sent
+
+
+def _headers(row: dict[str, Any], run: str) -> list[tuple[str, bytes]]:
+    named = {_header(name): row[name] for name in _HEADERS}
+    named |= {CONTENT_TYPE: row["content_type"], REPLAYS: row["replays"], "etl-run": run}
+    texts = {name: str(value) for name, value in named.items() if value is not None}
+    return [(name, text[:_MAX_DETAIL].encode(errors="replace")) for name, text in texts.items()]
+
+
+def _header(name: str) -> str:
+    return f"etl-{name.replace('_', '-')}"
+
+
+def list_letters(client: Client, choice: Choice) -> Iterator[Letter]:
+    """Read the chosen letters, oldest first within each partition, each once.
+
+    Raises:
+        SettingsError: the dead-letter topic is missing, or may not be read.
+    """
+    topic = client.settings.dead_letter_topic
+    spans = client.log_spans(topic)
+    if choice.since is not None:
+        begins = client.offsets_at(topic, int(choice.since.timestamp() * 1000))
+        spans = {p: Span(span.end if (at := begins[p]) is None else at, span.end) for p, span in spans.items()}
+    seen: set[int] = set()
+    for block in read(client.settings, topic, spans):
+        for time, key, value, headers in zip(block.times, block.keys, block.values, block.headers, strict=True):
+            letter = _letter(time, key, value, {name: (raw or b"").decode(errors="replace") for name, raw in headers})
+            if not choice.holds(letter):
+                continue
+            identity = hash(letter.identity)
+            if identity not in seen:
+                seen.add(identity)
+                yield letter
+
+
+def _letter(time: int, key: bytes | None, value: bytes | None, headers: dict[str, str]) -> Letter:
+    named: dict[str, Any] = {}
+    for field in fields(Letter):
+        text = headers.get(_header(field.name))
+        if text is not None:
+            named[field.name] = _number(text) if field.name in _NUMBERS else text
+    replays = _number(named.pop("replays", "0"))
+    defaults = {"reason": "", "run": ""}
+    return Letter(
+        published=datetime.fromtimestamp(time / 1000, UTC),
+        value=value,
+        key=key,
+        content_type=headers.get(CONTENT_TYPE),
+        replays=max(replays or 0, 0),
+        **(defaults | named),
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
+
+
+def replay(client: Client, choice: Choice, force: bool = False) -> Replayed:
+    """Send the chosen letters to the topic they came from, each once, and count the replay in a header.
+
+    Letters that lost or came too late are left out unless forced. Those from a file are always left out: correct the
+    file, and generate from it again.
+
+    Raises:
+        SettingsError: a topic is missing, or may not be written.
+    """
+    done = Replayed()
+    known: set[str] = set()
+    with open_producer(client.settings) as producer:
+        for letter in list_letters(client, choice):
+            if letter.topic is None:
+                done.from_files += 1
+            elif letter.reason in LOST and not force:
+                done.lost += 1
+            else:
+                if letter.topic not in known:
+                    client.partitions(letter.topic)
+                    known.add(letter.topic)
+                headers = [(REPLAYS, str(letter.replays + 1).encode())]
+                if letter.content_type is not None:
+                    headers.append((CONTENT_TYPE, letter.content_type.encode()))
+                producer.send(letter.topic, letter.key, letter.value, headers)
+                done.sent += 1
+        producer.flush()
+    return done

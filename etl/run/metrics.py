@@ -1,0 +1,126 @@
+"""Metrics of a finished stage, as a Prometheus textfile or pushed by OTLP/HTTP.
+
+Each value describes the newest run that came to its end, so all of them are gauges. A textfile is what the textfile
+collector of Prometheus' node exporter picks up; OTLP/HTTP is for stages that live too short to be scraped.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from etl.run.workspace import Manifest
+from etl.settings import RunSettings
+
+OTLP_PATH = "/v1/metrics"
+PUSH_SECONDS = 10
+
+log = structlog.get_logger("etl.metrics")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value of one metric; the unit is in the name, as Prometheus has it."""
+
+    name: str
+    help: str
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def measure(manifest: Manifest) -> Iterator[Sample]:
+    """Derive the samples of a stage, or of a shard of it, from its manifest.
+
+    Yields:
+        Time of the last success (Unix seconds), seconds, counts by class, readings per second and, of consume, the lag
+        that it found, per partition.
+    """
+    summary = manifest.summary
+    stage = {"stage": summary.stage} | ({"shard": str(summary.shard)} if summary.shards > 1 else {})
+    ended = datetime.fromisoformat(summary.started).timestamp() + summary.seconds
+    yield Sample("sensor_etl_last_success_timestamp_seconds", "When the stage last came to its end.", ended, stage)
+    yield Sample("sensor_etl_seconds", "How long the stage took.", summary.seconds, stage)
+    for name, count in summary.counts.items():
+        yield Sample("sensor_etl_readings", "Readings of the run, by class.", count, {**stage, "class": name})
+    if summary.seconds and summary.counts:
+        rate = max(summary.counts.values()) / summary.seconds
+        yield Sample("sensor_etl_readings_per_second", "Readings of the run, by the second.", rate, stage)
+    # The later stages cover the same offsets; told again they would count twice in a sum.
+    for part in summary.offsets if summary.stage == "consume" else ():
+        labels = {**stage, "topic": part.topic, "partition": str(part.partition)}
+        lag = part.end + part.left - (part.begin if part.committed is None else part.committed)
+        yield Sample("sensor_etl_lag_records", "Records that waited when the run began.", lag, labels)
+
+
+def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
+    """Publish what a stage did where the settings say so; a failure is a warning, since the stage itself is done."""
+    samples = list(measure(manifest))
+    if settings.metrics_folder:
+        shard = f"_{manifest.summary.shard}" if manifest.summary.shards > 1 else ""
+        path = settings.metrics_folder / f"sensor_etl_{manifest.summary.stage}{shard}.prom"
+        with _warning(f"ETL_METRICS_FOLDER: {path} is not written"):
+            write_textfile(samples, path)
+    if settings.otlp_endpoint:
+        with _warning("ETL_OTLP_ENDPOINT does not take the metrics"):
+            push(samples, settings.otlp_endpoint)
+
+
+@contextmanager
+def _warning(text: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ImportError, ValueError) as error:
+        log.warning(text, error=str(error))
+
+
+def write_textfile(samples: list[Sample], path: Path) -> None:
+    """Write samples in the Prometheus text format, at once, so that no collector sees half a file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+    registry = CollectorRegistry()
+    gauges: dict[str, Gauge] = {}
+    for sample in samples:
+        if sample.name not in gauges:
+            gauges[sample.name] = Gauge(sample.name, sample.help, list(sample.labels), registry=registry)
+        gauges[sample.name].labels(**sample.labels).set(sample.value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), registry)
+
+
+def push(samples: list[Sample], endpoint: str) -> None:
+    """Push samples to an OTLP/HTTP endpoint; `/v1/metrics` is added, as the specification says, unless it is there.
+
+    Raises:
+        ImportError: the extra `otlp` is not installed.
+        OSError: the endpoint does not take them within `PUSH_SECONDS`.
+    """
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
+    from opentelemetry.sdk.resources import Resource
+
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+    url = endpoint.rstrip("/").removesuffix(OTLP_PATH) + OTLP_PATH
+    # A reader of our own, since the usual periodic one hides whether the push arrived.
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], Resource.create({"service.name": "sensor-etl"}), shutdown_on_exit=False)
+    meter = provider.get_meter("etl")
+    gauges = {sample.name: meter.create_gauge(sample.name, description=sample.help) for sample in samples}
+    for sample in samples:
+        gauges[sample.name].set(sample.value, sample.labels)
+    exporter = OTLPMetricExporter(endpoint=url, timeout=PUSH_SECONDS)
+    try:
+        data = reader.get_metrics_data()
+        if data is None or exporter.export(data, timeout_millis=PUSH_SECONDS * 1000) is not MetricExportResult.SUCCESS:
+            raise OSError("not accepted, or no answer in time")
+    finally:
+        exporter.shutdown()
+        provider.shutdown()

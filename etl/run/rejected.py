@@ -1,0 +1,57 @@
+"""A recorded file of which nothing can be used: one line that says so, with the likely cause."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from etl.model.measurements import Measurements
+
+_CAUSES = {
+    "timestamp": "`timestamp` of the mapping may need another `format`",
+    "missing-key": "`equipment` of the mapping may name the wrong column",
+    "no-measurement": "`measurements` of the mapping may name the wrong columns, or `missing` too much",
+    "undecodable": "`encoding` of the mapping may be another",
+}
+
+
+def any_usable(readings: pa.Table, measurements: Measurements) -> bool:
+    """Tell whether any of these readings (schema `generated`) holds a value."""
+    return any(readings[name].null_count < len(readings) for name in measurements.names)
+
+
+def all_rejected(readings: int, letters: Iterable[pa.Table]) -> str:
+    """Say why nothing of a file can be used.
+
+    Args:
+        readings: how many readings there are, all without a usable value.
+        letters: the lines that are no readings, by `DEAD_LETTERS`.
+    """
+    reasons: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for table in letters:
+        reasons.update(table["reason"].to_pylist())
+        for reason in set(reasons) - set(examples):
+            row = table["reason"].to_pylist().index(reason)
+            examples[reason] = f"{table['file'][row]}:{table['line'][row]}: {table['detail'][row]}"
+    if readings >= sum(reasons.values()):
+        return (
+            f"no cell of the recorded file's {readings:,} readings holds a value, and transform will keep them as dead"
+            " letters: `decimal`, `thousands` or `missing` of the mapping may be others"
+        )
+    reason, _ = reasons.most_common(1)[0]
+    cause = _CAUSES.get(reason) or _wrong_form(examples[reason])
+    return (
+        f"all {sum(reasons.values()) + readings:,} lines of the recorded file were rejected, kept as dead letters:"
+        f" {examples[reason]}; {cause}"
+    )
+
+
+def _wrong_form(detail: str) -> str:
+    if fields := re.search(r"(\d+) fields instead of (\d+)", detail):
+        got, expected = int(fields[1]), int(fields[2])
+        if got == expected + 1:
+            return "each line may end with a delimiter that the line of column names lacks: add one there"
+        return "the first line may not be that of the column names, or `delimiter` of the mapping may be another"
+    return "`format` of the mapping may be another"

@@ -1,0 +1,1 @@
+"""One stage, one image, one task, one page of docs, one name."""

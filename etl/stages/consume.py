@@ -1,0 +1,171 @@
+"""Stage 3: read what is new on the topic, from the committed offsets to the end; commit nothing.
+
+A shard reads its own partitions.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from etl.codec.record import Decoded, Records, decode
+from etl.errors import DeliveryError, NothingNew, SettingsError
+from etl.kafka.client import Client, Span, connect, read
+from etl.model.measurements import Measurements
+from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
+from etl.run.runner import Outcome, Work
+from etl.run.workspace import WHOLE, Attempt, Range, Shard, once
+from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings, read_settings
+from etl.terminal import progress
+
+
+def consume(work: Work) -> Outcome:
+    """Read the run's range of offsets, which its first attempt fixes before anything is read.
+
+    Raises:
+        NothingNew: the range is empty, and the run's only one.
+        DeliveryError: records of the range are gone.
+        SettingsError: the topic is missing or may not be read, or an offset cannot be used.
+        Unreachable: Kafka does not answer.
+    """
+    how, settings = read_settings(ConsumeSettings), read_settings(KafkaSettings)
+    shard = work.workspace.shard
+    with connect(settings) as client:
+        stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, how, shard)))
+        ranges = [Range(**item) for item in json.loads(stored)]
+        _check(ranges, client)
+    output = _Output(work.output)
+    ends = {r.partition: r.begin for r in ranges}
+    capped = False
+    with progress("consume") as advance:
+        for records, decoded in _decoded(settings, ranges, work.measurements):
+            if how.max_readings is not None:
+                number = _fitting(decoded, how.max_readings - output.consumed, output.records == 0)
+                capped = number < len(records.offsets)
+                if capped:
+                    records = records.part(0, number)
+                    decoded = decode(records, settings.topic, work.measurements)
+            output.add(records, decoded)
+            advance(int(decoded.sizes.sum()))
+            ends.update({p: offset + 1 for p, offset in zip(records.partitions, records.offsets, strict=True)})
+            if capped:
+                break
+    output.flush()
+    counts = {"consumed": output.consumed, "rejected": output.rejected, "records": output.records}
+    if capped:
+        ranges = [replace(r, end=ends[r.partition], left=r.end - ends[r.partition]) for r in ranges]
+    return Outcome(counts, ranges)
+
+
+def _dump(ranges: list[Range]) -> bytes:
+    return json.dumps([asdict(r) for r in ranges]).encode()
+
+
+def _choose(client: Client, how: ConsumeSettings, shard: Shard) -> list[Range]:
+    topic = client.settings.topic
+    spans, committed = client.log_spans(topic), client.committed(topic)
+    begins = {p: spans[p].begin if offset is None else offset for p, offset in committed.items()}
+    given = _given(client, how, spans)
+    begins |= {p: min(max(offset, spans[p].begin), spans[p].end) for p, offset in given.items()}
+    ranges = [Range(topic, p, committed[p], begins[p], spans[p].end) for p in sorted(spans) if shard.has(p)]
+    for r in ranges:
+        if r.begin > r.end:
+            raise DeliveryError(
+                f"topic {topic}: group {client.settings.group} committed offset {r.begin} of partition {r.partition},"
+                f" which ends at {r.end}: was the topic made anew? Start at its beginning with --from-offset"
+                f" {r.partition}:{spans[r.partition].begin}"
+            )
+    _check(ranges, client)
+    # Of several shards some may well be empty: the run goes on through all of them.
+    if shard == WHOLE and all(r.begin == r.end for r in ranges):
+        raise NothingNew(f"topic {topic} holds nothing new for group {client.settings.group}")
+    return ranges
+
+
+def _given(client: Client, how: ConsumeSettings, spans: dict[int, Span]) -> dict[int, int]:
+    """Where the operator wants to read again from, by partition."""
+    topic = client.settings.topic
+    if how.from_offset is not None:
+        given = dict(how.from_offset)
+        everywhere = given.pop(ALL_PARTITIONS, None)
+        if unknown := sorted(set(given) - set(spans)):
+            raise SettingsError(f"ETL_CONSUME_FROM_OFFSET: topic {topic} has no partition {unknown[0]}")
+        return given if everywhere is None else dict.fromkeys(spans, everywhere) | given
+    if how.from_time is not None:
+        found = client.offsets_at(topic, int(how.from_time.timestamp() * 1000))
+        return {p: spans[p].end if offset is None else offset for p, offset in found.items()}
+    return {}
+
+
+def _check(ranges: list[Range], client: Client) -> None:
+    """Raise if the log begins after a range."""
+    topic = client.settings.topic
+    begins = {p: span.begin for p, span in client.log_spans(topic).items()}
+    lost = {r.partition: min(begins[r.partition], r.end) - r.begin for r in ranges}
+    gone = {p: number for p, number in lost.items() if number > 0}
+    if gone:
+        way = ",".join(f"{p}:{begins[p]}" for p in gone)
+        raise DeliveryError(
+            f"topic {topic}: {sum(gone.values())} records were deleted before group {client.settings.group} read them:"
+            f" lengthen the topic's retention, and go on without them in a new run with --from-offset {way}"
+        )
+
+
+def _decoded(
+    settings: KafkaSettings, ranges: list[Range], measurements: Measurements
+) -> Iterator[tuple[Records, Decoded]]:
+    spans = {r.partition: Span(r.begin, r.end) for r in ranges if r.begin < r.end}
+    for block in read(settings, settings.topic, spans) if spans else ():
+        yield from _halved(block, settings.topic, measurements)
+
+
+def _halved(records: Records, topic: str, measurements: Measurements) -> Iterator[tuple[Records, Decoded]]:
+    """Decode a block, in halves where it holds more than a file may."""
+    number = len(records.offsets)
+    if number == 1 or sum(len(value) for value in records.values if value is not None) <= CHUNK_BYTES:
+        decoded = decode(records, topic, measurements)
+        if number == 1 or decoded.readings.num_rows <= CHUNK_ROWS:
+            yield records, decoded
+            return
+    yield from _halved(records.part(0, number // 2), topic, measurements)
+    yield from _halved(records.part(number // 2, number), topic, measurements)
+
+
+def _fitting(decoded: Decoded, room: int, at_least_one: bool) -> int:
+    """How many records have room for all of their readings; a run takes one even if that alone is too large."""
+    number = int(np.searchsorted(np.cumsum(decoded.sizes), room, side="right"))
+    return max(number, 1) if at_least_one else number
+
+
+@dataclass
+class _Output:
+    """Readings on their way into files; each file of readings has one of raw records with the same number."""
+
+    attempt: Attempt
+    consumed: int = 0
+    rejected: int = 0
+    records: int = 0
+    _waiting: list[Decoded] = field(default_factory=list)
+    _rows: int = 0
+    _bytes: int = 0
+
+    def add(self, records: Records, decoded: Decoded) -> None:
+        rows, size = decoded.readings.num_rows, decoded.records.nbytes + decoded.dead_letters.nbytes
+        if self._rows + rows > CHUNK_ROWS or self._bytes + size > CHUNK_BYTES:
+            self.flush()
+        self._waiting.append(decoded)
+        self._rows += rows
+        self._bytes += size
+        self.records += len(records.offsets)
+        self.rejected += decoded.dead_letters.num_rows
+        self.consumed += rows + decoded.dead_letters.num_rows
+
+    def flush(self) -> None:
+        if self._rows:
+            self.attempt.write("readings", pa.concat_tables([d.readings for d in self._waiting]).combine_chunks())
+            self.attempt.write("records", pa.concat_tables([d.records for d in self._waiting]).combine_chunks())
+        if letters := [d.dead_letters for d in self._waiting if d.dead_letters.num_rows]:
+            self.attempt.write("dead-letters", pa.concat_tables(letters))
+        self._waiting, self._rows, self._bytes = [], 0, 0

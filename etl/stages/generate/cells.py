@@ -1,0 +1,164 @@
+"""Rows of a recorded file, as its mapping names their columns, to readings and dead letters."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.equipment import equipment_id
+from etl.model.measurements import Measurements
+from etl.model.schemas import TIMESTAMP, generated
+from etl.model.timestamps import MISSING, OLDEST_MS
+from etl.stages.generate.mapping import Mapping
+from etl.stages.generate.values import read_values
+from etl.stages.generate.wallclock import Times, read_times
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Column: TypeAlias = pa.Array | list[Any]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of a file: per column n texts, typed values or objects, the n line numbers, and each line's bytes."""
+
+    columns: dict[str, Column]
+    lines: Integers
+    raw: Callable[[int], bytes]
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.lines)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A line that is no reading."""
+
+    line: int
+    value: bytes
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a file: n readings (schema `generated`), and letters of those that are none.
+
+    Of each reading: the local ms of its timestamp (MISSING where it names a zone), its line number, the line's bytes.
+    """
+
+    readings: pa.Table
+    local: Integers
+    lines: Integers
+    raw: Callable[[int], bytes]
+    letters: Sequence[Letter]
+
+
+def to_readings(
+    cells: Cells, broken: Sequence[Letter], mapping: Mapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
+) -> Block:
+    """Make readings of the rows, and letters of those that are none, beside the broken lines; each in order.
+
+    A cell that has no value of its measurement's type is missing in the reading; `json` then holds all of the reading,
+    with the cell as it was. An epoch number before `oldest_ms` is no timestamp.
+    """
+    equipment = _equipment(cells, mapping)
+    column = cells.columns[mapping.timestamp.column]
+    if not (isinstance(column, pa.Array) and pa.types.is_timestamp(column.type)):
+        column = _texts(column)
+    times = read_times(column, mapping.timestamp, mapping.decimal, oldest_ms)
+    values: dict[str, pa.Array] = {}
+    bad: dict[int, dict[str, object]] = {}
+    present = np.zeros(len(cells), dtype=bool)
+    for measurement in measurements.declared:
+        entry = mapping.measurements.get(measurement.name)
+        if entry is None:
+            values[measurement.name] = pa.nulls(len(cells), measurement.arrow)
+            continue
+        values[measurement.name], wrong = read_values(cells.columns[entry.column], measurement, entry, mapping)
+        present |= values[measurement.name].is_valid().to_numpy(zero_copy_only=False)
+        for row, cell in wrong.items():
+            bad.setdefault(row, {})[measurement.name] = cell
+    present[list(bad)] = True
+    usable = equipment.is_valid().to_numpy(zero_copy_only=False)
+    good = usable & (times.utc != MISSING) & present
+    json_column = _json(bad, times.utc, good, values)
+    timestamps = pa.array(times.utc, pa.int64()).cast(TIMESTAMP)
+    table = pa.Table.from_arrays([equipment, timestamps, *values.values(), json_column], schema=generated(measurements))
+    if good.all():
+        return Block(table, times.local, cells.lines, cells.raw, broken)
+    letters = [_letter(cells, mapping, row, times, usable=bool(usable[row])) for row in np.flatnonzero(~good).tolist()]
+    letters = sorted([*broken, *(each for each in letters if each.value.strip())], key=lambda letter: letter.line)
+    at = np.flatnonzero(good)
+    return Block(table.take(at), times.local[at], cells.lines[at], lambda row: cells.raw(int(at[row])), letters)
+
+
+def _letter(cells: Cells, mapping: Mapping, row: int, times: Times, *, usable: bool) -> Letter:
+    if not usable:
+        cell, reason, detail = (
+            mapping.equipment.column,
+            "missing-key",
+            "no equipment ID of 1 to 255 bytes without control characters",
+        )
+    elif times.utc[row] == MISSING:
+        cell, reason, detail = mapping.timestamp.column, "timestamp", "no timestamp"
+        if times.local[row] != MISSING:
+            detail = f"no such time in {mapping.timestamp.zone}, where clocks go forward"
+    else:
+        return Letter(int(cells.lines[row]), cells.raw(row), "no-measurement", "no measurement at all")
+    value = cells.columns[cell or ""][row]
+    shown = value.as_py() if isinstance(value, pa.Scalar) else value
+    text = str(shown)[:80]
+    if reason == "timestamp" and mapping.timestamp.format is None and re.fullmatch(r"[\d.]+", text):
+        detail = "no epoch of the time from 2000 on (`format` reads dates such as %Y%m%d, or `excel`)"
+    return Letter(int(cells.lines[row]), cells.raw(row), reason, f"{detail}: {cell} is {text!r}")
+
+
+def _texts(column: Column) -> pa.Array:
+    """Make texts of a column of keys or timestamps; null where there is none."""
+    if isinstance(column, list):
+        # bool is an int in Python, and no text of either.
+        plain = [
+            str(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else None for cell in column
+        ]
+        column = pa.array(plain, pa.string())
+    return pc.utf8_trim_whitespace(column.cast(pa.string()))
+
+
+def _equipment(cells: Cells, mapping: Mapping) -> pa.Array:
+    if mapping.equipment.column is None:
+        return pa.repeat(pa.scalar(mapping.equipment.constant, pa.string()), len(cells))
+    encoded = _texts(cells.columns[mapping.equipment.column]).dictionary_encode()
+    return pa.array([_id(text) for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
+
+
+def _id(text: str) -> str | None:
+    try:
+        return equipment_id(text)
+    except ValueError:
+        return None
+
+
+def _json(bad: dict[int, dict[str, object]], ms: Integers, good: Flags, values: dict[str, pa.Array]) -> pa.Array:
+    """Write the readings with a bad cell as JSON, null for all others."""
+    if not bad:
+        return pa.nulls(len(ms), pa.binary())
+    rows: list[bytes | None] = [None] * len(ms)
+    for row, cells in bad.items():
+        if good[row]:
+            reading: dict[str, object] = {"timestamp": f"{np.datetime64(int(ms[row]), 'ms')}Z"}
+            reading |= {name: _plain(column[row].as_py()) for name, column in values.items() if column[row].is_valid}
+            rows[row] = json.dumps(reading | cells).encode()
+    return pa.array(rows, pa.binary())
+
+
+def _plain(value: object) -> object:
+    """Make a text of NaN and infinities, which JSON cannot hold: a bad value either way."""
+    return repr(value) if isinstance(value, float) and not np.isfinite(value) else value

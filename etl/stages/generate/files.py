@@ -1,0 +1,409 @@
+"""Recorded readings from a CSV, Parquet or JSON lines file, in blocks; a bad line never stops the rest."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import structlog
+
+from etl.errors import SettingsError
+from etl.model.measurements import Measurements
+from etl.model.schemas import DEAD_LETTERS
+from etl.model.timestamps import OLDEST_MS
+from etl.stages.generate.cells import Cells, Column, Letter, to_readings
+from etl.stages.generate.mapping import Mapping
+from etl.stages.generate.opening import CODECS, endings, opened, reading
+from etl.stages.generate.repeated import told_apart
+from etl.urls import shown
+
+BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_ROWS = 50_000
+MAX_LINE_BYTES = 512 * 1024  # a longer line is no reading, and would not fit into a dead letter
+MAX_QUOTED_LINES = 1000  # a field that spans more was never meant to: its quote is the fault
+
+_FORMATS = {"csv": "csv", "parquet": "parquet", "pq": "parquet", "jsonl": "jsonl", "ndjson": "jsonl"}
+_NO_FORMAT = "recorded file {}: its ending tells no format, so put `format:` into the mapping"
+_CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/json", "jsonl": "application/json"}
+_BOM = b"\xef\xbb\xbf"
+
+log = structlog.get_logger("etl.recorded")
+
+Parsed = tuple[Cells, list[Letter]]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Some rows of a file: readings (schema `generated`) and dead letters (schema `DEAD_LETTERS`), in file order."""
+
+    readings: pa.Table
+    dead_letters: pa.Table
+
+
+def recorded_readings(
+    url: str, mapping: Mapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
+) -> Iterator[Recorded]:
+    """Read a file by path or fsspec URL, or all members of a zip, in blocks of at most BLOCK_ROWS rows, and a few
+    joined with the block before. An epoch number before `oldest_ms` is no timestamp.
+
+    Raises:
+        SettingsError: the file is not there, is not what the mapping says, lacks a mapped column, or is damaged; in
+            part after some tables, of which none may be kept.
+        Unreachable: the storage does not answer.
+    """
+    outer = _format(url, mapping)
+    if outer is None and endings(url)[-1:] != ["zip"]:
+        raise SettingsError(_NO_FORMAT.format(shown(url)))
+    for name, file in opened(url, seek=outer == "parquet" or outer is None):
+        kind = _format(name, mapping) or outer
+        if kind is None:
+            raise SettingsError(_NO_FORMAT.format(name))
+        read = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}[kind]
+        empty = True
+        with file, reading(name):
+            blocks = (
+                to_readings(cells, broken, mapping, measurements, oldest_ms)
+                for cells, broken in read(file, mapping, measurements, name)
+            )
+            for block in told_apart(blocks, mapping.timestamp, name):
+                empty = empty and not len(block.readings) and not block.letters
+                yield Recorded(block.readings, _dead_letters(block.letters, name, _CONTENT_TYPES[kind]))
+        if empty:
+            log.warning("recorded file is empty", file=name)
+
+
+def _format(path: str, mapping: Mapping) -> str | None:
+    """Tell the format by the mapping, or by the ending before that of a codec."""
+    if mapping.format:
+        return mapping.format
+    found = endings(path)
+    if found and found[-1] in CODECS:
+        found.pop()
+    return _FORMATS.get(found[-1]) if found else None
+
+
+def _dead_letters(letters: Sequence[Letter], name: str, content_type: str) -> pa.Table:
+    columns: dict[str, list[object]] = {
+        "value": [letter.value[:MAX_LINE_BYTES] for letter in letters],
+        "content_type": [content_type] * len(letters),
+        "reason": [letter.reason for letter in letters],
+        "detail": [letter.detail for letter in letters],
+        "stage": ["generate"] * len(letters),
+        "file": [name] * len(letters),
+        "line": [letter.line for letter in letters],
+        "replays": [0] * len(letters),
+    }
+    nothing = [None] * len(letters)
+    return pa.table([pa.array(columns.get(f.name, nothing), f.type) for f in DEAD_LETTERS], schema=DEAD_LETTERS)
+
+
+def _check_columns(mapping: Mapping, present: Sequence[str], name: str) -> None:
+    for column in mapping.columns:
+        if (times := present.count(column)) != 1:
+            problem = f"has column {column!r} {times} times" if times else f"has no column {column!r}"
+            raise SettingsError(f"recorded file {name} {problem}; it has {', '.join(present)}")
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    """Give the lines without their ends, with the number of the first, in lists of at most BLOCK_ROWS.
+
+    Of a line that is too long, a little more than MAX_LINE_BYTES is kept.
+    """
+    number, rest = 1, b""
+    while data := file.read(BLOCK_BYTES):
+        lines = (rest + data).split(b"\n")
+        rest = lines.pop()[: MAX_LINE_BYTES + 1]
+        for first in range(0, len(lines), BLOCK_ROWS):
+            yield number + first, lines[first : first + BLOCK_ROWS]
+        number += len(lines)
+    if rest:
+        yield number, [rest]
+
+
+def _csv(file: BinaryIO, mapping: Mapping, _measurements: Measurements, name: str) -> Iterator[Parsed]:
+    header: list[str] | None = None
+    number, lines = 1, list[bytes]()
+    for first, more in chain(_lines(file), [(0, list[bytes]())]):
+        number, lines = (number, [*lines, *more]) if lines else (first, more)
+        if not lines:
+            continue
+        if header is None:
+            number, lines, header = _header(number, lines, mapping, name)
+            if header is None:
+                continue
+            _check_columns(mapping, header, name)
+        parsed = _clean(number, lines, header, mapping)
+        if parsed:
+            lines = []
+        else:
+            records, done = _records(number, lines, mapping, len(header), last=not more)
+            parsed = _careful(records, header, mapping)
+            number, lines = number + done, lines[done:]
+        yield parsed
+
+
+def _header(number: int, lines: list[bytes], mapping: Mapping, name: str) -> tuple[int, list[bytes], list[str] | None]:
+    """Take the names of the columns from the first line that is not empty."""
+    for place, line in enumerate(lines):
+        if line.removeprefix(_BOM).strip():
+            try:
+                names = _fields(line.removeprefix(_BOM).decode(mapping.encoding), mapping)
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise SettingsError(
+                    f"recorded file {name}: the line of column names cannot be read: {error}"
+                ) from error
+            return number + place + 1, lines[place + 1 :], [column.strip() for column in names]
+    return number, [], None
+
+
+def _fields(line: str, mapping: Mapping) -> list[str]:
+    return next(csv.reader([line], delimiter=mapping.delimiter, strict=True), [])
+
+
+@cache
+def _well_quoted(delimiter: str) -> re.Pattern[bytes]:
+    """Match lines whose quotes enclose whole fields, each closed on its line."""
+    separator = re.escape(delimiter).encode()
+    field = rb'(?:"(?:[^"\n]++|"")*+"|[^"\n' + separator + rb"]*+)"
+    return re.compile(rb"(?:" + field + rb"(?:" + separator + rb"|\r?\n|\r?\Z))*+")
+
+
+def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping) -> Parsed | None:
+    """Parse lines at full speed if each is one record; None if more is wrong with them than the number of fields."""
+    data = b"\n".join(lines)
+    quoted = b'"' in data
+    # Arrow takes text after a closing quote, which is a fault.
+    if not data or (quoted and not _well_quoted(mapping.delimiter).fullmatch(data)):
+        return None
+    try:
+        # Decoded in any case, so that columns that nobody reads count as well.
+        text = data.decode(mapping.encoding)
+    except UnicodeDecodeError:
+        return None
+    if len(max(lines, key=len)) > MAX_LINE_BYTES:
+        return None
+    wrong: list[pa_csv.InvalidRow] = []
+
+    def skip(row: pa_csv.InvalidRow) -> str:
+        wrong.append(row)
+        return "skip"
+
+    # Named by position, as a column that nobody reads may have any name.
+    names = [str(place) for place in range(len(header))]
+    read = [names[header.index(column)] for column in mapping.columns]
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(data if mapping.encoding == "utf-8" else text.encode()),
+            read_options=pa_csv.ReadOptions(column_names=names, use_threads=False),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=mapping.delimiter,
+                quote_char='"' if quoted else False,
+                ignore_empty_lines=False,
+                invalid_row_handler=skip,
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), include_columns=read, strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if len(table) + len(wrong) != len(lines) or any(row.number is None for row in wrong):
+        return None
+    at = np.delete(np.arange(len(lines)), [row.number - 1 for row in wrong])
+    columns: dict[str, Column] = {
+        column: table[place].combine_chunks() for column, place in zip(mapping.columns, read, strict=True)
+    }
+    letters = [
+        _wrong_fields(number + row.number - 1, lines[row.number - 1], row.actual_columns, len(header))
+        for row in wrong
+        if lines[row.number - 1].strip()
+    ]
+    return Cells(columns, number + at, lambda row: lines[at[row]].removesuffix(b"\r")), letters
+
+
+def _wrong_fields(number: int, line: bytes, got: int, expected: int) -> Letter:
+    return Letter(number, line.removesuffix(b"\r"), "recorded", f"{got} fields instead of {expected}")
+
+
+def _records(
+    number: int, lines: list[bytes], mapping: Mapping, width: int, *, last: bool
+) -> tuple[list[tuple[int, bytes]], int]:
+    """Join lines that are one record, as a quoted field spans them; return the records and how many lines they took."""
+    records: list[tuple[int, bytes]] = []
+    place = 0
+    while place < len(lines):
+        line, taken = lines[place], 1
+        if line.count(b'"') % 2 and _width(line, mapping) != width:
+            end = _closing(lines, place)
+            if end is None and not last and len(lines) - place < MAX_QUOTED_LINES:
+                break
+            joined = b"\n".join(lines[place : end + 1]) if end else b""
+            # A quote that opens by mistake must not take the lines after it along.
+            if end and len(joined) <= MAX_LINE_BYTES and _width(joined, mapping) == width:
+                line, taken = joined, end - place + 1
+        records.append((number + place, line))
+        place += taken
+    return records, place
+
+
+def _closing(lines: list[bytes], place: int) -> int | None:
+    for end in range(place + 1, min(place + MAX_QUOTED_LINES, len(lines))):
+        if lines[end].count(b'"') % 2:
+            return end
+    return None
+
+
+def _width(record: bytes, mapping: Mapping) -> int | None:
+    try:
+        return len(_fields(record.decode(mapping.encoding, errors="replace"), mapping))
+    except csv.Error:
+        return None
+
+
+def _careful(records: list[tuple[int, bytes]], header: list[str], mapping: Mapping) -> Parsed:
+    """Parse record by record, so that each fault costs one."""
+    letters: list[Letter] = []
+    good: list[tuple[int, bytes]] = []
+    rows: list[list[str]] = []
+    for number, record in records:
+        line = record.removesuffix(b"\r")
+        if not line.strip():
+            continue
+        if len(line) > MAX_LINE_BYTES:
+            letters.append(_too_long(number, line))
+            continue
+        try:
+            fields = _fields(line.decode(mapping.encoding), mapping)
+        except UnicodeDecodeError as error:
+            letters.append(Letter(number, line, "undecodable", f"not {mapping.encoding}: {error.reason}"))
+        except csv.Error as error:
+            letters.append(Letter(number, line, "recorded", str(error)))
+        else:
+            if len(fields) == len(header):
+                good.append((number, line))
+                rows.append(fields)
+            else:
+                letters.append(_wrong_fields(number, line, len(fields), len(header)))
+    columns: dict[str, Column] = {
+        column: pa.array([row[place] for row in rows], pa.string())
+        for column, place in ((column, header.index(column)) for column in mapping.columns)
+    }
+    return Cells(columns, np.array([at for at, _ in good], dtype=np.int64), lambda row: good[row][1]), letters
+
+
+def _too_long(number: int, line: bytes) -> Letter:
+    return Letter(number, line, "recorded", f"longer than {MAX_LINE_BYTES} bytes; no more of it is kept")
+
+
+def _json_lines(file: BinaryIO, mapping: Mapping, _measurements: Measurements, _name: str) -> Iterator[Parsed]:
+    for first, lines in _lines(file):
+        letters: list[Letter] = []
+        good: list[tuple[int, bytes]] = []
+        objects: list[dict[str, object]] = []
+        for number, line in enumerate(lines, first):
+            line = line.removesuffix(b"\r")
+            if not line.strip():
+                continue
+            try:
+                objects.append(_object(line.removeprefix(_BOM) if number == 1 else line))
+                good.append((number, line))
+            except UnicodeError as error:
+                letters.append(Letter(number, line, "undecodable", str(error)))
+            except (ValueError, RecursionError) as error:
+                letters.append(Letter(number, line, "recorded", str(error)))
+        columns: dict[str, Column] = {column: [each.get(column) for each in objects] for column in mapping.columns}
+        lines_of = np.array([at for at, _ in good], dtype=np.int64)
+        yield Cells(columns, lines_of, lambda row, good=good: good[row][1]), letters  # type: ignore[misc]
+
+
+def _object(line: bytes) -> dict[str, object]:
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES} bytes; no more of it is kept")
+    found = json.loads(line.decode())
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    if b"\\ud" in line.lower():
+        # Half a surrogate pair is valid JSON but no text.
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def _parquet(file: BinaryIO, mapping: Mapping, measurements: Measurements, name: str) -> Iterator[Parsed]:
+    try:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        _check_columns(mapping, parquet.schema_arrow.names, name)
+        _check_types(mapping, measurements, parquet.schema_arrow, name)
+        number = 1
+        for batch in parquet.iter_batches(batch_size=BLOCK_ROWS, columns=mapping.columns):
+            batch = pa.RecordBatch.from_pydict({column: _decoded(batch[column]) for column in mapping.columns})
+            lines = np.arange(number, number + len(batch))
+            number += len(batch)
+            good = _texts_good(batch)
+            letters = [
+                Letter(int(lines[row]), _row(batch, row), "undecodable", "a text that is not utf-8")
+                for row in np.flatnonzero(~good).tolist()
+            ]
+            batch, lines = batch.filter(pa.array(good)), lines[good]
+            columns: dict[str, Column] = {column: batch[column] for column in mapping.columns}
+            yield Cells(columns, lines, lambda row, batch=batch: _row(batch, row)), letters  # type: ignore[misc]
+    except pa.ArrowInvalid as error:
+        raise SettingsError(f"recorded file {name} is no good Parquet: {' '.join(str(error).split())}") from error
+
+
+def _texts_good(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Tell the rows whose texts are UTF-8, which Parquet promises and not every writer keeps."""
+    good = np.ones(len(batch), dtype=bool)
+    for column in batch.columns:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            for row, value in enumerate(column.cast(pa.binary()).to_pylist()):
+                try:
+                    (value or b"").decode()
+                except UnicodeDecodeError:
+                    good[row] = False
+    return good
+
+
+def _check_types(mapping: Mapping, measurements: Measurements, schema: pa.Schema, name: str) -> None:
+    of = pa.types
+    is_text: list[Callable[[pa.DataType], bool]] = [of.is_string, of.is_large_string, of.is_null]
+    is_key = [*is_text, of.is_integer]
+    is_number = [*is_key, of.is_floating, of.is_decimal]
+    types = {measurement.name: measurement.type for measurement in measurements.declared}
+    wanted = {mapping.timestamp.column: [*is_number, of.is_timestamp]}
+    if mapping.equipment.column:
+        wanted[mapping.equipment.column] = is_key
+    wanted |= {e.column: is_number if types[m] == "double" else is_text for m, e in mapping.measurements.items()}
+    for column, checks in wanted.items():
+        found = schema.field(column).type
+        plain = found.value_type if of.is_dictionary(found) else found
+        if not any(check(plain) for check in checks):
+            raise SettingsError(
+                f"recorded file {name}: column {column!r} of type {found} cannot be what it is mapped to"
+            )
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return plain.cast(pa.string()) if pa.types.is_large_string(plain.type) else plain
+
+
+def _row(batch: pa.RecordBatch, row: int) -> bytes:
+    cells = {name: batch[name][row] for name in batch.schema.names}
+    return json.dumps({name: _cell(cell) for name, cell in cells.items()}, default=str).encode()
+
+
+def _cell(cell: pa.Scalar) -> object:
+    if pa.types.is_string(cell.type) and cell.is_valid:
+        return cell.as_buffer().to_pybytes().decode(errors="backslashreplace")
+    return cell.as_py()

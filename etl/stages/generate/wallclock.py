@@ -1,0 +1,188 @@
+"""The timestamps of a recorded file's column: to UTC where they tell it, else to local time and, by zone, to UTC."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.model.timestamps import MISSING, OLDEST_MS, to_milliseconds
+from etl.stages.generate.mapping import EXCEL, TimestampColumn, without_zone_name
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+DAY_MS = 86_400_000
+# Ends in a zone, or is a number: what a zone of the mapping does not apply to.
+_ABSOLUTE = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$|^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
+_EPOCH = r"^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
+_FUTURE_MS = 3_600_000  # as transform has it: a later epoch is refused there anyway
+_SERIAL = r"^\d{2,7}(?:\.\d+)?$"
+# Before that day the calendar of spreadsheets has a 29 February 1900; after the other one it ends.
+_SERIALS = 61.0, 2_958_466.0
+_SERIAL_ZERO_MS = -25_569 * DAY_MS
+_NAMED_ZONE = r"^(?P<rest>.*\S)\s*\b(?P<zone>[A-Za-z]{1,6}|[+-]\d{2,4})$"
+_UTC_NAMES = ("UTC", "GMT", "Z")
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of n timestamps the UTC ms, and the local ms of those that name no zone; each MISSING where there is none.
+
+    UTC of a local time that is there twice is that of its first pass.
+    """
+
+    utc: Integers
+    local: Integers
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Local ms [start, end) that are there twice, and what is taken from them to get UTC, first and second time."""
+
+    start: int
+    end: int
+    first: int
+    second: int
+
+
+def read_times(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int = OLDEST_MS) -> Times:
+    """Read a column of texts, or of Arrow timestamps; an epoch number before `oldest_ms` or in the future is none."""
+    form = entry.format
+    if pa.types.is_timestamp(column.type):
+        ms = _typed(column)
+        absolute = np.full(len(ms), column.type.tz is not None)
+    elif form is None:
+        ms = to_milliseconds(column.to_pandas())
+        ms[_implausible(column, ms, oldest_ms)] = MISSING
+        absolute = pc.fill_null(pc.match_substring_regex(column, _ABSOLUTE), True).to_numpy(zero_copy_only=False)
+    elif form == EXCEL:
+        ms, absolute = _serials(column, decimal), np.zeros(len(column), dtype=bool)
+    elif form.endswith("%Z") and "%z" not in form:
+        return _with_zone_names(column, form, entry.zone)
+    else:
+        ms, absolute = _formatted(column, form), np.full(len(column), "%z" in form)
+    local = np.where(absolute, MISSING, ms)
+    if entry.zone != "UTC":
+        ms = np.where(absolute, ms, _to_utc(local, entry.zone))
+    return Times(ms, local)
+
+
+def _typed(column: pa.Array) -> Integers:
+    per_ms = {"s": 1, "ms": 1, "us": 1000, "ns": 1_000_000}[column.type.unit]
+    ms: Integers = column.cast(pa.int64()).fill_null(MISSING).to_numpy(zero_copy_only=False).copy()
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    ms[known] = ms[known] * (1000 if column.type.unit == "s" else 1) // per_ms
+    return ms
+
+
+def _implausible(texts: pa.Array, ms: Integers, oldest_ms: int) -> Integers:
+    """Find the numbers that are no epoch of a reading: serial numbers, compact dates, clocks that were never set."""
+    odd = np.flatnonzero((ms != MISSING) & ((ms < oldest_ms) | (ms > time.time() * 1000 + _FUTURE_MS)))
+    if not len(odd):
+        return odd
+    number = pc.match_substring_regex(texts.take(pa.array(odd)), _EPOCH)
+    found: Integers = odd[number.to_numpy(zero_copy_only=False)]
+    return found
+
+
+def _serials(texts: pa.Array, decimal: str) -> Integers:
+    plain = pc.replace_substring(texts, ",", ".") if decimal == "," else texts
+    number = pc.fill_null(pc.match_substring_regex(plain, _SERIAL), False)
+    days = pc.if_else(number, plain, pa.scalar(None, pa.string())).cast(pa.float64()).fill_null(0.0)
+    days = days.to_numpy(zero_copy_only=False)
+    known = (days >= _SERIALS[0]) & (days < _SERIALS[1])
+    # Rounded, since a spreadsheet's 08:00 is a double a little below or above.
+    return np.where(known, np.round(days * DAY_MS).astype(np.int64) + _SERIAL_ZERO_MS, MISSING)
+
+
+def _formatted(texts: pa.Array, form: str) -> Integers:
+    # pandas would take words such as "now" too.
+    digits = pc.if_else(pc.match_substring_regex(texts, r"\d"), texts, pa.scalar(None, pa.string()))
+    parsed = pd.to_datetime(digits.to_pandas(), format=form, errors="coerce", utc="%z" in form)
+    if not isinstance(parsed.dtype, np.dtype | pd.DatetimeTZDtype):
+        return np.full(len(texts), MISSING, dtype=np.int64)
+    ms = parsed.dt.as_unit("us").astype("int64").to_numpy() // 1000
+    return np.where(parsed.isna().to_numpy(), MISSING, ms)
+
+
+def _with_zone_names(texts: pa.Array, form: str, zone: str) -> Times:
+    """Read abbreviations such as CET as the zone of the mapping has them in that year; other names are none."""
+    parts = pc.extract_regex(texts, _NAMED_ZONE)
+    names = pc.struct_field(parts, "zone").to_pandas()
+    wall = _formatted(pc.struct_field(parts, "rest"), without_zone_name(form))
+    utc = np.full(len(texts), MISSING, dtype=np.int64)
+    years = wall.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64) + 1970
+    known = np.flatnonzero(wall != MISSING)
+    for name, year in {(names[row], int(years[row])) for row in known.tolist()}:
+        rows = known[(names.to_numpy()[known] == name) & (years[known] == year)]
+        offset = 0 if name in _UTC_NAMES else _abbreviations(zone, year).get(name) if _in_reach(year) else None
+        if offset is not None:
+            utc[rows] = wall[rows] - offset
+    return Times(utc, np.full(len(texts), MISSING, dtype=np.int64))
+
+
+@cache
+def _abbreviations(zone: str, year: int) -> dict[str, int]:
+    """Give the offset in ms of each abbreviation that a zone has in a year; those with two are left out."""
+    found: dict[str, set[int]] = {}
+    for day in range(366):
+        moment = (datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=day)).astimezone(ZoneInfo(zone))
+        found.setdefault(moment.tzname() or "", set()).add(_milliseconds(moment.utcoffset()))
+    return {name: offsets.pop() for name, offsets in found.items() if len(offsets) == 1}
+
+
+def _to_utc(local: Integers, zone: str) -> Integers:
+    """Turn local ms into UTC ms, the first of two; MISSING where that local time never was."""
+    walls = pd.DatetimeIndex(local.astype("datetime64[ms]"))
+    # NaT is MISSING as a number.
+    return walls.tz_localize(zone, ambiguous=np.full(len(local), True), nonexistent="NaT").asi8.copy()
+
+
+def repeats(zone: str, first_ms: int, last_ms: int) -> list[Repeat]:
+    """Find the local times between two others that a zone has twice, in order."""
+    years = range(_year(first_ms) - 1, _year(last_ms) + 2)
+    found = (repeat for year in years if _in_reach(year) for repeat in _repeats_of(zone, year))
+    return [repeat for repeat in found if repeat.start <= last_ms and repeat.end >= first_ms]
+
+
+def _in_reach(year: int) -> bool:
+    return 1900 <= year < 2300
+
+
+def _year(ms: int) -> int:
+    return int(np.datetime64(ms, "ms").astype("datetime64[Y]").astype(np.int64)) + 1970
+
+
+@cache
+def _repeats_of(zone: str, year: int) -> tuple[Repeat, ...]:
+    return tuple(_set_back(ZoneInfo(zone), datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)))
+
+
+def _set_back(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[Repeat]:
+    day = timedelta(days=1)
+    while begin < end:
+        before, after = _offset(zone, begin), _offset(zone, begin + day)
+        if after < before:
+            low, high = begin, begin + day
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) / 2
+                low, high = (low, middle) if _offset(zone, middle) < before else (middle, high)
+            moment = round(high.timestamp()) * 1000
+            yield Repeat(moment + after, moment + before, before, after)
+        begin += day
+
+
+def _offset(zone: ZoneInfo, moment: datetime) -> int:
+    return _milliseconds(moment.astimezone(zone).utcoffset())
+
+
+def _milliseconds(offset: timedelta | None) -> int:
+    return round((offset or timedelta(0)).total_seconds() * 1000)

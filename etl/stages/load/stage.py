@@ -1,0 +1,264 @@
+"""Stage 5: rows into Cassandra, then everything that says so, the group's offsets last.
+
+Each step may be repeated from the start at any time: a row carries its own write time, a dead letter is known by its
+origin, a watermark cannot move back, and the offsets move only from where the run began.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+from cassandra.cluster import Session
+
+from etl.cassandra.connection import check_columns, connect
+from etl.cassandra.store import Store
+from etl.errors import DeliveryError
+from etl.kafka.client import Client, open_producer
+from etl.kafka.client import connect as connect_kafka
+from etl.model.tables import RUNS, TOUCHED_DAYS, WATERMARKS, Table, pipeline_tables, sensor_data
+from etl.run.dead_letters import publish
+from etl.run.runner import Outcome, Work
+from etl.run.workspace import Manifest, Range, Summary, find, once, versions
+from etl.settings import CassandraSettings, KafkaSettings, LoadSettings, read_settings
+from etl.stages.load import columnar
+from etl.terminal import progress
+
+log = structlog.get_logger("etl.load")
+
+# Exists in the workspace as soon as everything but the commit is done.
+_COMMITTING = "committing"
+_TOUCHED_AT_ONCE = 4_800
+
+# In the order of the balance: each reading is in exactly one of these classes.
+CLASSES = ("loaded", "duplicate", "late_rejected", "conflicting", "rejected")
+
+
+@dataclass
+class Loading:
+    """What the steps share; `counts` grows with each."""
+
+    work: Work
+    session: Session
+    client: Client
+    cassandra: CassandraSettings
+    settings: LoadSettings
+    counts: dict[str, int]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the input."""
+        return self.work.input.manifest
+
+
+def load(work: Work) -> Outcome:
+    """Write the rows of a run, then dead letters, watermarks and ledger, then commit the offsets.
+
+    Raises:
+        DeliveryError: the run does not balance, or the group's offsets are no longer those that it began with.
+        SettingsError: a table, column, topic or right is missing.
+        Unreachable: Kafka or Cassandra does not answer.
+    """
+    counts = balanced(work.input.manifest)
+    cassandra, kafka = read_settings(CassandraSettings), read_settings(KafkaSettings)
+    settings = read_settings(LoadSettings)
+    with connect_kafka(kafka) as client, connect(cassandra) as session:
+        check_columns(session, pipeline_tables(work.measurements))
+        client.partitions(kafka.dead_letter_topic)
+        loading = Loading(work, session, client, cassandra, settings, counts)
+        if offsets_moved(loading):
+            log.info("an attempt before has loaded everything and committed the offsets", run=work.workspace.run)
+        else:
+            for step in STEPS:
+                step(loading)
+    return Outcome(loading.counts, loading.manifest.summary.offsets)
+
+
+def balanced(manifest: Manifest) -> dict[str, int]:
+    """Check that each reading of a run is in exactly one class, by the counts and by the files; return the counts.
+
+    Raises:
+        DeliveryError: it is not; the message shows the sum.
+    """
+    counts = manifest.summary.counts
+    consumed = counts["consumed"]
+    classes = {name: counts.get(name, 0) for name in CLASSES}
+    if consumed != sum(classes.values()):
+        terms = " + ".join(f"{count} {name}" for name, count in classes.items())
+        raise DeliveryError(f"run {manifest.run} does not balance: {consumed} consumed, but {terms}")
+    before = [summary.counts["consumed"] for summary in manifest.history if summary.stage == "consume"]
+    letters = sum(classes[name] for name in CLASSES if name not in ("loaded", "duplicate"))
+    for what, expected, found in (
+        ("consumed", before[-1] if before else consumed, consumed),
+        ("rows", classes["loaded"], manifest.rows("rows")),
+        ("dead letters", letters, manifest.rows("dead-letters")),
+        ("superseded", counts.get("superseded", 0), manifest.rows("superseded")),
+    ):
+        if expected != found:
+            raise DeliveryError(f"run {manifest.run} does not balance: {expected} {what} counted, {found} found")
+    return {
+        "consumed": consumed,
+        **classes,
+        **{name: counts.get(name, 0) for name in ("late", "superseded")},
+        "dead_letters": 0,
+    }
+
+
+def offsets_moved(loading: Loading) -> bool:
+    """Tell whether an earlier attempt of this run has committed already.
+
+    Raises:
+        DeliveryError: the group's offsets are no longer those that the run began with, nor those that it ends with.
+    """
+    ranges = loading.manifest.summary.offsets
+    targets = _targets(ranges)
+    # Only an attempt that had come to its last step can have moved them.
+    reached = find(loading.work.workspace, "load", _COMMITTING) is not None
+    moved = []
+    for topic in {part.topic for part in ranges}:
+        committed = loading.client.committed(topic)
+        for part in ranges:
+            if part.topic != topic:
+                continue
+            now, target = committed.get(part.partition), targets[topic][part.partition]
+            if now != part.committed and not (reached and now == target):
+                raise DeliveryError(
+                    f"another run has been there: {topic}, partition {part.partition} is committed at {now}, and was at"
+                    f" {part.committed} when this run began. What it loaded does no harm: start a new run"
+                )
+            moved.append(reached and now == target)
+    return bool(moved) and all(moved)
+
+
+def _targets(ranges: Iterable[Range]) -> dict[str, dict[int, int]]:
+    """Return what is to be committed; reading old records again does not take the group back."""
+    targets: dict[str, dict[int, int]] = {}
+    for part in ranges:
+        targets.setdefault(part.topic, {})[part.partition] = max(part.end, part.committed or 0)
+    return targets
+
+
+def publish_superseded(loading: Loading) -> None:
+    """Publish the rows that are about to be replaced: once they are, nobody can tell any more what they were."""
+    _publish(loading, "superseded")
+
+
+def write_rows(loading: Loading) -> None:
+    """Write the rows of the readings, file by file."""
+    work, total = loading.work, loading.manifest.rows("rows")
+    with progress("load", total) as advance:
+
+        def tables() -> Iterator[pa.Table]:
+            for table in work.input.tables("rows"):
+                yield table
+                advance(table.num_rows)
+
+        written = _write(loading, sensor_data(work.measurements), tables())
+    if written.rows != total:
+        raise DeliveryError(f"{written.rows} rows written of {total}")
+    loading.counts["repeated_batches"] = written.retries
+
+
+def write_touched(loading: Loading) -> None:
+    """Write down which hours of which partitions the run has touched, beside those of other attempts and shards."""
+    update = (
+        f'UPDATE "{TOUCHED_DAYS.name}" SET "hours" = "hours" + ?'  # noqa: S608
+        ' WHERE "run" = ? AND "equipment_id" = ? AND "day" = ?'
+    )
+    run = loading.manifest.run
+    parts = (
+        [[set(row["hours"]), run, row["equipment_id"], row["day"]] for row in part.to_pylist()]
+        for table in loading.work.input.tables("touched")
+        for part in table.to_batches(max_chunksize=_TOUCHED_AT_ONCE)
+    )
+    Store(loading.session, loading.cassandra.timeout).change(update, parts)
+    loading.counts["touched_days"] = loading.work.input.manifest.rows("touched")
+
+
+def publish_dead_letters(loading: Loading) -> None:
+    """Publish what consume and transform could not use, and wait for the acknowledgements."""
+    _publish(loading, "dead-letters")
+
+
+def write_watermarks(loading: Loading) -> None:
+    """Move the watermarks; each is written with itself as write time, so that the newest wins whoever comes last."""
+
+    def tables() -> Iterator[pa.Table]:
+        for table in loading.work.input.tables("watermarks"):
+            microseconds = pc.multiply(table["timestamp"].cast(pa.int64()), 1000)
+            yield table.append_column("write_time", microseconds)
+
+    _write(loading, WATERMARKS, tables())
+
+
+def write_ledger(loading: Loading) -> None:
+    """Write a row of `runs` for each stage of the run, or of this shard of it; this one as far as it is."""
+    manifest, output = loading.manifest, loading.work.output
+    own = Summary(
+        stage=output.stage,
+        attempt=output.name,
+        started=datetime.fromtimestamp(output.started, UTC).isoformat(timespec="milliseconds"),
+        seconds=round(time.time() - output.started, 3),
+        counts=loading.counts,
+        offsets=manifest.summary.offsets,
+        versions=versions(),
+        shard=loading.work.workspace.shard.index,
+        shards=loading.work.workspace.shard.count,
+    )
+    summaries = [*manifest.history, manifest.summary, own]
+    # One month for all rows of a run, whenever its last stage ends.
+    month = summaries[0].started[:7]
+    rows = [
+        {
+            **asdict(summary),
+            "month": month,
+            "run": manifest.run,
+            "started": datetime.fromisoformat(summary.started),
+            "offsets": json.dumps([asdict(part) for part in summary.offsets]),
+        }
+        for summary in summaries
+    ]
+    Store(loading.session, loading.cassandra.timeout).write(RUNS, rows)
+
+
+def commit_offsets(loading: Loading) -> None:
+    """Commit the end of what the run has read, unless another run has moved the offsets meanwhile."""
+    if offsets_moved(loading):
+        return
+    once(loading.work.workspace, "load", _COMMITTING, lambda: b"{}")
+    for topic, offsets in _targets(loading.manifest.summary.offsets).items():
+        loading.client.commit(topic, offsets)
+
+
+STEPS: tuple[Callable[[Loading], None], ...] = (
+    publish_superseded,
+    write_rows,
+    write_touched,
+    publish_dead_letters,
+    write_watermarks,
+    write_ledger,
+    commit_offsets,
+)
+
+
+def _publish(loading: Loading, kind: str) -> None:
+    if loading.manifest.rows(kind):
+        kafka = loading.client.settings
+        with open_producer(kafka) as producer:
+            letters = loading.work.input.tables(kind)
+            loading.counts["dead_letters"] += publish(producer, kafka.dead_letter_topic, letters, loading.manifest.run)
+
+
+def _write(loading: Loading, table: Table, tables: Iterator[pa.Table]) -> columnar.Written:
+    return columnar.write(
+        loading.session,
+        columnar.insert(loading.session, table.name, list(table.columns)),
+        tables,
+        rows_per_batch=loading.settings.batch_rows,
+        in_flight=loading.settings.concurrency,
+        patience=loading.cassandra.timeout,
+    )

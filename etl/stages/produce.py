@@ -1,0 +1,51 @@
+"""Stage 2: write readings to the topic. At least once: a repeated attempt may append them again."""
+
+from etl.codec.record import ARROW, CONTENT_TYPE, JSON, encode_arrow, encode_json
+from etl.errors import SettingsError
+from etl.kafka.client import connect, open_producer
+from etl.run.dead_letters import publish
+from etl.run.rejected import all_rejected, any_usable
+from etl.run.runner import Outcome, Work
+from etl.settings import KafkaSettings, ProduceSettings, read_settings
+from etl.terminal import progress
+
+
+def produce(work: Work) -> Outcome:
+    """Send the readings in their order, then publish the dead letters of `generate`.
+
+    Raises:
+        SettingsError: a topic is missing, or may not be written.
+        Unreachable: Kafka does not acknowledge what it was sent.
+
+    Where nothing of a recorded file can be used, the outcome complains of it once its dead letters are published.
+    """
+    how, settings = read_settings(ProduceSettings), read_settings(KafkaSettings)
+    counts = {"produced": 0, "records": 0, "dead_letters": 0}
+    manifest = work.input.manifest
+    if not manifest.rows("readings") and not manifest.rows("dead-letters"):
+        return Outcome(counts)
+    # JSON is what a record without a content type holds.
+    headers: dict[str, list[tuple[str, bytes]]] = {JSON: [], ARROW: [(CONTENT_TYPE, ARROW.encode())]}
+    with connect(settings) as client:
+        client.partitions(settings.topic)
+        client.partitions(settings.dead_letter_topic)
+    with open_producer(settings) as producer, progress("produce", manifest.rows("readings")) as advance:
+        usable = False
+        for table in work.input.tables("readings"):
+            usable = usable or any_usable(table, work.measurements)
+            if how.format == "arrow":
+                records = encode_arrow(table, work.measurements, how.batch_readings)
+            else:
+                records = encode_json(table, work.measurements)
+            for key, value, content_type, readings in records:
+                producer.send(settings.topic, key, value, headers[content_type])
+                counts["records"] += 1
+                counts["produced"] += readings
+            advance(table.num_rows)
+        producer.flush()
+        letters = work.input.tables("dead-letters")
+        counts["dead_letters"] = publish(producer, settings.dead_letter_topic, letters, work.workspace.run)
+    complaint = None
+    if not usable:
+        complaint = SettingsError(all_rejected(manifest.rows("readings"), work.input.tables("dead-letters")))
+    return Outcome(counts, complaint=complaint)

@@ -1,0 +1,354 @@
+"""Stage 4: readings off the topic to rows for Cassandra, only those that it does not hold yet.
+
+All readings of a key must meet, wherever in the run they stand, in bounded memory. So the readings are cleaned file by
+file, spilled into buckets by equipment and day, and classified bucket by bucket.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pandas as pd
+import pyarrow as pa
+from cassandra.cluster import Session
+
+from etl.cassandra.connection import check_columns, connect, lookup_rows, read_watermarks
+from etl.codec.record import originals
+from etl.model.schemas import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, rows
+from etl.model.tables import pipeline_tables
+from etl.run.runner import Outcome, Work
+from etl.run.workspace import once
+from etl.settings import CassandraSettings, TransformSettings, read_settings
+from etl.stages.transform.classify import CONFLICTING, DUPLICATE, LATE_REJECTED, LOADED, NO_WATERMARK, classify
+from etl.stages.transform.clean import Times, clean
+from etl.terminal import progress
+
+_DETAILS = {
+    CONFLICTING: ("conflicting", "a later reading of the same equipment ID and timestamp has other values"),
+    LATE_REJECTED: ("late", "further behind the watermark of its equipment than the allowed lateness"),
+}
+
+
+@dataclass
+class _Run:
+    """What is carried from bucket to bucket."""
+
+    work: Work
+    session: Session
+    allowed_lateness: int | None
+    times: Times
+    machines: dict[str, int] = field(default_factory=dict)
+    watermarks: dict[str, int] = field(default_factory=dict)
+    newest: dict[int, int] = field(default_factory=dict)
+    # Bit h stands for hour h of that machine and day.
+    touched: dict[tuple[int, int], int] = field(default_factory=dict)
+    # Where in the input the readings stand that lost: (class, file, row) by bucket.
+    lost: list[pd.DataFrame] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def transform(work: Work) -> Outcome:
+    """Clean and classify the readings of a run, and leave rows, watermarks, touched days and dead letters.
+
+    Raises:
+        SettingsError: a table or column is missing.
+        Unreachable: Cassandra does not answer.
+    """
+    settings = read_settings(TransformSettings)
+    lateness = None if settings.allowed_lateness is None else int(settings.allowed_lateness.total_seconds() * 1000)
+    with connect(read_settings(CassandraSettings)) as session, tempfile.TemporaryDirectory(prefix="etl-") as folder:
+        check_columns(session, pipeline_tables(work.measurements))
+        run = _Run(work, session, lateness, Times(int(settings.oldest.timestamp() * 1000), _read_at(work)))
+        run.watermarks = _snapshot(work, session)
+        for letters in work.input.tables("dead-letters"):
+            work.output.write("dead-letters", letters)
+        total = work.input.manifest.rows("readings")
+        cleaned = _cleaned(run)
+        buckets = [cleaned] if total <= CHUNK_ROWS else _spill(cleaned, Path(folder), DAY_MS, total)
+        with progress("transformed", total) as advance:
+            for bucket in buckets:
+                advance(_finish_bucket(run, list(bucket)))
+    _write_lost(run)
+    _write_watermarks(run)
+    return Outcome(_counts(run), work.input.manifest.summary.offsets)
+
+
+def _read_at(work: Work) -> int:
+    """When the records had been read; the same for each attempt, so that a retry judges them alike."""
+    consumed = work.input.manifest.summary
+    return int((datetime.fromisoformat(consumed.started).timestamp() + consumed.seconds) * 1000)
+
+
+def _snapshot(work: Work, session: Session) -> dict[str, int]:
+    """Read the watermarks once in the life of a run, so that a retry classifies against the same."""
+
+    def stored() -> bytes:
+        sink = pa.BufferOutputStream()
+        table = read_watermarks(session)
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return bytes(sink.getvalue())
+
+    table = pa.ipc.open_stream(once(work.workspace, "transform", "watermarks.arrow", stored)).read_all()
+    return dict(zip(table["equipment_id"].to_pylist(), table["timestamp"].cast(pa.int64()).to_pylist(), strict=True))
+
+
+def _cleaned(run: _Run) -> Iterator[pa.Table]:
+    """Clean the input file by file; what is rejected becomes dead letters at once."""
+    source, output, measurements = run.work.input, run.work.output, run.work.measurements
+    for number, name in enumerate(source.manifest.names("readings")):
+        readings = source.read(name)
+        good, rejected = clean(readings, measurements, run.machines, run.times)
+        run.counts["rejected"] += rejected.num_rows
+        if rejected.num_rows:
+            records = source.read(name.replace("readings", "records"))
+            lost = readings.take(rejected["row"])
+            output.write("dead-letters", _letters(run, lost, records, rejected["reason"], rejected["detail"]))
+        yield good.append_column("file", pa.array(np.full(good.num_rows, number, dtype=np.int32)))
+
+
+def _spill(tables: Iterable[pa.Table], folder: Path, span_ms: int, total: int) -> Iterator[Iterator[pa.Table]]:
+    """Spread readings over files by equipment and span of time, and give back one file after the other.
+
+    A file that is still too large is spread again by shorter spans.
+    """
+    paths = [folder / f"{span_ms}-{number}.arrow" for number in range(-(-total * 5 // (CHUNK_ROWS * 4)))]
+    sizes = np.zeros(len(paths), dtype=np.int64)
+    with ExitStack() as stack:
+        writers: dict[int, pa.RecordBatchWriter] = {}
+        for table in tables:
+            spans = table["timestamp"].to_numpy() // span_ms
+            # Any spread that depends on both will do; the multiplier is the 32-bit golden ratio.
+            bucket = ((table["equipment"].to_numpy() * 2654435761 + spans) % len(paths)).astype(np.uint16)
+            order = np.argsort(bucket, kind="stable")
+            table = table.take(order).combine_chunks()
+            counts = np.bincount(bucket, minlength=len(paths))
+            for number in np.flatnonzero(counts).tolist():
+                if number not in writers:
+                    writers[number] = stack.enter_context(pa.ipc.new_file(str(paths[number]), table.schema))
+                start = int(counts[:number].sum())
+                writers[number].write_table(table.slice(start, int(counts[number])))
+            sizes += counts
+    for path, size in zip(paths, sizes, strict=True):
+        if size > 2 * CHUNK_ROWS and span_ms > 1:
+            inner = folder / path.stem
+            inner.mkdir()
+            yield from _spill(_unspill(path), inner, max(span_ms // 24, 1), int(size))
+        elif size:
+            yield _unspill(path)
+
+
+def _unspill(path: Path) -> Iterator[pa.Table]:
+    with pa.ipc.open_file(str(path)) as reader:
+        for number in range(reader.num_record_batches):
+            yield pa.Table.from_batches([reader.get_batch(number)])
+    path.unlink()
+
+
+def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
+    """Classify the readings of a bucket, write its rows, and return how many readings it held."""
+    if not any(part.num_rows for part in parts):
+        return 0
+    readings = _sorted(pa.concat_tables(parts).to_pandas())
+    names = list(run.machines)
+    codes, machine = np.unique(readings["equipment"].to_numpy(), return_inverse=True)
+    known = [run.watermarks.get(names[code], NO_WATERMARK) for code in codes]
+    readings["watermark"] = np.array(known, dtype=np.int64)[machine]
+    values = [*run.work.measurements.names, "quality"]
+    stored = _look_up(run, readings, names)
+    classes = classify(readings, stored, values, run.allowed_lateness)
+
+    loaded = classes.code == LOADED
+    # What is there already may be of a run that did not come to its end, of which nobody else would tell.
+    _touch(run, readings.loc[loaded | (classes.code == DUPLICATE), ["equipment", "timestamp"]])
+    _write_rows(run, readings[loaded], classes.write_time[loaded], classes.replaces[loaded])
+    superseded = classes.beaten_by >= 0
+    if superseded.any():
+        _write_superseded(run, stored[superseded], readings.iloc[classes.beaten_by[superseded]])
+    lost = (classes.code == CONFLICTING) | (classes.code == LATE_REJECTED)
+    if lost.any():
+        run.lost.append(readings.loc[lost, ["file", "row"]].assign(code=classes.code[lost]))
+    for name, code in (
+        ("loaded", LOADED),
+        ("duplicate", DUPLICATE),
+        ("conflicting", CONFLICTING),
+        ("late_rejected", LATE_REJECTED),
+    ):
+        run.counts[name] += int((classes.code == code).sum())
+    run.counts["late"] += int(classes.late.sum())
+    run.counts["superseded"] += int(superseded.sum())
+    return len(readings)
+
+
+def _sorted(readings: pd.DataFrame) -> pd.DataFrame:
+    """Sort by (equipment, timestamp), cheaply where both fit into one integer."""
+    equipment, timestamp = readings["equipment"].to_numpy(dtype=np.int64), readings["timestamp"].to_numpy()
+    first, span = timestamp.min(), int(timestamp.max()) - int(timestamp.min()) + 1
+    order: npt.NDArray[np.int64]
+    if int(equipment.max() + 1) * span < 2**62:
+        order = np.argsort(equipment * span + (timestamp - first), kind="stable")
+    else:
+        order = np.lexsort((timestamp, equipment))
+    ordered: pd.DataFrame = readings.iloc[order].reset_index(drop=True)
+    return ordered
+
+
+def _look_up(run: _Run, readings: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Fetch the stored rows of the keys at or below their watermark."""
+    old = readings.loc[readings["timestamp"] <= readings["watermark"], ["equipment", "timestamp"]].reset_index(
+        drop=True
+    )
+    if old.empty:
+        return pd.DataFrame(columns=["equipment", "timestamp", "write_time", *run.work.measurements.names, "quality"])
+    wanted = old[~old.duplicated()]
+    table = pa.table(
+        {
+            "equipment_id": pa.array(names, pa.string()).take(pa.array(wanted["equipment"])),
+            "timestamp": pa.array(wanted["timestamp"]).cast(TIMESTAMP),
+        }
+    )
+    found = lookup_rows(run.session, run.work.measurements, table)
+    stored: pd.DataFrame = found.drop_columns(["timestamp"]).to_pandas()
+    stored["timestamp"] = found["timestamp"].cast(pa.int64()).to_numpy()
+    stored["equipment"] = stored["equipment_id"].map(run.machines).astype("int64")
+    stored["quality"] = stored["quality"].fillna("")
+    return stored
+
+
+def _write_rows(
+    run: _Run, loaded: pd.DataFrame, write_time: npt.NDArray[np.int64], replaces: npt.NDArray[np.bool_]
+) -> None:
+    if loaded.empty:
+        return
+    equipment, timestamp = loaded["equipment"].to_numpy(), loaded["timestamp"].to_numpy()
+    days = timestamp // DAY_MS
+    schema = rows(run.work.measurements)
+    columns = {
+        "equipment_id": pa.array(list(run.machines), pa.string()).take(pa.array(equipment)),
+        "day": pa.array(days.astype(np.int32)).cast(pa.date32()),
+        "timestamp": pa.array(timestamp).cast(TIMESTAMP),
+        "quality": pa.array(loaded["quality"], pa.string()),
+        "write_time": pa.array(write_time),
+        "replaces": pa.array(replaces),
+    }
+    columns |= {name: pa.array(loaded[name], schema.field(name).type) for name in run.work.measurements.names}
+    table = pa.table([columns[name] for name in schema.names], schema=schema)
+    for start in range(0, table.num_rows, CHUNK_ROWS):
+        run.work.output.write("rows", table.slice(start, CHUNK_ROWS))
+
+    last = np.flatnonzero(np.r_[equipment[1:] != equipment[:-1], True])
+    for code, newest in zip(equipment[last].tolist(), timestamp[last].tolist(), strict=True):
+        run.newest[code] = max(newest, run.newest.get(code, newest))
+
+
+def _touch(run: _Run, there: pd.DataFrame) -> None:
+    """Note the hours of readings, sorted by equipment and timestamp, that the table will hold."""
+    if there.empty:
+        return
+    equipment, timestamp = there["equipment"].to_numpy(), there["timestamp"].to_numpy()
+    days, hours = timestamp // DAY_MS, timestamp % DAY_MS // HOUR_MS
+    first_of_day = np.flatnonzero(np.r_[True, (equipment[1:] != equipment[:-1]) | (days[1:] != days[:-1])])
+    bits = np.bitwise_or.reduceat(1 << hours, first_of_day)
+    for code, day, own in zip(
+        equipment[first_of_day].tolist(), days[first_of_day].tolist(), bits.tolist(), strict=True
+    ):
+        run.touched[code, day] = run.touched.get((code, day), 0) | own
+
+
+def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) -> None:
+    """Keep the rows that are about to be replaced, as JSON; their origin is the reading that takes their place."""
+    names = run.work.measurements.names
+    texts = pd.to_datetime(stored["timestamp"], unit="ms", utc=True).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").str[:-3] + "Z"
+    values = [
+        orjson.dumps({"timestamp": text, **{name: value for name, value in row.items() if not pd.isna(value)}})
+        for text, row in zip(texts, stored[[*names, "quality", "write_time"]].to_dict("records"), strict=True)
+    ]
+    letters: dict[str, object] = {
+        "value": values,
+        "key": [name.encode() for name in stored["equipment_id"]],
+        "content_type": ["application/json"] * len(values),
+        "reason": ["superseded"] * len(values),
+        "detail": ["the stored row, replaced by a later reading with other values"] * len(values),
+        "stage": ["transform"] * len(values),
+        "topic": [_topic(run)] * len(values),
+        **{name: winners[name].to_numpy() for name in ("partition", "offset", "index", "record_time")},
+        "replays": [0] * len(values),
+    }
+    run.work.output.write("superseded", _letter_table(letters, len(values)))
+
+
+def _write_lost(run: _Run) -> None:
+    """Write the dead letters of the readings that lost, one input file at a time."""
+    if not run.lost:
+        return
+    lost = pd.concat(run.lost, ignore_index=True)
+    source = run.work.input
+    names = source.manifest.names("readings")
+    for number, group in lost.groupby("file"):
+        name = names[int(str(number))]
+        group = group.sort_values("row")
+        readings = source.read(name).take(pa.array(group["row"]))
+        records = source.read(name.replace("readings", "records"))
+        reasons = pa.array([_DETAILS[code][0] for code in group["code"]])
+        details = pa.array([_DETAILS[code][1] for code in group["code"]])
+        run.work.output.write("dead-letters", _letters(run, readings, records, reasons, details))
+
+
+def _letters(run: _Run, readings: pa.Table, records: pa.Table, reasons: pa.Array, details: pa.Array) -> pa.Table:
+    """Make dead letters of readings, each with its original bytes and where it came from."""
+    values, keys, content_types = originals(readings, records, run.work.measurements)
+    letters: dict[str, object] = {
+        "value": values,
+        "key": keys,
+        "content_type": content_types,
+        "reason": reasons,
+        "detail": details,
+        "stage": ["transform"] * len(values),
+        "topic": [_topic(run)] * len(values),
+        **{name: readings[name] for name in ("partition", "offset", "index", "record_time", "replays")},
+    }
+    return _letter_table(letters, len(values))
+
+
+def _topic(run: _Run) -> str:
+    return run.work.input.manifest.summary.offsets[0].topic
+
+
+def _letter_table(columns: dict[str, object], length: int) -> pa.Table:
+    return pa.table({letter.name: columns.get(letter.name, pa.nulls(length)) for letter in DEAD_LETTERS}).cast(
+        DEAD_LETTERS
+    )
+
+
+def _write_watermarks(run: _Run) -> None:
+    """Leave the watermarks that the load will have reached, and the days it will have touched."""
+    names = list(run.machines)
+    moved = {
+        names[code]: newest
+        for code, newest in sorted(run.newest.items())
+        if newest > run.watermarks.get(names[code], NO_WATERMARK)
+    }
+    columns = [pa.array(list(moved), pa.string()), pa.array(list(moved.values()), pa.int64()).cast(TIMESTAMP)]
+    run.work.output.write("watermarks", pa.table(columns, schema=WATERMARKS))
+    touched = sorted(run.touched)
+    columns = [
+        pa.array([names[code] for code, _ in touched], pa.string()),
+        pa.array([day for _, day in touched], pa.int32()).cast(pa.date32()),
+        pa.array([[hour for hour in range(24) if run.touched[pair] >> hour & 1] for pair in touched], TOUCHED.types[2]),
+    ]
+    run.work.output.write("touched", pa.table(columns, schema=TOUCHED))
+
+
+def _counts(run: _Run) -> dict[str, int]:
+    before = run.work.input.manifest.summary.counts
+    names = ("loaded", "duplicate", "late_rejected", "conflicting", "rejected", "late", "superseded")
+    counts = {name: run.counts[name] for name in names}
+    counts["rejected"] += before.get("rejected", 0)
+    return {"consumed": before["consumed"], **counts}
