@@ -26,8 +26,9 @@ from etl.admin.access import cassandra_permissions, kafka_acls, read_access
 from etl.admin.schema import Finding
 from etl.cassandra.connection import connect, identifier, retrying, set_role
 from etl.errors import SettingsError
-from etl.kafka.client import Client, reach
+from etl.kafka.client import Client
 from etl.kafka.client import connect as connect_kafka
+from etl.kafka.connection import reach
 from etl.settings import CassandraSettings, GrantSettings, KafkaSettings, read_settings
 
 # A new password takes a moment to reach the brokers.

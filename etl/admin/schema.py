@@ -9,11 +9,11 @@ from cassandra import Unauthorized
 from cassandra.cluster import Session
 
 from etl.admin.replicas import brokers, fitting, nodes_by_datacenter
+from etl.admin.topics import create_topics
 from etl.cassandra.connection import connect, read_schema, refuse_changes, retrying, server_message
 from etl.cassandra.store import Store, insert
 from etl.errors import SettingsError, Unreachable
 from etl.kafka.client import connect as connect_kafka
-from etl.kafka.client import create_topics
 from etl.model.catalogue import Machine, made_up, read_catalogue
 from etl.model.measurements import Measurements
 from etl.model.tables import EQUIPMENT, INSIGHT, Table, pipeline_tables

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from etl.kafka.records import Headers, Records
 from etl.model.equipment import key_to_id
 from etl.model.measurements import MAX_TEXT_BYTES, Measurement, Measurements
 from etl.model.schemas import CHUNK_ROWS, DEAD_LETTERS, RECORDS, TIMESTAMP, consumed
@@ -36,25 +37,8 @@ _REPLACED = "\ufffd"
 
 log = structlog.get_logger("etl.record")
 
-Headers = Sequence[tuple[str, bytes | None]]
 Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-
-class Records(NamedTuple):
-    """Raw records in the order they were read: parallel lists; `times` are Kafka's, in milliseconds."""
-
-    partitions: list[int]
-    offsets: list[int]
-    times: list[int]
-    keys: list[bytes | None]
-    values: list[bytes | None]
-    headers: list[Headers]
-
-    def part(self, begin: int, end: int) -> "Records":
-        """Keep the records at positions [begin, end)."""
-        columns: list[Any] = [column[begin:end] for column in self]
-        return Records(*columns)
 
 
 class Decoded(NamedTuple):

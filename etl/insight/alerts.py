@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from etl.errors import SettingsError, Unreachable
 from etl.insight.detection import Event
-from etl.kafka.client import Producer
+from etl.kafka.ports import Producer
 
 HEADERS = [("content-type", b"application/json")]
 WEBHOOK_SECONDS = 10.0

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 import structlog
 from pydantic import SecretStr
 
-from etl.admin.status import read_lags
 from etl.cassandra.connection import check_columns, connect, read_watermarks
 from etl.cassandra.store import Row, Store
 from etl.errors import NothingNew
@@ -27,8 +26,10 @@ from etl.insight.indicators import DAY_HOURS, by_day, by_hour, by_minute, pack, 
 from etl.insight.limits import Limits
 from etl.insight.repository import Load, day_start
 from etl.insight.trends import trends
-from etl.kafka.client import Client, Producer, open_producer
+from etl.kafka.client import Client
 from etl.kafka.client import connect as connect_kafka
+from etl.kafka.lag import read_lags
+from etl.kafka.ports import Producer, open_producer
 from etl.model.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine, as_stored
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP

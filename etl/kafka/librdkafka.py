@@ -1,4 +1,4 @@
-"""Reading and writing by librdkafka (extra `librdkafka`): the same as in `etl.kafka`, several times as fast."""
+"""Reading and writing by librdkafka (extra `librdkafka`): as `etl.kafka.kafka_python`, several times as fast."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -8,21 +8,10 @@ from typing import Any
 
 from kafka import errors as kafka_errors
 
-from etl.codec.record import Headers, Records
 from etl.errors import EtlError, SettingsError
-from etl.kafka.client import (
-    BATCH_BYTES,
-    BLOCK_BYTES,
-    FIRST_RECORDS,
-    LARGEST_BYTES,
-    WAITING_BYTES,
-    Span,
-    explain,
-    next_number,
-    reach,
-    read_by_python,
-    stalled,
-)
+from etl.kafka import kafka_python
+from etl.kafka.connection import BATCH_BYTES, LARGEST_BYTES, WAITING_BYTES, explain, reach, stalled
+from etl.kafka.records import BLOCK_BYTES, FIRST_RECORDS, Headers, Records, Span, next_number
 from etl.settings import KafkaSettings
 
 try:
@@ -37,7 +26,7 @@ except ImportError as error:
 _UNREAD: Headers = [("", None)]
 
 # What it logs is raised as one line.
-_SILENT = logging.getLogger("etl.kafka.librdkafka.silent")
+_SILENT = logging.getLogger("etl.librdkafka.silent")
 _SILENT.disabled = True
 
 
@@ -94,7 +83,7 @@ def _raise_final(failures: list[Any], subject: str, settings: KafkaSettings) -> 
 
 
 def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iterator[Records]:
-    """See `etl.kafka.client.read`."""
+    """See `etl.kafka.ports.read`."""
     reach(settings)
     waiting = {p: span for p, span in spans.items() if span.begin < span.end}
     failures: list[Any] = []
@@ -194,14 +183,14 @@ def _read_headers_again(block: Records, topic: str, settings: KafkaSettings) -> 
     for partition, offset in places:
         offsets.setdefault(partition, []).append(offset)
     spans = {partition: Span(min(of), max(of) + 1) for partition, of in offsets.items()}
-    for again in read_by_python(settings, topic, spans):
+    for again in kafka_python.read(settings, topic, spans):
         for partition, offset, headers in zip(again.partitions, again.offsets, again.headers, strict=True):
             if (partition, offset) in places:
                 block.headers[places[partition, offset]] = headers
 
 
 class RdkafkaProducer:
-    """`etl.kafka.client.Producer` over librdkafka."""
+    """`etl.kafka.ports.Producer` over librdkafka."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         """Connect in the background; failures show in `send` and `flush`."""
@@ -232,7 +221,7 @@ class RdkafkaProducer:
             self._failed.append((error, message.topic()))
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-        """See `etl.kafka.client.Producer`."""
+        """See `etl.kafka.ports.Producer`."""
         self._topic = topic
         while True:
             try:
@@ -246,7 +235,7 @@ class RdkafkaProducer:
             self._raise()
 
     def flush(self) -> None:
-        """See `etl.kafka.client.Producer`."""
+        """See `etl.kafka.ports.Producer`."""
         while self._serve(self._producer.flush):
             pass
 

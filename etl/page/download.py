@@ -15,12 +15,12 @@ from etl.errors import EtlError
 from etl.page.url import Place, machine_of
 from etl.page.views.compare import chosen_machines, days_by_machine, measurement_of
 from etl.page.views.energy import matching as matching_uses
-from etl.page.views.energy import uses
 from etl.page.views.events import matching as matching_events
 from etl.page.views.fleet import judged, matching
 from etl.page.views.machine import days_in, measured, newest_of, read_finest, shown_measurements, window
 from etl.page.views.pipeline import shown_day
 from etl.page.window import day_of, days_of
+from etl.results.energy import uses
 from etl.results.ranking import Row
 from etl.results.reader import Reader
 from etl.results.series import Series

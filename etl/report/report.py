@@ -15,10 +15,9 @@ from etl.cassandra.connection import connect
 from etl.errors import SettingsError
 from etl.model.measurements import read_measurements
 from etl.model.tables import days_between
-from etl.page.views.energy import Use, by_day, uses
-from etl.page.views.pipeline import lag_of
 from etl.report import svg
 from etl.results import format as written
+from etl.results.energy import EnergyUse, by_day, uses
 from etl.results.ranking import (
     ACKNOWLEDGED,
     ACKNOWLEDGING,
@@ -34,7 +33,7 @@ from etl.results.ranking import (
     summary,
 )
 from etl.results.reader import Reader
-from etl.results.sums import NOT_MEASURED, left_out, mean, quotient, total, total_of
+from etl.results.sums import NOT_MEASURED, lag_of, left_out, mean, quotient, total, total_of
 from etl.settings import CassandraSettings, ReportSettings, RunSettings, read_settings
 
 MOST_DAYS = 92
@@ -75,7 +74,7 @@ class Material:
     days: list[date]
     judged: list[Judged]
     rows: list[Row]
-    uses: list[Use]
+    uses: list[EnergyUse]
     events: list[Row]
     trends: list[Row]
     histories: dict[tuple[str, str], list[tuple[datetime, float]]]

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from etl.admin.status import LoadedRun, read_last_runs
 from etl.cassandra.connection import driver_errors, literal
 from etl.cassandra.store import Store, as_dicts, select
 from etl.model.measurements import Measurements
@@ -34,6 +33,7 @@ from etl.model.tables import (
 )
 from etl.results.ranking import Row
 from etl.results.series import Level, Series, milliseconds
+from etl.run.ledger import LoadedRun, read_last_runs
 
 PATIENCE = 5.0
 MOST_READINGS = 50_000

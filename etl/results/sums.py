@@ -41,3 +41,8 @@ def left_out(values: Sequence[object], what: str = "machine") -> str:
     if missing == len(values):
         return NOT_MEASURED
     return f"{missing:,} of {len(values):,} {what}s {NOT_MEASURED}"
+
+
+def lag_of(row: Mapping[str, Any]) -> int | None:
+    """Add up the lag of all partitions; None if none was measured."""
+    return sum(row["lags"].values()) if row["lags"] else None

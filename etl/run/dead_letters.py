@@ -14,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from etl.codec.record import CONTENT_TYPE, REPLAYS
-from etl.kafka.client import Client, Producer, Span, open_producer, read
+from etl.kafka.client import Client
+from etl.kafka.ports import Producer, open_producer, read
+from etl.kafka.records import Span
 
 # Not to be replayed without a second thought: they lost against another reading, or came too late.
 LOST = frozenset(["conflicting", "superseded", "late"])

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from etl.codec.record import Decoded, Records, decode
+from etl.codec.record import Decoded, decode
 from etl.errors import DeliveryError, NothingNew, SettingsError
-from etl.kafka.client import Client, Span, connect, read
+from etl.kafka.client import Client, connect
+from etl.kafka.ports import read
+from etl.kafka.records import Records, Span
 from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
 from etl.run.runner import Outcome, Work

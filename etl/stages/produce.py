@@ -2,7 +2,8 @@
 
 from etl.codec.record import ARROW, CONTENT_TYPE, JSON, encode_arrow, encode_json
 from etl.errors import SettingsError
-from etl.kafka.client import connect, open_producer
+from etl.kafka.client import connect
+from etl.kafka.ports import open_producer
 from etl.run.dead_letters import publish
 from etl.run.rejected import all_rejected, any_usable
 from etl.run.runner import Outcome, Work

@@ -11,7 +11,8 @@ import confluent_kafka
 import orjson
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from etl.kafka.client import BATCH_BYTES, BLOCK_RECORDS
+from etl.kafka.connection import BATCH_BYTES
+from etl.kafka.records import BLOCK_RECORDS
 from images import local
 from tests.bench.figures import Figure, measured, median
 from tests.bench.place import Place, fresh_topics

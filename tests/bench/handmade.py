@@ -9,7 +9,7 @@ from cassandra.query import UNSET_VALUE
 from cassandra.util import Date
 
 from etl.cassandra.connection import DAY_MS
-from etl.kafka.client import BLOCK_RECORDS
+from etl.kafka.records import BLOCK_RECORDS
 from etl.model.measurements import read_measurements
 from tests.bench.clients import confluent_consumer
 from tests.bench.drivers import BatchWriter

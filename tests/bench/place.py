@@ -14,6 +14,7 @@ from cassandra.cluster import Session
 from kafka import KafkaAdminClient
 
 from etl.admin.schema import create_tables
+from etl.admin.topics import create_topics
 from etl.cassandra import connection as cassandra
 from etl.cassandra.connection import gather
 from etl.kafka import client as kafka
@@ -84,7 +85,7 @@ def fresh_topics() -> Iterator[str]:
     topic = new_name("readings")
     with settings(ETL_KAFKA_TOPIC=topic, ETL_KAFKA_DEAD_LETTER_TOPIC=f"{topic}-dead"):
         with kafka.connect(read_settings(KafkaSettings)) as client:
-            kafka.create_topics(client, read_settings(SchemaSettings))
+            create_topics(client, read_settings(SchemaSettings))
         try:
             yield topic
         finally:

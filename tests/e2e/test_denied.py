@@ -16,7 +16,8 @@ with connect(read_settings(KafkaSettings)) as client:
     print(client.committed(client.settings.topic))
 """
 WRITE_TOPIC = """
-from etl.kafka.client import connect, open_producer
+from etl.kafka.client import connect
+from etl.kafka.ports import open_producer
 from etl.settings import KafkaSettings, read_settings
 with connect(read_settings(KafkaSettings)) as client, open_producer(client.settings) as producer:
     producer.send(client.settings.topic, b"key", b"value", [])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from etl.admin.schema import create_tables
+from etl.admin.topics import create_topics
 from etl.cassandra.connection import connect
 from etl.kafka.client import connect as connect_kafka
-from etl.kafka.client import create_topics
 from etl.model.measurements import read_measurements
 from etl.model.tables import pipeline_tables
 from etl.settings import SchemaSettings

@@ -12,6 +12,7 @@ import pytest
 from cassandra.cluster import Session
 
 from etl.admin.schema import create_tables
+from etl.admin.topics import create_topics
 from etl.cassandra.connection import connect
 from etl.kafka import client as kafka
 from etl.model.measurements import Measurement, Measurements
@@ -67,7 +68,7 @@ def made_plant(
             kafka.connect(read_settings(KafkaSettings)) as client,
             connect(settings, keyspace=False) as session,
         ):
-            kafka.create_topics(client, SchemaSettings(partitions=partitions))
+            create_topics(client, SchemaSettings(partitions=partitions))
             list(create_tables(session, pipeline_tables(MEASUREMENTS), SchemaSettings(), settings))
             session.set_keyspace(keyspace)
             yield Plant(session, client, topic, folder / "workspace")

@@ -13,6 +13,8 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from etl.errors import SettingsError
 from etl.kafka import client as port
+from etl.kafka import ports
+from etl.kafka.records import BLOCK_BYTES
 from images import local
 from tests.integration.topics import CLIENTS, arrow, in_json, made_topics, output, run_consume, send
 
@@ -128,10 +130,10 @@ def test_consume_when_all_names_of_headers_are_not_utf8_reads_on(
 
 def test_read_when_headers_are_large_keeps_blocks_small(kafka: local.Service, client: port.Client, topic: str) -> None:
     send(kafka, topic, *({"value": b"x", "headers": [("more", b"y" * 500_000)]} for _ in range(60)))
-    blocks = list(port.read(client.settings, topic, client.log_spans(topic)))
+    blocks = list(ports.read(client.settings, topic, client.log_spans(topic)))
     sizes = [sum(len(value or b"") for headers in block.headers for _, value in headers) for block in blocks]
     assert sum(sizes) == 30_000_000
-    assert max(sizes[1:]) <= port.BLOCK_BYTES + 500_000
+    assert max(sizes[1:]) <= BLOCK_BYTES + 500_000
 
 
 def test_consume_when_serializers_add_to_the_key_takes_it_for_one_machine(

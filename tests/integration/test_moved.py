@@ -15,8 +15,9 @@ from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
 
 from etl.cassandra.connection import connect
-from etl.kafka import client as kafka
-from etl.kafka.client import Span
+from etl.kafka import ports
+from etl.kafka.ports import open_producer
+from etl.kafka.records import Span
 from etl.run.runner import run_stage
 from etl.settings import CassandraSettings, RunSettings, read_settings
 from etl.stages.load import columnar
@@ -223,11 +224,11 @@ def test_offsets_and_records_go_on_when_the_broker_comes_back_at_another_address
         monkeypatch.setattr(Moving, "environment", {"ETL_KAFKA_BOOTSTRAP_SERVERS": f"{host}:{port},{after}:{port}"})
     with made_topics(place, topic, tmp_path, client, partitions=1) as connected:
         settings = connected.settings
-        with kafka.open_producer(settings) as producer:
+        with open_producer(settings) as producer:
             for number in range(50):
                 producer.send(topic, b"m1", b"%d" % number * 100_000, [])
             producer.flush()
-            blocks = kafka.read(settings, topic, {0: Span(0, 50)})
+            blocks = ports.read(settings, topic, {0: Span(0, 50)})
             read = len(next(blocks).offsets)
             place.move()
             began = time.monotonic()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from etl.errors import DeliveryError, NothingNew
-from etl.kafka import client as kafka
+from etl.kafka.ports import open_producer
 from etl.run.runner import Stage, run_stage
 from etl.run.workspace import Manifest
 from etl.settings import KafkaSettings, RunSettings, read_settings
@@ -52,7 +52,7 @@ SECOND = [
 def send(values: Sequence[bytes]) -> None:
     """Send these of each machine."""
     settings = read_settings(KafkaSettings)
-    with kafka.open_producer(settings) as producer:
+    with open_producer(settings) as producer:
         for value in values:
             for machine in MACHINES:
                 producer.send(settings.topic, machine.encode(), value, [])

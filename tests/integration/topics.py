@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from kafka import KafkaProducer
 
+from etl.admin.topics import create_topics
 from etl.codec.record import ARROW
 from etl.kafka import client as kafka
 from etl.model.measurements import Measurement, Measurements
@@ -47,7 +48,7 @@ def made_topics(
         for name, value in changes.items():
             patch.setenv(name, value)
         with kafka.connect(read_settings(KafkaSettings)) as connected:
-            kafka.create_topics(connected, SchemaSettings(partitions=partitions))
+            create_topics(connected, SchemaSettings(partitions=partitions))
             yield connected
 
 

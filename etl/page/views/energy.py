@@ -1,7 +1,6 @@
 """`/energy`: where energy goes, and how much of it into machines that run empty."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
 
 from dash import html
@@ -27,41 +26,15 @@ from etl.page.elements import (
 from etl.page.url import Place
 from etl.page.window import day_of, day_picker, days_of, length_picker, nothing_on_this_day, said
 from etl.results import format as written
+from etl.results.energy import EnergyUse, by_day, uses
 from etl.results.ranking import Row
 from etl.results.reader import Reader
-from etl.results.sums import NOT_MEASURED, left_out, quotient, total, total_of
+from etl.results.sums import NOT_MEASURED, left_out, quotient, total_of
 
 ROWS = 50
 
 
-@dataclass(frozen=True)
-class Use:
-    """What a machine used over some days; None is not measured."""
-
-    equipment_id: str
-    name: str
-    kwh: float | None
-    idle_kwh: float | None
-    idle_seconds: float | None
-    running_seconds: float | None
-
-    @property
-    def idle_share(self) -> float | None:
-        """The part of its energy that went into running empty."""
-        return quotient(self.idle_kwh, self.kwh)
-
-
-def uses(rows: Iterable[Row]) -> list[Use]:
-    """Add up the days of each machine; those that waste most come first, those that measure no energy last."""
-    days: dict[str, list[Row]] = {}
-    for row in rows:
-        days.setdefault(row["equipment_id"], []).append(row)
-    names = ("energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds")
-    found = [Use(key, own[0]["name"] or key, *(total(own, name) for name in names)) for key, own in days.items()]
-    return sorted(found, key=lambda use: (use.kwh is None, -(use.idle_kwh or 0.0), use.equipment_id))
-
-
-def used(found: Sequence[Use], span: str) -> str:
+def used(found: Sequence[EnergyUse], span: str) -> str:
     """Say how much energy machines used, how much of it while they ran empty, and how many machines that leaves out."""
     kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
     if kwh is None:
@@ -72,19 +45,7 @@ def used(found: Sequence[Use], span: str) -> str:
     return f"{text} {missing:,} of {len(found):,} machines do not measure it and are left out." if missing else text
 
 
-def by_day(rows: Iterable[Row], days: Sequence[date]) -> dict[date, tuple[float | None, float | None]]:
-    """Add up useful and idle energy of all machines on each day; None where no machine measures it."""
-    of_day: dict[date, list[Row]] = {day: [] for day in days}
-    for row in rows:
-        of_day[row["day"]].append(row)
-    sums = {}
-    for day, own in of_day.items():
-        kwh, idle = total(own, "energy_kwh"), total(own, "idle_energy_kwh")
-        sums[day] = (None if kwh is None else kwh - (idle or 0.0), idle)
-    return sums
-
-
-def matching(found: list[Use], place: Place) -> list[Use]:
+def matching(found: list[EnergyUse], place: Place) -> list[EnergyUse]:
     """Return the machines that the filter lets through."""
     text = place.text("text").lower()
     return [use for use in found if text in f"{use.equipment_id} {use.name}".lower()]
@@ -120,7 +81,7 @@ def energy(reader: Reader, place: Place, today: date) -> View:
     return View("Energy", f"{len(shown):,} machines. {says}", children)
 
 
-def _figures(found: list[Use], days: int) -> Component:
+def _figures(found: list[EnergyUse], days: int) -> Component:
     kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
     empty_seconds = total_of(use.idle_seconds for use in found)
     worst = next((use for use in found if use.idle_kwh), None)
@@ -165,14 +126,14 @@ def _by_day(rows: list[Row], days: list[date]) -> Component:
     return card("By day", chart("energy", charts.bars(names, parts, "kWh"), text, details))
 
 
-def _parts(use: Use) -> Component:
+def _parts(use: EnergyUse) -> Component:
     if use.kwh is None:
         return html.Span(NOT_MEASURED)
     idle = use.idle_kwh or 0.0
     return stacked([("useful", use.kwh - idle), ("idle", idle)], f"{written.share(use.idle_share)} idle")
 
 
-def _machines(shown: list[Use], place: Place) -> list[Component]:
+def _machines(shown: list[EnergyUse], place: Place) -> list[Component]:
     number = place.number("page", 1, -(-len(shown) // ROWS))
     rows = [
         [

@@ -5,7 +5,6 @@ from datetime import UTC, date, datetime, time
 from dash import html
 from dash.development.base_component import Component
 
-from etl.admin.status import LoadedRun
 from etl.page import charts
 from etl.page.elements import View, card, chart, downloads, empty, stats, table
 from etl.page.url import Place
@@ -13,6 +12,8 @@ from etl.page.window import day_picker
 from etl.results import format as written
 from etl.results.ranking import Row
 from etl.results.reader import Reader
+from etl.results.sums import lag_of
+from etl.run.ledger import LoadedRun
 
 RUNS = 10
 
@@ -38,11 +39,6 @@ def pipeline(reader: Reader, place: Place, today: date) -> View:
 def shown_day(reader: Reader, place: Place, today: date) -> date:
     """Return the day of a place, else the newest one with a measurement, else today."""
     return place.day("day") or reader.newest_health_day(today) or today
-
-
-def lag_of(row: Row) -> int | None:
-    """Add up the lag of all partitions; None if none was measured."""
-    return sum(row["lags"].values()) if row["lags"] else None
 
 
 def _says(health: list[Row], day: date) -> str:

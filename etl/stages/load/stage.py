@@ -18,8 +18,9 @@ from cassandra.cluster import Session
 from etl.cassandra.connection import check_columns, connect
 from etl.cassandra.store import Store
 from etl.errors import DeliveryError
-from etl.kafka.client import Client, open_producer
+from etl.kafka.client import Client
 from etl.kafka.client import connect as connect_kafka
+from etl.kafka.ports import open_producer
 from etl.model.tables import RUNS, TOUCHED_DAYS, WATERMARKS, Table, pipeline_tables, sensor_data
 from etl.run.dead_letters import publish
 from etl.run.runner import Outcome, Work

@@ -16,6 +16,8 @@ from etl.errors import SettingsError
 from etl.insight.analyze import analyze
 from etl.insight.limits import default_limits
 from etl.kafka import client as kafka
+from etl.kafka import ports
+from etl.kafka.ports import open_producer
 from etl.model.measurements import read_measurements
 from etl.page.app import VIEWS, today
 from etl.page.url import Place
@@ -111,7 +113,7 @@ def test_stages_analysis_and_page_do_their_work_when_each_has_its_own_rights(
         log_in(name, users, granted)
         manifest = run_stage(name, stage, settings)
         if name == "produce":
-            with kafka.open_producer(read_settings(KafkaSettings)) as producer:
+            with open_producer(read_settings(KafkaSettings)) as producer:
                 producer.send("granted", b"press-1", b"no JSON", [])
                 producer.flush()
     assert manifest.summary.counts.items() >= {"consumed": 121, "loaded": 120, "dead_letters": 1}.items()
@@ -183,7 +185,7 @@ def test_topics_are_open_to_a_user_when_access_says_so_and_only_then(
     expected = {one for right in rights for one in INCLUDED.get(right, [right])}
 
     def send(topic: str) -> None:
-        with kafka.open_producer(settings) as producer:
+        with open_producer(settings) as producer:
             producer.send(topic, b"press-1", b"{}", [])
             producer.flush()
 
@@ -192,7 +194,7 @@ def test_topics_are_open_to_a_user_when_access_says_so_and_only_then(
             "write topic": lambda: send("granted"),
             "write dead-letters": lambda: send("granted-dead"),
             "write events": lambda: send("granted-events"),
-            "read topic": lambda: list(kafka.read(settings, "granted", client.log_spans("granted"))),
+            "read topic": lambda: list(ports.read(settings, "granted", client.log_spans("granted"))),
             "see-offsets": lambda: client.log_spans("granted-dead"),
             "read-offsets": lambda: client.committed("granted"),
             "commit-offsets": lambda: client.commit("granted", {0: 1}),

@@ -8,6 +8,7 @@ import pytest
 from etl.admin.doctor import Check, check_all, worst
 from etl.admin.replicas import brokers, topic_replicas
 from etl.admin.schema import create_schema, create_tables
+from etl.admin.topics import create_topics
 from etl.cassandra import connection as cassandra_port
 from etl.kafka import client as kafka_port
 from etl.model.measurements import read_measurements
@@ -113,7 +114,7 @@ def test_warning_names_what_is_missing_when_only_the_stages_were_set_up(
     ready: pytest.MonkeyPatch, client: kafka_port.Client
 ) -> None:
     cassandra, settings = read_settings(CassandraSettings), SchemaSettings()
-    kafka_port.create_topics(client, settings)
+    create_topics(client, settings)
     with cassandra_port.connect(cassandra, keyspace=False) as session:
         list(create_tables(session, pipeline_tables(read_measurements()), settings, cassandra))
     # One that nobody made.

@@ -23,7 +23,7 @@ from etl.admin.access import cassandra_permissions, kafka_acls
 from etl.admin.schema import create_schema
 from etl.cassandra.connection import connect
 from etl.errors import SettingsError
-from etl.kafka import client as kafka
+from etl.kafka import connection
 from etl.model.measurements import read_measurements
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
 from images import local
@@ -69,7 +69,7 @@ def session(machine: Machine) -> Iterator[Session]:
 
 @pytest.fixture
 def admin(machine: Machine) -> Iterator[KafkaAdminClient]:
-    admin = KafkaAdminClient(**kafka._options(machine.kafka))
+    admin = KafkaAdminClient(**connection.options(machine.kafka))
     yield admin
     admin.close()
 
@@ -104,7 +104,9 @@ def logs_in(machine: Machine, name: str, password: str) -> tuple[bool, bool]:
         with connect(CassandraSettings(**{**machine.cassandra.model_dump(), **own}), keyspace=False):
             pass
 
-    return works(lambda: kafka.reach(KafkaSettings(**{**machine.kafka.model_dump(), **own}))), works(enter_cassandra)
+    return works(lambda: connection.reach(KafkaSettings(**{**machine.kafka.model_dump(), **own}))), works(
+        enter_cassandra
+    )
 
 
 def check_rights(machine: Machine, names: dict[str, str], admin: KafkaAdminClient, session: Session) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.kafka.client import open_producer
+from etl.kafka.ports import open_producer
 from etl.run.runner import STAGES
 from tests.integration.machine import Machine
 

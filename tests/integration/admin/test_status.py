@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from etl.admin.schema import create_schema
-from etl.admin.status import LoadedRun, Watermarks, read_last_runs, read_status
+from etl.admin.status import Watermarks, read_status
 from etl.cassandra.connection import connect
 from etl.cassandra.store import Store
 from etl.errors import SettingsError
 from etl.kafka import client as kafka
+from etl.kafka.ports import open_producer
 from etl.model.measurements import read_measurements
+from etl.run.ledger import LoadedRun, read_last_runs
 from etl.run.workspace import Range, Summary
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
 from images import local
@@ -74,7 +76,7 @@ def test_status_is_empty_when_nothing_has_run(parts: Parts) -> None:
 
 
 def test_status_tells_the_lag_when_records_were_committed_in_part(parts: Parts) -> None:
-    with kafka.open_producer(parts[1]) as producer:
+    with open_producer(parts[1]) as producer:
         for number in range(20):
             producer.send(parts[1].topic, f"press-{number}".encode(), b"{}", [])
         producer.flush()

@@ -29,6 +29,8 @@ from etl.insight.analyze import analyze
 from etl.insight.indicators import unpack
 from etl.insight.limits import default_limits
 from etl.kafka import client as kafka
+from etl.kafka import ports
+from etl.kafka.ports import open_producer
 from etl.model.measurements import read_measurements
 from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings, SchemaSettings
 from images import local
@@ -122,7 +124,7 @@ class Plant:
         with kafka.connect(self.kafka) as client:
             spans = client.log_spans(self.kafka.events_topic)
         found = []
-        for block in kafka.read(self.kafka, self.kafka.events_topic, spans):
+        for block in ports.read(self.kafka, self.kafka.events_topic, spans):
             for key, value in zip(block.keys, block.values, strict=True):
                 alert = json.loads(value)
                 assert key == alert["event_id"].encode()
@@ -427,7 +429,7 @@ def test_loads_that_end_while_it_runs_are_analysed_before_it_ends(
 
 
 def test_health_says_how_far_all_are_when_measured(plant: Plant) -> None:
-    with kafka.connect(plant.kafka) as client, kafka.open_producer(plant.kafka) as producer:
+    with kafka.connect(plant.kafka) as client, open_producer(plant.kafka) as producer:
         for topic in (plant.kafka.topic, plant.kafka.dead_letter_topic):
             producer.send(topic, b"key", b"value", [])
         producer.flush()

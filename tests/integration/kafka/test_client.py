@@ -21,10 +21,13 @@ from kafka.admin import (
     ResourceType,
 )
 
+from etl.admin.topics import create_topics
 from etl.codec.record import Records
 from etl.errors import SettingsError, Unreachable
 from etl.kafka import client as port
-from etl.kafka.client import Span
+from etl.kafka import ports
+from etl.kafka.ports import open_producer
+from etl.kafka.records import BLOCK_BYTES, Span
 from etl.settings import KafkaSettings, SchemaSettings, read_settings
 from images import local
 from tests.integration.conftest import end
@@ -38,7 +41,7 @@ def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.Fix
 
 
 def read_all(client: port.Client, topic: str, spans: dict[int, Span] | None = None) -> list[tuple[int, int, Any]]:
-    blocks: list[Records] = list(port.read(client.settings, topic, spans or client.log_spans(topic)))
+    blocks: list[Records] = list(ports.read(client.settings, topic, spans or client.log_spans(topic)))
     return sorted(
         (partition, offset, value)
         for block in blocks
@@ -47,7 +50,7 @@ def read_all(client: port.Client, topic: str, spans: dict[int, Span] | None = No
 
 
 def send_one(settings: KafkaSettings, topic: str, value: bytes) -> None:
-    with port.open_producer(settings) as producer:
+    with open_producer(settings) as producer:
         producer.send(topic, b"m1", value, [])
         producer.flush()
 
@@ -60,7 +63,7 @@ def test_crc32c_when_records_are_checked_is_the_native_one() -> None:
 
 
 def test_producer_when_flushed_has_sent_everything_in_order(client: port.Client, topic: str) -> None:
-    with port.open_producer(client.settings) as producer:
+    with open_producer(client.settings) as producer:
         for i in range(5000):
             producer.send(topic, b"m1", b"%d" % i, [("n", b"%d" % i)])
         producer.send(topic, b"m1", None, [])
@@ -69,7 +72,7 @@ def test_producer_when_flushed_has_sent_everything_in_order(client: port.Client,
         assert sum(span.end for span in spans.values()) == 5001
     found = read_all(client, topic)
     assert [value for _, _, value in found] == [*(b"%d" % i for i in range(5000)), None]
-    (block, *_) = port.read(client.settings, topic, spans)
+    (block, *_) = ports.read(client.settings, topic, spans)
     assert list(block.headers[3]) == [("n", b"3")]
     assert block.keys[3] == b"m1"
     assert abs(block.times[3] / 1000 - time.time()) < 60
@@ -80,7 +83,7 @@ def test_producer_when_a_key_repeats_uses_the_partition_that_java_would(
     kafka: local.Service, topic: str, tmp_path: Path, name: str
 ) -> None:
     with made_topics(kafka, topic, tmp_path, name, partitions=7) as client:
-        with port.open_producer(client.settings) as producer:
+        with open_producer(client.settings) as producer:
             for i in range(50):
                 producer.send(topic, b"machine-%d" % i, b"machine-%d" % i, [])
             producer.flush()
@@ -173,14 +176,14 @@ def test_read_when_records_were_compacted_away_ends(kafka: local.Service, client
 
 def test_read_when_records_are_large_keeps_blocks_small(client: port.Client, topic: str) -> None:
     noise = random.Random(1)
-    with port.open_producer(client.settings) as producer:
+    with open_producer(client.settings) as producer:
         for _ in range(60):
             producer.send(topic, b"m1", noise.randbytes(500_000), [])
         producer.flush()
-    sizes = [sum(map(len, block.values)) for block in port.read(client.settings, topic, client.log_spans(topic))]  # type: ignore[arg-type]
+    sizes = [sum(map(len, block.values)) for block in ports.read(client.settings, topic, client.log_spans(topic))]  # type: ignore[arg-type]
     assert sum(sizes) == 30_000_000
     # The first block comes before anything is known of the records.
-    assert max(sizes[1:]) <= port.BLOCK_BYTES + 500_000
+    assert max(sizes[1:]) <= BLOCK_BYTES + 500_000
 
 
 def test_offsets_when_committed_are_there_without_a_group_member(client: port.Client, topic: str) -> None:
@@ -223,7 +226,7 @@ def test_topics_when_created_are_stamped_by_the_broker_and_keep_dead_letters(cli
     assert int(letters["max.message.bytes"]) > int(source["max.message.bytes"])
     assert client.partitions(topic) == [0, 1]
     names = [topic, f"{topic}-dead", client.settings.events_topic]
-    assert port.create_topics(client, SchemaSettings()) == [f"topic {name}: is there" for name in names]
+    assert create_topics(client, SchemaSettings()) == [f"topic {name}: is there" for name in names]
 
 
 def test_topics_when_dead_letters_would_be_lost_says_what_to_set(
@@ -234,7 +237,7 @@ def test_topics_when_dead_letters_would_be_lost_says_what_to_set(
     admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, f"{topic}-dead", changed)])
     admin.close()
     with pytest.raises(SettingsError, match=r"set retention\.ms=-1, max\.message\.bytes=\d+"):
-        port.create_topics(client, SchemaSettings())
+        create_topics(client, SchemaSettings())
 
 
 def test_connect_when_nobody_listens_is_unreachable() -> None:
@@ -286,13 +289,13 @@ def test_clients_when_the_broker_hangs_find_it_unreachable(
 ) -> None:
     with made_topics(own_kafka, topic, tmp_path, name) as client:
         settings = client.settings.model_copy(update={"timeout": 3.0})
-        with port.open_producer(client.settings) as producer:
+        with open_producer(client.settings) as producer:
             for _ in range(100):
                 producer.send(topic, b"m1", random.Random(1).randbytes(500_000), [])
             producer.flush()
-        blocks = port.read(settings, topic, client.log_spans(topic))
+        blocks = ports.read(settings, topic, client.log_spans(topic))
         next(blocks)
-        with port.open_producer(settings) as producer:
+        with open_producer(settings) as producer:
             producer.send(topic, b"m1", b"a", [])
             producer.flush()
 
@@ -307,7 +310,7 @@ def test_clients_when_the_broker_hangs_find_it_unreachable(
 
             def read() -> None:
                 with pytest.raises(Unreachable, match="cannot be reached"):
-                    next(port.read(settings, topic, {0: Span(0, 1)}))
+                    next(ports.read(settings, topic, {0: Span(0, 1)}))
 
             def send() -> None:
                 with pytest.raises(Unreachable, match="cannot be reached"):
@@ -347,7 +350,7 @@ def test_secure_broker_when_the_password_is_wrong_says_so_quickly(
     with pytest.raises(SettingsError, match="ETL_KAFKA_PASSWORD"):
         send_one(settings, topic, b"a")
     with pytest.raises(SettingsError, match="ETL_KAFKA_PASSWORD"):
-        list(port.read(settings, topic, {0: Span(0, 1)}))
+        list(ports.read(settings, topic, {0: Span(0, 1)}))
     assert time.monotonic() - started < 15
 
 
@@ -384,7 +387,7 @@ def test_secure_broker_when_the_user_may_only_see_the_topic_names_it(
         with pytest.raises(SettingsError, match=f"group {topic}.*stranger"):
             client.committed(topic)
     with pytest.raises(SettingsError, match=f"topic {topic}.*stranger"):
-        list(port.read(stranger, topic, spans))
+        list(ports.read(stranger, topic, spans))
     with pytest.raises(SettingsError, match=f"topic {topic}.*stranger"):
         send_one(stranger, topic, b"a")
 

@@ -12,6 +12,8 @@ from kafka import KafkaAdminClient
 
 from etl.errors import SettingsError
 from etl.kafka import client as port
+from etl.kafka import ports
+from etl.kafka.ports import open_producer
 from etl.model.schemas import DEAD_LETTERS
 from etl.run.dead_letters import Choice, Letter, list_letters, publish, replay
 from images import local
@@ -41,7 +43,7 @@ def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.Fix
 def put(client: port.Client, *letters: dict[str, Any], run: str = "r1") -> int:
     settings = client.settings
     rows = [{"topic": settings.topic, **letter} for letter in letters]
-    with port.open_producer(settings) as producer:
+    with open_producer(settings) as producer:
         return publish(producer, settings.dead_letter_topic, [pa.Table.from_pylist(rows, schema=DEAD_LETTERS)], run)
 
 
@@ -51,7 +53,7 @@ def listed(client: port.Client, choice: Choice | None = None) -> list[Letter]:
 
 def replayed(client: port.Client) -> list[tuple[Any, ...]]:
     topic = client.settings.topic
-    blocks = list(port.read(client.settings, topic, client.log_spans(topic)))
+    blocks = list(ports.read(client.settings, topic, client.log_spans(topic)))
     return [
         (key, value, dict(headers))
         for block in blocks

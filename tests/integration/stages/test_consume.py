@@ -12,6 +12,8 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from etl.errors import DeliveryError, EtlError, NothingNew, SettingsError, Unreachable
 from etl.kafka import client as port
+from etl.kafka import ports
+from etl.kafka.records import Span
 from etl.model.schemas import CHUNK_BYTES
 from etl.run.workspace import Range, open_workspace
 from etl.settings import RunSettings
@@ -257,7 +259,7 @@ def test_consume_when_records_are_deleted_before_a_retry(
         run_consume("r1")
     # Also when it happens in between.
     with pytest.raises(DeliveryError, match="can no longer be read"):
-        list(port.read(client.settings, topic, {0: port.Span(0, 10)}))
+        list(ports.read(client.settings, topic, {0: Span(0, 10)}))
 
 
 def test_consume_when_committed_is_beyond_the_end(kafka: local.Service, python: port.Client, topic: str) -> None:

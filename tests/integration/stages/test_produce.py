@@ -9,6 +9,7 @@ import pytest
 from etl.codec.record import ARROW, Records, decode
 from etl.errors import SettingsError
 from etl.kafka import client as port
+from etl.kafka import ports
 from etl.run.dead_letters import Choice, list_letters
 from images import local
 from tests.integration.topics import CLIENTS, MEASUREMENTS, generate, made_topics, run_produce
@@ -44,7 +45,7 @@ def rows(number: int, machines: int = 3) -> list[dict[str, Any]]:
 
 def read_blocks(client: port.Client) -> list[Records]:
     topic = client.settings.topic
-    return list(port.read(client.settings, topic, client.log_spans(topic)))
+    return list(ports.read(client.settings, topic, client.log_spans(topic)))
 
 
 def read_back(client: port.Client) -> list[dict[str, Any]]:

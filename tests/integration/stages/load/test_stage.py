@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from etl.errors import TERMINATED, DeliveryError, SettingsError
-from etl.kafka import client as kafka
+from etl.kafka.ports import open_producer
 from etl.model.schemas import DAY_MS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.run.runner import run_stage
 from etl.run.workspace import Manifest, Range, begin, commit, find_manifest, open_workspace
@@ -216,7 +216,7 @@ def test_load_ends_the_same_when_killed_and_repeated(plant: Plant, uninterrupted
 
 def send(topic: str, *readings: tuple[int, object]) -> None:
     """Send readings of one machine, each a second of the day and a voltage."""
-    with kafka.open_producer(read_settings(KafkaSettings)) as producer:
+    with open_producer(read_settings(KafkaSettings)) as producer:
         for second, voltage in readings:
             value = json.dumps({"timestamp": MIDNIGHT + second * 1000, "voltage": voltage}).encode()
             producer.send(topic, b"press-1", value, [])

@@ -1,0 +1,180 @@
+"""Reaching the brokers: addresses, TLS, credentials, and errors that say what to do."""
+
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import errors as kafka_errors
+
+from etl.errors import CredentialsError, DeliveryError, EtlError, SettingsError, Unreachable
+from etl.kafka.patches import greet
+from etl.patience import patiently
+from etl.settings import KafkaSettings, check_host
+
+# The longest pause between two attempts to reach a broker; that of kafka-python would be half a minute.
+RECONNECT_MILLISECONDS = 5_000
+# Most bytes that a producer holds before it waits for the broker.
+WAITING_BYTES = 16 * 1024 * 1024
+# A batch must stay below the broker's message.max.bytes, 1 MiB by default; a larger record goes alone.
+BATCH_BYTES = 900_000
+LARGEST_BYTES = 64 * 1024 * 1024
+# The packages by which kafka-python reads what producers compress; it reads gzip by itself.
+_CODECS = {"snappy": "python-snappy", "lz4": "lz4", "zstd": "zstandard"}
+
+# What a new attempt heals: it has another producer ID, and more brokers may be up.
+_PASSING = (
+    kafka_errors.UnknownError,
+    kafka_errors.OutOfOrderSequenceNumberError,
+    kafka_errors.UnknownProducerIdError,
+    kafka_errors.InvalidProducerEpochError,
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidReplicationFactorError,
+)
+
+
+def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError:
+    """Turn a client's error into the one that says what to do.
+
+    Both clients name errors alike: kafka-python by class, librdkafka by the code that `etl.librdkafka` looks up here.
+    """
+    user = f"user {settings.username}" if settings.username else "an unauthenticated user"
+    if isinstance(error, kafka_errors.SaslAuthenticationFailedError | kafka_errors.UnsupportedSaslMechanismError):
+        return CredentialsError(
+            f"Kafka refused {user}: check ETL_KAFKA_USERNAME, ETL_KAFKA_PASSWORD and ETL_KAFKA_SECURITY_PROTOCOL"
+        )
+    # kafka-python tells of an idempotent producer's denial in the text of an error without a class.
+    if isinstance(error, kafka_errors.AuthorizationError) or "AuthorizationFailed" in str(error):
+        # As with users: an operator may have yet to make the ACL.
+        return CredentialsError(f"{subject}: Kafka does not allow this to {user}: grant it with an ACL")
+    if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
+        return SettingsError(f"{subject} does not exist: create it with `etl schema`")
+    if isinstance(error, kafka_errors.InvalidTopicError):
+        return SettingsError(f"{subject}: Kafka does not allow this name")
+    if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):
+        return SettingsError(f"{subject} does not take a record that large: raise its max.message.bytes")
+    if isinstance(error, kafka_errors.UnknownMemberIdError | kafka_errors.RebalanceInProgressError):
+        return SettingsError(f"{subject} has members, another program reads with it: choose another ETL_KAFKA_GROUP")
+    if isinstance(error, kafka_errors.InvalidReceiveError):
+        return SettingsError(f"{subject}: the answer is not Kafka's: check ETL_KAFKA_SECURITY_PROTOCOL and the port")
+    if isinstance(error, kafka_errors.UnsupportedCodecError):
+        # kafka-python names the codec in a sentence only.
+        package = next((name for codec, name in _CODECS.items() if codec in str(error)), "the package of its codec")
+        return SettingsError(
+            f"{subject} has compressed batches that kafka-python cannot read here ({error}): install {package},"
+            " or set ETL_KAFKA_CLIENT=librdkafka"
+        )
+    if isinstance(error, kafka_errors.OffsetOutOfRangeError | kafka_errors.CorruptRecordError):
+        return DeliveryError(f"{subject} can no longer be read: {_name(error)}")
+    if getattr(error, "retriable", False):
+        return Unreachable(f"{subject}: no answer from Kafka at {settings.bootstrap_servers} ({_name(error)})")
+    if isinstance(error, _PASSING):
+        return Unreachable(f"{subject}: Kafka could not do it ({_name(error)})")
+    return SettingsError(f"{subject}: Kafka refused the request ({error})")
+
+
+def _name(error: Exception) -> str:
+    return type(error).__name__.removesuffix("Error")
+
+
+def reach(settings: KafkaSettings) -> None:
+    """Wait until one broker takes a connection and the credentials.
+
+    By themselves the clients try again what cannot heal, until their time is up.
+
+    Raises:
+        CredentialsError: a broker refuses user and password.
+        SettingsError: an address cannot be used, or TLS does not fit.
+        Unreachable: no broker answers within the time, or no name is known.
+    """
+    servers = [_address(server.strip()) for server in settings.bootstrap_servers.split(",")]
+    context = _tls(settings) if settings.security_protocol == "SASL_SSL" else None
+    deadline = time.monotonic() + settings.timeout
+    patiently(settings.timeout, lambda: _reach_one(settings, servers, context, deadline))
+
+
+def _reach_one(
+    settings: KafkaSettings, servers: list[tuple[str, int]], context: ssl.SSLContext | None, deadline: float
+) -> None:
+    reason = ""
+    for host, port in servers:
+        seconds = max(0.1, min(10, deadline - time.monotonic()))
+        try:
+            socket.getaddrinfo(host, port)
+            if context:
+                with socket.create_connection((host, port), timeout=seconds) as plain:
+                    context.wrap_socket(plain, server_hostname=host).close()
+            greet(options(settings), f"{host}:{port}", seconds)
+            return
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            # So ends a broker that goes down, and a proxy without one, as well as a port without TLS.
+            reason = "TLS was cut off"
+        except ssl.SSLError as error:
+            raise SettingsError(
+                f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check ETL_KAFKA_CA_FILE"
+                " and ETL_KAFKA_SECURITY_PROTOCOL"
+            ) from error
+        except socket.gaierror:
+            reason = f"the name {host} is not known"
+        except (OSError, kafka_errors.KafkaError) as error:
+            failure = explain(error, "Kafka", settings)
+            if isinstance(error, kafka_errors.KafkaError) and isinstance(failure, SettingsError):
+                raise failure from error
+            reason = str(error) if isinstance(error, OSError) else _name(error)
+    raise Unreachable(
+        f"Kafka at {settings.bootstrap_servers} cannot be reached ({reason}): is it up, and are"
+        " ETL_KAFKA_BOOTSTRAP_SERVERS and ETL_KAFKA_SECURITY_PROTOCOL right?"
+    )
+
+
+def _tls(settings: KafkaSettings) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+    except OSError as error:
+        raise SettingsError(f"ETL_KAFKA_CA_FILE: {settings.ca_file} cannot be used ({error})") from error
+
+
+def _address(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise SettingsError(f"ETL_KAFKA_BOOTSTRAP_SERVERS: {server!r} is not host:port")
+    try:
+        check_host(host)
+    except ValueError as error:
+        raise SettingsError(f"ETL_KAFKA_BOOTSTRAP_SERVERS: {error}, but it takes host:port, comma-separated") from None
+    return host, int(port)
+
+
+def options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the options that all of kafka-python's clients share.
+
+    Raises:
+        SettingsError: the file of certificates cannot be used.
+    """
+    shared: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "client_id": "sensor-etl",
+        "security_protocol": settings.security_protocol,
+        "reconnect_backoff_max_ms": RECONNECT_MILLISECONDS,
+    }
+    if settings.security_protocol == "SASL_SSL" and settings.password:
+        shared |= {
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": settings.username,
+            "sasl_plain_password": settings.password.get_secret_value(),
+            "ssl_context": _tls(settings),
+        }
+    return shared
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time for kafka-python, which takes whole milliseconds, at least one."""
+    return max(1, int(seconds * 1000))
+
+
+def stalled(topic: str, at: Mapping[int, int], settings: KafkaSettings) -> Unreachable:
+    """Say which partitions do not move on."""
+    where = ", ".join(f"partition {partition} at offset {offset}" for partition, offset in sorted(at.items()))
+    return Unreachable(f"topic {topic}: nothing came from Kafka for {settings.timeout:g} s ({where})")

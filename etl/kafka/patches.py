@@ -1,0 +1,107 @@
+"""Patches and private parts of kafka-python 3.0.12; importing this module applies the patches.
+
+The tests of this module fail once another version makes a patch needless.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.util import decode_varint
+
+# The library logs each failed attempt, which is raised as one line here. Its debug log shows the password.
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
+def greet(options: dict[str, Any], server: str, seconds: float) -> None:
+    """Connect and authenticate once; kafka-python has no public way to see why that failed."""
+    timeout = max(1, int(seconds * 1000))
+    client = KafkaNetClient(**options | {"bootstrap_servers": [server]})
+    manager = client._manager
+
+    async def connected() -> None:
+        node = manager.cluster.bootstrap_brokers()[0].node_id
+        connection = manager.get_connection(node, timeout_ms=timeout, pop_on_close=False, refresh_metadata_on_err=False)
+        await manager.wait_for(connection.init_future, timeout)
+
+    try:
+        client._net.run(connected)
+    finally:
+        client.close()
+
+
+def _keep_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[Any], tuple[bytes, Any]]:
+    """Let kafka-python 3.0.12 hear what a broker says before it hangs up: why it refuses a password."""
+
+    @wraps(receive)
+    def received(transport: Any) -> tuple[bytes, Any]:
+        data, error = receive(transport)
+        return (data, None) if data else (data, error)
+
+    return received
+
+
+def _ask_bootstrap_servers(choose: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let kafka-python 3.0.12 ask where the brokers are now, once it can ask none of those that it knows."""
+
+    @wraps(choose)
+    def chosen(manager: Any) -> Any:
+        node = choose(manager)
+        if node is not None:
+            return node
+        servers = [server.node_id for server in manager.cluster.bootstrap_brokers()]
+        return next((server for server in servers if not manager.connection_delay(server)), None)
+
+    return chosen
+
+
+def _tolerate_header_names(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Read a record that has a header whose name is not UTF-8, which Kafka allows; the library calls it corrupt.
+
+    Such a name is read with U+FFFD in place of what is not UTF-8.
+    """
+
+    @wraps(read)
+    def _read_tolerantly(batch: Any) -> Any:
+        try:
+            return read(batch)
+        except UnicodeDecodeError:
+            names = _make_ascii(batch._buffer, batch._pos)
+            record = read(batch)
+            record._headers = [(name, value) for name, (_, value) in zip(names, record._headers, strict=True)]
+            return record
+
+    return _read_tolerantly
+
+
+def _make_ascii(buffer: bytearray, at: int) -> list[str]:
+    """Overwrite the names of the headers of the record at a position with ASCII as long, and return what they were.
+
+    The format: https://kafka.apache.org/documentation/#record
+    """
+    for _ in range(4):  # length, attributes, time, offset
+        _, at = decode_varint(buffer, at)
+    for _ in range(2):  # key, value
+        size, at = decode_varint(buffer, at)
+        at += max(size, 0)
+    count, at = decode_varint(buffer, at)
+    names = []
+    for _ in range(count):
+        size, at = decode_varint(buffer, at)
+        names.append(bytes(buffer[at : at + size]).decode(errors="replace"))
+        buffer[at : at + size] = b"?" * size
+        at += size
+        size, at = decode_varint(buffer, at)
+        at += max(size, 0)
+    return names
+
+
+KafkaConnectionManager.least_loaded_node = _ask_bootstrap_servers(KafkaConnectionManager.least_loaded_node)
+for _transport in (KafkaTCPTransport, KafkaSSLTransport):
+    _transport._sock_recv = _keep_last_words(_transport._sock_recv)
+DefaultRecordBatch._read_msg = _tolerate_header_names(DefaultRecordBatch._read_msg)

@@ -1,0 +1,55 @@
+"""The ledger of runs in Cassandra: what the stages of the last runs did."""
+
+import json
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+
+from etl.cassandra.store import Found, Store, as_dicts, select
+from etl.model.tables import RUNS
+from etl.run.runner import STAGES
+from etl.run.workspace import Range, Summary
+
+_SUMMARY = [each.name for each in fields(Summary)]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run in the ledger, its stages in order, and the shards of each."""
+
+    run: str
+    stages: list[Summary]
+
+
+def read_last_runs(store: Store, count: int, now: datetime | None = None) -> list[LoadedRun]:
+    """Read the last runs of this month and the one before, newest first."""
+    begun = select(RUNS, ["month", "run", "started"], RUNS.partition)
+    whole = select(RUNS, _SUMMARY, [*RUNS.partition, "run"])
+    # Names of runs need not sort by time, so ask when they began before reading the few wanted.
+    started: dict[tuple[str, str], datetime] = {}
+    for rows in store.ask(begun, ([month] for month in _months(now or datetime.now(UTC)))):
+        for month, run, at in rows:
+            started[month, run] = min(at, started.get((month, run), at))
+    last = sorted(started, key=started.__getitem__, reverse=True)[:count]
+    found = store.ask(whole, last)
+    return [LoadedRun(run, _summaries(rows)) for (_, run), rows in zip(last, found, strict=True)]
+
+
+def _months(now: datetime) -> list[str]:
+    """Name this month and the one before, as in column `month`."""
+    return [f"{day:%Y-%m}" for day in (now, now.replace(day=1) - timedelta(days=1))]
+
+
+def _summaries(rows: Found) -> list[Summary]:
+    summaries = [
+        Summary(
+            **{
+                **row,
+                "started": row["started"].isoformat(timespec="milliseconds"),
+                "counts": row["counts"] or {},
+                "offsets": [Range(**part) for part in json.loads(row["offsets"])],
+                "versions": row["versions"] or {},
+            }
+        )
+        for row in as_dicts(_SUMMARY, [rows])
+    ]
+    return sorted(summaries, key=lambda summary: (STAGES.index(summary.stage), summary.shard))
