@@ -46,10 +46,11 @@ test-dags: $(AIRFLOW)
 test-charts: $(READY) ## Run the tests of the chart
 	$(PYTHON) -m pytest tests/charts $(ARGS)
 
-lint: $(READY) ## Check style, format and types
+lint: $(READY) ## Check style, format, types and imports
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	.venv/bin/lint-imports --no-cache
 
 docs: $(READY) ## Write the generated parts of the docs
 	$(PYTHON) -m docs.update
