@@ -4,7 +4,6 @@ Each sub-command imports what it needs by itself, so that a stage starts fast an
 dependencies are installed.
 """
 
-import os
 import platform
 import sys
 import time
@@ -24,21 +23,18 @@ from etl.log import configure_logs
 from etl.patience import patiently
 from etl.settings import (
     PARTS,
+    STAGE_PARTS,
     AnalyzeSettings,
     CassandraSettings,
-    ConsumeSettings,
-    GenerateSettings,
     GrantSettings,
     KafkaSettings,
-    LoadSettings,
     PageSettings,
-    ProduceSettings,
     ReportSettings,
     RunSettings,
     SchemaSettings,
-    TransformSettings,
     describe,
     read_settings,
+    read_stage_settings,
     unknown_variables,
 )
 from etl.urls import without_secrets
@@ -121,39 +117,36 @@ def _root(
     pass
 
 
-def _run_stage(name: str, **options: object) -> None:
+def _run_stage(name: str, run: str | None, **given: object) -> None:
     """Run a stage, `etl.stages.<name>.<name>`; importing it here keeps the others' dependencies away."""
     from etl.run.runner import run_stage
 
-    _set(options)
-    settings = read_settings(RunSettings)
+    settings = read_settings(RunSettings, run_id=run)
     if not settings.run_id:
         raise SettingsError("which run? set ETL_RUN_ID or give --run, the same for all stages of a run")
-    run_stage(name, getattr(import_module(f"etl.stages.{name}"), name), settings)
+    parts = read_stage_settings(name, **given)
+    run_stage(name, getattr(import_module(f"etl.stages.{name}"), name), settings, *parts)
 
 
-def _set(options: dict[str, object]) -> None:
-    """Let options that were given stand for their variables, as a stage reads its settings by itself."""
-    os.environ.update({name: str(value) for name, value in options.items() if value is not None})
+def _stage_variables(name: str) -> str:
+    return _variables(*STAGE_PARTS[name], RunSettings)
 
 
-@app.command(help="Stage 1: make readings, or take recorded ones.", epilog=_variables(GenerateSettings, RunSettings))
+@app.command(help="Stage 1: make readings, or take recorded ones.", epilog=_stage_variables("generate"))
 def generate(run: Run = None) -> None:
     """Run the stage."""
-    _run_stage("generate", ETL_RUN_ID=run)
+    _run_stage("generate", run)
 
 
-@app.command(
-    help="Stage 2: write readings to the topic.", epilog=_variables(ProduceSettings, KafkaSettings, RunSettings)
-)
+@app.command(help="Stage 2: write readings to the topic.", epilog=_stage_variables("produce"))
 def produce(run: Run = None) -> None:
     """Run the stage."""
-    _run_stage("produce", ETL_RUN_ID=run)
+    _run_stage("produce", run)
 
 
 @app.command(
     help="Stage 3: read what is new on the topic. From the committed offsets to the end; commits nothing.",
-    epilog=_variables(ConsumeSettings, KafkaSettings, RunSettings),
+    epilog=_stage_variables("consume"),
 )
 def consume(
     run: Run = None,
@@ -173,31 +166,25 @@ def consume(
     ] = None,
 ) -> None:
     """Run the stage."""
-    _run_stage(
-        "consume",
-        ETL_RUN_ID=run,
-        ETL_CONSUME_FROM_OFFSET=from_offset,
-        ETL_CONSUME_FROM_TIME=from_time,
-        ETL_CONSUME_MAX_READINGS=max_readings,
-    )
+    _run_stage("consume", run, from_offset=from_offset, from_time=from_time, max_readings=max_readings)
 
 
 @app.command(
     help="Stage 4: check readings, tell new ones. The others are duplicates, late, conflicting or rejected.",
-    epilog=_variables(TransformSettings, CassandraSettings, RunSettings),
+    epilog=_stage_variables("transform"),
 )
 def transform(run: Run = None) -> None:
     """Run the stage."""
-    _run_stage("transform", ETL_RUN_ID=run)
+    _run_stage("transform", run)
 
 
 @app.command(
     help="Stage 5: write to Cassandra. Rows first, then dead letters and watermarks, then the offsets are committed.",
-    epilog=_variables(LoadSettings, CassandraSettings, KafkaSettings, RunSettings),
+    epilog=_stage_variables("load"),
 )
 def load(run: Run = None) -> None:
     """Run the stage."""
-    _run_stage("load", ETL_RUN_ID=run)
+    _run_stage("load", run)
 
 
 @app.command(

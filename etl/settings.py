@@ -363,6 +363,14 @@ PARTS: tuple[type[BaseSettings], ...] = (
     PageSettings,
     ReportSettings,
 )
+# What each stage takes beside its work, in the order of its arguments.
+STAGE_PARTS: dict[str, tuple[type[BaseSettings], ...]] = {
+    "generate": (GenerateSettings,),
+    "produce": (ProduceSettings, KafkaSettings),
+    "consume": (ConsumeSettings, KafkaSettings),
+    "transform": (TransformSettings, CassandraSettings),
+    "load": (LoadSettings, CassandraSettings, KafkaSettings),
+}
 _OTHERS = ("ETL_SECRETS_DIR", "ETL_SHARED", "ETL_LOG_FORMAT")
 
 Part = TypeVar("Part", bound=BaseSettings)
@@ -386,6 +394,16 @@ def read_settings(part: type[Part], **given: object) -> Part:
         name = f"{prefix}{first['loc'][0]}".upper() if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}: {message}" if name else message) from None
+
+
+def read_stage_settings(stage: str, **given: object) -> list[BaseSettings]:
+    """Read what a stage takes beside its work; `given` is for its own part.
+
+    Raises:
+        SettingsError: as `read_settings`.
+    """
+    own, *services = STAGE_PARTS[stage]
+    return [read_settings(own, **given), *(read_settings(part) for part in services)]
 
 
 def describe(part: type[BaseSettings]) -> dict[str, tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Run one stage: find its input, do its work in a fresh attempt, and commit the manifest last."""
+"""Run one stage: find its input, let it work in a fresh attempt, and commit the manifest last."""
 
 import gc
 import signal
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 import structlog
+from pydantic_settings import BaseSettings
 
 from etl.errors import TERMINATED, EtlError, SettingsError, Unreachable
 from etl.model.measurements import Measurements, read_measurements
@@ -65,11 +66,12 @@ class Outcome:
     complaint: EtlError | None = None
 
 
-Stage = Callable[[Work], Outcome]
+# Takes its work and its settings.
+Stage = Callable[..., Outcome]
 
 
-def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
-    """Run a stage unless an attempt of it has finished already; return the manifest.
+def run_stage(name: str, stage: Stage, settings: RunSettings, *parts: BaseSettings) -> Manifest:
+    """Run a stage with its settings unless an attempt of it has finished already; return the manifest.
 
     Raises:
         EtlError: the stage cannot be done, and nothing of it exists for the next one; or it is done, with a complaint.
@@ -78,12 +80,12 @@ def run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
     gc.set_threshold(1_000_000)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _run_stage(name, stage, settings)
+        return _run_stage(name, lambda work: stage(work, *parts), settings)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run_stage(name: str, stage: Stage, settings: RunSettings) -> Manifest:
+def _run_stage(name: str, stage: Callable[[Work], Outcome], settings: RunSettings) -> Manifest:
     measurements = read_measurements(settings.measurements_file)
     workspace = open_workspace(settings.workspace_url, settings.run_id, Shard(settings.shard, settings.shards))
     _check_shards(workspace, name)

@@ -19,11 +19,11 @@ from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
 from etl.run.runner import Outcome, Work
 from etl.run.workspace import WHOLE, Attempt, Range, Shard, once
-from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings, read_settings
+from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings
 from etl.terminal import progress
 
 
-def consume(work: Work) -> Outcome:
+def consume(work: Work, settings: ConsumeSettings, kafka: KafkaSettings) -> Outcome:
     """Read the run's range of offsets, which its first attempt fixes before anything is read.
 
     Raises:
@@ -32,23 +32,22 @@ def consume(work: Work) -> Outcome:
         SettingsError: the topic is missing or may not be read, or an offset cannot be used.
         Unreachable: Kafka does not answer.
     """
-    how, settings = read_settings(ConsumeSettings), read_settings(KafkaSettings)
     shard = work.workspace.shard
-    with connect(settings) as client:
-        stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, how, shard)))
+    with connect(kafka) as client:
+        stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, settings, shard)))
         ranges = [Range(**item) for item in json.loads(stored)]
         _check(ranges, client)
     output = _Output(work.output)
     ends = {r.partition: r.begin for r in ranges}
     capped = False
     with progress("consume") as advance:
-        for records, decoded in _decoded(settings, ranges, work.measurements):
-            if how.max_readings is not None:
-                number = _fitting(decoded, how.max_readings - output.consumed, output.records == 0)
+        for records, decoded in _decoded(kafka, ranges, work.measurements):
+            if settings.max_readings is not None:
+                number = _fitting(decoded, settings.max_readings - output.consumed, output.records == 0)
                 capped = number < len(records.offsets)
                 if capped:
                     records = records.part(0, number)
-                    decoded = decode(records, settings.topic, work.measurements)
+                    decoded = decode(records, kafka.topic, work.measurements)
             output.add(records, decoded)
             advance(int(decoded.sizes.sum()))
             ends.update({p: offset + 1 for p, offset in zip(records.partitions, records.offsets, strict=True)})
@@ -65,11 +64,11 @@ def _dump(ranges: list[Range]) -> bytes:
     return json.dumps([asdict(r) for r in ranges]).encode()
 
 
-def _choose(client: Client, how: ConsumeSettings, shard: Shard) -> list[Range]:
+def _choose(client: Client, settings: ConsumeSettings, shard: Shard) -> list[Range]:
     topic = client.settings.topic
     spans, committed = client.log_spans(topic), client.committed(topic)
     begins = {p: spans[p].begin if offset is None else offset for p, offset in committed.items()}
-    given = _given(client, how, spans)
+    given = _given(client, settings, spans)
     begins |= {p: min(max(offset, spans[p].begin), spans[p].end) for p, offset in given.items()}
     ranges = [Range(topic, p, committed[p], begins[p], spans[p].end) for p in sorted(spans) if shard.has(p)]
     for r in ranges:
@@ -86,17 +85,17 @@ def _choose(client: Client, how: ConsumeSettings, shard: Shard) -> list[Range]:
     return ranges
 
 
-def _given(client: Client, how: ConsumeSettings, spans: dict[int, Span]) -> dict[int, int]:
+def _given(client: Client, settings: ConsumeSettings, spans: dict[int, Span]) -> dict[int, int]:
     """Where the operator wants to read again from, by partition."""
     topic = client.settings.topic
-    if how.from_offset is not None:
-        given = dict(how.from_offset)
+    if settings.from_offset is not None:
+        given = dict(settings.from_offset)
         everywhere = given.pop(ALL_PARTITIONS, None)
         if unknown := sorted(set(given) - set(spans)):
             raise SettingsError(f"ETL_CONSUME_FROM_OFFSET: topic {topic} has no partition {unknown[0]}")
         return given if everywhere is None else dict.fromkeys(spans, everywhere) | given
-    if how.from_time is not None:
-        found = client.offsets_at(topic, int(how.from_time.timestamp() * 1000))
+    if settings.from_time is not None:
+        found = client.offsets_at(topic, int(settings.from_time.timestamp() * 1000))
         return {p: spans[p].end if offset is None else offset for p, offset in found.items()}
     return {}
 
@@ -116,11 +115,11 @@ def _check(ranges: list[Range], client: Client) -> None:
 
 
 def _decoded(
-    settings: KafkaSettings, ranges: list[Range], measurements: Measurements
+    kafka: KafkaSettings, ranges: list[Range], measurements: Measurements
 ) -> Iterator[tuple[Records, Decoded]]:
     spans = {r.partition: Span(r.begin, r.end) for r in ranges if r.begin < r.end}
-    for block in read(settings, settings.topic, spans) if spans else ():
-        yield from _halved(block, settings.topic, measurements)
+    for block in read(kafka, kafka.topic, spans) if spans else ():
+        yield from _halved(block, kafka.topic, measurements)
 
 
 def _halved(records: Records, topic: str, measurements: Measurements) -> Iterator[tuple[Records, Decoded]]:

@@ -7,11 +7,11 @@ from etl.kafka.ports import open_producer
 from etl.run.dead_letters import publish
 from etl.run.rejected import all_rejected, any_usable
 from etl.run.runner import Outcome, Work
-from etl.settings import KafkaSettings, ProduceSettings, read_settings
+from etl.settings import KafkaSettings, ProduceSettings
 from etl.terminal import progress
 
 
-def produce(work: Work) -> Outcome:
+def produce(work: Work, settings: ProduceSettings, kafka: KafkaSettings) -> Outcome:
     """Send the readings in their order, then publish the dead letters of `generate`.
 
     Raises:
@@ -20,32 +20,31 @@ def produce(work: Work) -> Outcome:
 
     Where nothing of a recorded file can be used, the outcome complains of it once its dead letters are published.
     """
-    how, settings = read_settings(ProduceSettings), read_settings(KafkaSettings)
     counts = {"produced": 0, "records": 0, "dead_letters": 0}
     manifest = work.input.manifest
     if not manifest.rows("readings") and not manifest.rows("dead-letters"):
         return Outcome(counts)
     # JSON is what a record without a content type holds.
     headers: dict[str, list[tuple[str, bytes]]] = {JSON: [], ARROW: [(CONTENT_TYPE, ARROW.encode())]}
-    with connect(settings) as client:
-        client.partitions(settings.topic)
-        client.partitions(settings.dead_letter_topic)
-    with open_producer(settings) as producer, progress("produce", manifest.rows("readings")) as advance:
+    with connect(kafka) as client:
+        client.partitions(kafka.topic)
+        client.partitions(kafka.dead_letter_topic)
+    with open_producer(kafka) as producer, progress("produce", manifest.rows("readings")) as advance:
         usable = False
         for table in work.input.tables("readings"):
             usable = usable or any_usable(table, work.measurements)
-            if how.format == "arrow":
-                records = encode_arrow(table, work.measurements, how.batch_readings)
+            if settings.format == "arrow":
+                records = encode_arrow(table, work.measurements, settings.batch_readings)
             else:
                 records = encode_json(table, work.measurements)
             for key, value, content_type, readings in records:
-                producer.send(settings.topic, key, value, headers[content_type])
+                producer.send(kafka.topic, key, value, headers[content_type])
                 counts["records"] += 1
                 counts["produced"] += readings
             advance(table.num_rows)
         producer.flush()
         letters = work.input.tables("dead-letters")
-        counts["dead_letters"] = publish(producer, settings.dead_letter_topic, letters, work.workspace.run)
+        counts["dead_letters"] = publish(producer, kafka.dead_letter_topic, letters, work.workspace.run)
     complaint = None
     if not usable:
         complaint = SettingsError(all_rejected(manifest.rows("readings"), work.input.tables("dead-letters")))

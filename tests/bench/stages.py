@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from etl.run.runner import Stage, run_stage
-from etl.settings import RunSettings, read_settings
+from etl.settings import RunSettings, read_settings, read_stage_settings
 from tests.bench.figures import Figure, Processes, measured, median, total
 from tests.bench.place import Place, check_stored, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
 
@@ -12,10 +12,10 @@ FROM_TOPIC = ("consume", "transform", "load")
 
 def run(name: str, line: str, rows: int, services: Processes) -> Figure:
     """Run a stage of the run that the settings name, from its input manifest to its own."""
-    stage: Stage = getattr(import_module(f"etl.{name}"), name)
+    stage: Stage = getattr(import_module(f"etl.stages.{name}"), name)
     found = read_settings(RunSettings)
     with measured(line, rows, services) as figure:
-        run_stage(name, stage, found)
+        run_stage(name, stage, found, *read_stage_settings(name))
     return figure
 
 

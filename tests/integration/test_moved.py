@@ -19,7 +19,7 @@ from etl.kafka import ports
 from etl.kafka.ports import open_producer
 from etl.kafka.records import Span
 from etl.run.runner import run_stage
-from etl.settings import CassandraSettings, RunSettings, read_settings
+from etl.settings import CassandraSettings, RunSettings, read_settings, read_stage_settings
 from etl.stages.load import columnar
 from etl.stages.load import stage as load
 from images import local
@@ -204,7 +204,9 @@ def test_load_stores_everything_when_the_node_comes_back_at_another_address(
         transformed(plant)
         monkeypatch.setattr(columnar, "write", moved_within)
 
-        manifest = run_stage("load", load.load, read_settings(RunSettings, run_id="run-1"))
+        manifest = run_stage(
+            "load", load.load, read_settings(RunSettings, run_id="run-1"), *read_stage_settings("load")
+        )
 
         assert manifest.summary.counts["loaded"] == 21
         assert within(SECONDS, lambda: answers(plant.session, "SELECT key FROM system.local"))

@@ -17,7 +17,7 @@ from etl.errors import DeliveryError, NothingNew
 from etl.kafka.ports import open_producer
 from etl.run.runner import Stage, run_stage
 from etl.run.workspace import Manifest
-from etl.settings import KafkaSettings, RunSettings, read_settings
+from etl.settings import KafkaSettings, RunSettings, read_settings, read_stage_settings
 from etl.stages import consume, produce
 from etl.stages.load import stage as load
 from etl.stages.load.stage import CLASSES
@@ -61,7 +61,12 @@ def send(values: Sequence[bytes]) -> None:
 
 def run_shards(name: str, run: str, shards: int, order: Sequence[int] = ()) -> list[Manifest]:
     return [
-        run_stage(name, STAGES[name], read_settings(RunSettings, run_id=run, shard=shard, shards=shards))
+        run_stage(
+            name,
+            STAGES[name],
+            read_settings(RunSettings, run_id=run, shard=shard, shards=shards),
+            *read_stage_settings(name),
+        )
         for shard in order or range(shards)
     ]
 
@@ -196,5 +201,6 @@ def test_produce_sends_its_own_readings_when_it_is_a_shard(
             settings = RunSettings(run_id="run-1", shard=shard, shards=3)
             if not rows:
                 monkeypatch.setenv("ETL_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-            assert run_stage("produce", produce.produce, settings).summary.counts["produced"] == len(rows)
+            manifest = run_stage("produce", produce.produce, settings, *read_stage_settings("produce"))
+            assert manifest.summary.counts["produced"] == len(rows)
         assert sum(span.end for span in client.log_spans(topic).values()) == 2

@@ -17,7 +17,7 @@ from etl.model.measurements import Measurement, Measurements
 from etl.model.schemas import DEAD_LETTERS, TIMESTAMP, generated
 from etl.run.runner import run_stage
 from etl.run.workspace import Manifest, Shard, Source, begin, commit, find_manifest, open_workspace
-from etl.settings import KafkaSettings, RunSettings, SchemaSettings, read_settings
+from etl.settings import KafkaSettings, RunSettings, SchemaSettings, read_settings, read_stage_settings
 from etl.stages import consume, produce
 from images import local
 from tests.integration.plant import Reachable
@@ -114,12 +114,12 @@ def generate(
 
 def run_produce(run: str) -> Manifest:
     """Run the stage as the command does."""
-    return run_stage("produce", produce.produce, RunSettings(run_id=run))
+    return run_stage("produce", produce.produce, RunSettings(run_id=run), *read_stage_settings("produce"))
 
 
 def run_consume(run: str) -> Manifest:
     """Run the stage as the command does."""
-    return run_stage("consume", consume.consume, RunSettings(run_id=run))
+    return run_stage("consume", consume.consume, RunSettings(run_id=run), *read_stage_settings("consume"))
 
 
 def output(run: str, kind: str) -> list[dict[str, Any]]:

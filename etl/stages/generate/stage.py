@@ -14,7 +14,7 @@ from etl.model.catalogue import Machine, made_up, read_catalogue
 from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
 from etl.run.rejected import all_rejected, any_usable
 from etl.run.runner import Outcome, Work
-from etl.settings import GenerateSettings, read_settings
+from etl.settings import GenerateSettings
 from etl.stages.generate.files import recorded_readings
 from etl.stages.generate.mapping import read_mapping
 from etl.stages.generate.plant import Transport, fault_labels, synthetic_readings
@@ -25,13 +25,12 @@ _MS = timedelta(milliseconds=1)
 log = structlog.get_logger("etl.generate")
 
 
-def generate(work: Work) -> Outcome:
+def generate(work: Work, settings: GenerateSettings) -> Outcome:
     """Write `readings` in the order to be produced, `dead-letters` for what is no reading, and the faults' `labels`.
 
     Raises:
         SettingsError: catalogue, mapping or recorded file cannot be used; nothing has been written.
     """
-    settings = read_settings(GenerateSettings)
     counts: Counter[str] = Counter(generated=0, rejected=0)
     if settings.source == "synthetic":
         _synthetic(work, settings, counts)

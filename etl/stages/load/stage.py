@@ -25,7 +25,7 @@ from etl.model.tables import RUNS, TOUCHED_DAYS, WATERMARKS, Table, pipeline_tab
 from etl.run.dead_letters import publish
 from etl.run.runner import Outcome, Work
 from etl.run.workspace import Manifest, Range, Summary, find, once, versions
-from etl.settings import CassandraSettings, KafkaSettings, LoadSettings, read_settings
+from etl.settings import CassandraSettings, KafkaSettings, LoadSettings
 from etl.stages.load import columnar
 from etl.terminal import progress
 
@@ -56,7 +56,7 @@ class Loading:
         return self.work.input.manifest
 
 
-def load(work: Work) -> Outcome:
+def load(work: Work, settings: LoadSettings, cassandra: CassandraSettings, kafka: KafkaSettings) -> Outcome:
     """Write the rows of a run, then dead letters, watermarks and ledger, then commit the offsets.
 
     Raises:
@@ -65,8 +65,6 @@ def load(work: Work) -> Outcome:
         Unreachable: Kafka or Cassandra does not answer.
     """
     counts = balanced(work.input.manifest)
-    cassandra, kafka = read_settings(CassandraSettings), read_settings(KafkaSettings)
-    settings = read_settings(LoadSettings)
     with connect_kafka(kafka) as client, connect(cassandra) as session:
         check_columns(session, pipeline_tables(work.measurements))
         client.partitions(kafka.dead_letter_topic)

@@ -25,7 +25,7 @@ from etl.model.schemas import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, HOUR_MS, TIMESTA
 from etl.model.tables import pipeline_tables
 from etl.run.runner import Outcome, Work
 from etl.run.workspace import once
-from etl.settings import CassandraSettings, TransformSettings, read_settings
+from etl.settings import CassandraSettings, TransformSettings
 from etl.stages.transform.classify import CONFLICTING, DUPLICATE, LATE_REJECTED, LOADED, NO_WATERMARK, classify
 from etl.stages.transform.clean import Times, clean
 from etl.terminal import progress
@@ -54,16 +54,15 @@ class _Run:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def transform(work: Work) -> Outcome:
+def transform(work: Work, settings: TransformSettings, cassandra: CassandraSettings) -> Outcome:
     """Clean and classify the readings of a run, and leave rows, watermarks, touched days and dead letters.
 
     Raises:
         SettingsError: a table or column is missing.
         Unreachable: Cassandra does not answer.
     """
-    settings = read_settings(TransformSettings)
     lateness = None if settings.allowed_lateness is None else int(settings.allowed_lateness.total_seconds() * 1000)
-    with connect(read_settings(CassandraSettings)) as session, tempfile.TemporaryDirectory(prefix="etl-") as folder:
+    with connect(cassandra) as session, tempfile.TemporaryDirectory(prefix="etl-") as folder:
         check_columns(session, pipeline_tables(work.measurements))
         run = _Run(work, session, lateness, Times(int(settings.oldest.timestamp() * 1000), _read_at(work)))
         run.watermarks = _snapshot(work, session)

@@ -32,6 +32,7 @@ from etl.settings import (
     RunSettings,
     SchemaSettings,
     read_settings,
+    read_stage_settings,
 )
 from etl.stages import consume, produce
 from etl.stages.generate import stage as generate
@@ -103,7 +104,7 @@ def test_stages_analysis_and_page_do_their_work_when_each_has_its_own_rights(
     settings = read_settings(RunSettings)
     for name, value in (("MACHINES", "2"), ("INTERVAL", "1"), ("DURATION", "60")):
         granted.setenv(f"ETL_GENERATE_{name}", value)
-    run_stage("generate", generate.generate, settings)
+    run_stage("generate", generate.generate, settings, *read_stage_settings("generate"))
     for name, stage in (
         ("produce", produce.produce),
         ("consume", consume.consume),
@@ -111,7 +112,7 @@ def test_stages_analysis_and_page_do_their_work_when_each_has_its_own_rights(
         ("load", load.load),
     ):
         log_in(name, users, granted)
-        manifest = run_stage(name, stage, settings)
+        manifest = run_stage(name, stage, settings, *read_stage_settings(name))
         if name == "produce":
             with open_producer(read_settings(KafkaSettings)) as producer:
                 producer.send("granted", b"press-1", b"no JSON", [])

@@ -19,7 +19,7 @@ from etl.kafka.ports import open_producer
 from etl.model.schemas import DAY_MS, DEAD_LETTERS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.run.runner import run_stage
 from etl.run.workspace import Manifest, Range, begin, commit, find_manifest, open_workspace
-from etl.settings import KafkaSettings, RunSettings, read_settings
+from etl.settings import KafkaSettings, RunSettings, read_settings, read_stage_settings
 from etl.stages import consume
 from etl.stages.load import stage as load
 from etl.stages.transform import stage as transform
@@ -105,7 +105,7 @@ def store_replaced(plant: Plant) -> None:
 
 
 def run_load(run: str = "run-1") -> Manifest:
-    return run_stage("load", load.load, read_settings(RunSettings, run_id=run))
+    return run_stage("load", load.load, read_settings(RunSettings, run_id=run), *read_stage_settings("load"))
 
 
 # Runs load and kills it before the step of this number, or after the first file of rows.
@@ -114,7 +114,7 @@ import os, signal, sys
 from etl.stages.load import columnar
 from etl.stages.load import stage as load
 from etl.run import runner as stage
-from etl.settings import RunSettings, read_settings
+from etl.settings import RunSettings, read_settings, read_stage_settings
 
 def kill(*_):
     os.kill(os.getpid(), signal.{signal})
@@ -129,7 +129,7 @@ if sys.argv[1] == "halfway":
 else:
     step = int(sys.argv[1])
     load.STEPS = (*load.STEPS[:step], kill, *load.STEPS[step:])
-stage.run_stage("load", load.load, read_settings(RunSettings))
+stage.run_stage("load", load.load, read_settings(RunSettings), *read_stage_settings("load"))
 """
 
 
@@ -226,7 +226,7 @@ def send(topic: str, *readings: tuple[int, object]) -> None:
 
 def run_before_load(run: str) -> None:
     for name, stage in (("consume", consume.consume), ("transform", transform.transform)):
-        run_stage(name, stage, read_settings(RunSettings, run_id=run))
+        run_stage(name, stage, read_settings(RunSettings, run_id=run), *read_stage_settings(name))
 
 
 @pytest.mark.parametrize(("where", "further"), [("1", False), ("halfway", False), ("6", False), ("3", True)])

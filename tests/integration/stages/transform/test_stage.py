@@ -19,7 +19,7 @@ from etl.model.schemas import DAY_MS
 from etl.model.tables import pipeline_tables
 from etl.run.runner import Work
 from etl.run.workspace import Manifest, Range, Source, Workspace, begin, commit, open_workspace
-from etl.settings import CassandraSettings, SchemaSettings
+from etl.settings import CassandraSettings, SchemaSettings, read_stage_settings
 from etl.stages.transform import stage
 from etl.stages.transform.stage import transform
 
@@ -74,7 +74,7 @@ def consumed(
 
 def transformed(workspace: Workspace, manifest: Manifest) -> Source:
     work = Work(workspace, MEASUREMENTS, Source(workspace, manifest), begin(workspace, "transform"))
-    outcome = transform(work)
+    outcome = transform(work, *read_stage_settings("transform"))
     done = commit(work.output, MEASUREMENTS.sha256, outcome.counts, outcome.offsets, manifest)
     return Source(workspace, done)
 
@@ -290,7 +290,7 @@ def test_transform_names_the_command_when_a_column_is_missing(session: Session, 
     manifest = consumed(workspace, [reading(0, 0)])
     work = Work(workspace, more, Source(workspace, manifest), begin(workspace, "transform"))
     with pytest.raises(SettingsError, match=r"speed.*etl schema"):
-        transform(work)
+        transform(work, *read_stage_settings("transform"))
     assert not work.output.files
 
 

@@ -11,7 +11,7 @@ from etl.model.measurements import read_measurements
 from etl.model.schemas import DEAD_LETTERS, generated
 from etl.run.runner import run_stage
 from etl.run.workspace import Shard, Source, open_workspace
-from etl.settings import GenerateSettings, RunSettings
+from etl.settings import GenerateSettings, RunSettings, read_stage_settings
 from etl.stages.generate import stage as stage_module
 from etl.stages.generate.stage import generate
 
@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             for name, value in options.items():
                 patch.setenv(f"ETL_GENERATE_{name.upper()}", written(value))
-            manifest = run_stage("generate", generate, settings)
+            manifest = run_stage("generate", generate, settings, *read_stage_settings("generate"))
         source = Source(open_workspace(settings.workspace_url, run_id, Shard(shard, shards)), manifest)
         schemas = {"readings": generated(read_measurements(measurements_file)), "dead-letters": DEAD_LETTERS}
         tables = {
