@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.codec.record import CONTENT_TYPE, REPLAYS
+from etl.codec.columns import CONTENT_TYPE
+from etl.codec.envelope import REPLAYS
 from etl.kafka.client import Client
 from etl.kafka.ports import Producer, open_producer, read
 from etl.kafka.records import Span

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from etl.codec.record import Decoded, decode
+from etl.codec.envelope import Decoded, decode
 from etl.errors import DeliveryError, NothingNew, SettingsError
 from etl.kafka.client import Client, connect
 from etl.kafka.ports import read

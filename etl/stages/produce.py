@@ -1,6 +1,8 @@
 """Stage 2: write readings to the topic. At least once: a repeated attempt may append them again."""
 
-from etl.codec.record import ARROW, CONTENT_TYPE, JSON, encode_arrow, encode_json
+from etl.codec.arrow_records import encode_arrow
+from etl.codec.columns import ARROW, CONTENT_TYPE, JSON
+from etl.codec.json_records import encode_json
 from etl.errors import SettingsError
 from etl.kafka.client import connect
 from etl.kafka.ports import open_producer

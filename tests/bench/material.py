@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from etl.codec.record import encode_json
+from etl.codec.json_records import encode_json
 from etl.model.measurements import read_measurements
 from etl.run.workspace import Source, find_manifest, open_workspace
 from etl.settings import RunSettings, read_settings

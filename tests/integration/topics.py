@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaProducer
 
 from etl.admin.topics import create_topics
-from etl.codec.record import ARROW
+from etl.codec.columns import ARROW
 from etl.kafka import client as kafka
 from etl.model.measurements import Measurement, Measurements
 from etl.model.schemas import DEAD_LETTERS, TIMESTAMP, generated

@@ -20,7 +20,7 @@ import pyarrow as pa
 from cassandra.cluster import Session
 
 from etl.cassandra.connection import check_columns, connect, lookup_rows, read_watermarks
-from etl.codec.record import originals
+from etl.codec.originals import originals
 from etl.model.schemas import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.model.tables import pipeline_tables
 from etl.run.runner import Outcome, Work

@@ -22,12 +22,11 @@ from kafka.admin import (
 )
 
 from etl.admin.topics import create_topics
-from etl.codec.record import Records
 from etl.errors import SettingsError, Unreachable
 from etl.kafka import client as port
 from etl.kafka import ports
 from etl.kafka.ports import open_producer
-from etl.kafka.records import BLOCK_BYTES, Span
+from etl.kafka.records import BLOCK_BYTES, Records, Span
 from etl.settings import KafkaSettings, SchemaSettings, read_settings
 from images import local
 from tests.integration.conftest import end

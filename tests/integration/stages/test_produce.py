@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from etl.codec.record import ARROW, Records, decode
+from etl.codec.columns import ARROW
+from etl.codec.envelope import decode
 from etl.errors import SettingsError
 from etl.kafka import client as port
 from etl.kafka import ports
+from etl.kafka.records import Records
 from etl.run.dead_letters import Choice, list_letters
 from images import local
 from tests.integration.topics import CLIENTS, MEASUREMENTS, generate, made_topics, run_produce

@@ -12,18 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.codec import record
-from etl.codec.record import (
-    ARROW,
-    JSON,
-    Decoded,
-    Records,
-    decode,
-    encode_arrow,
-    encode_json,
-    one_row,
-    originals,
-    parse_json,
-)
+from etl.codec.arrow_records import encode_arrow
+from etl.codec.columns import ARROW, JSON
+from etl.codec.envelope import Decoded, decode
+from etl.codec.json_records import encode_json, parse_json
+from etl.codec.originals import one_row, originals
+from etl.kafka.records import Records
 from etl.model.measurements import MAX_TEXT_BYTES, Measurement, Measurements
 from etl.model.schemas import CHUNK_ROWS, DEAD_LETTERS, RECORDS, TIMESTAMP, consumed, generated
 

@@ -1,0 +1,186 @@
+"""A record of the topic around its readings: key, headers, origin.
+
+The key is the equipment ID. The header `content-type` names the format of the value; without one it is JSON.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import structlog
+
+from etl.codec.arrow_records import decode_arrow
+from etl.codec.columns import ARROW, CONTENT_TYPE, JSON, DeadRecord, Part, Positions, format_of
+from etl.codec.json_records import decode_json, json_part
+from etl.kafka.records import Headers, Records
+from etl.model.equipment import key_to_id
+from etl.model.measurements import Measurements
+from etl.model.schemas import DEAD_LETTERS, RECORDS, consumed
+
+REPLAYS = "etl-replays"
+# Stands for bytes that are not UTF-8, such as those of a header's name.
+_REPLACED = "\ufffd"
+log = structlog.get_logger("etl.record")
+
+
+class Decoded(NamedTuple):
+    """What a block of records holds.
+
+    `sizes` counts the readings of each record, one for a record that is none; `records` are the raw bytes of those
+    that cannot be rebuilt from their readings.
+    """
+
+    readings: pa.Table
+    records: pa.Table
+    dead_letters: pa.Table
+    sizes: Positions
+
+
+class HeaderInfo(NamedTuple):
+    """What the headers of a record say."""
+
+    kind: str
+    content_type: str | None
+    replays: int
+    unreadable: str | None = None
+
+
+_NO_HEADERS = HeaderInfo(JSON, None, 0)
+
+
+def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
+    """Decode a block of records; whatever they hold, nothing is raised and nothing is left out."""
+    names, troubles = _read_keys(records.keys)
+    said = _read_headers(records.headers)
+    dead: list[DeadRecord] = []
+    in_json: dict[int, bytes] = {}
+    in_arrow: dict[int, bytes] = {}
+    for position, (key, value, headers) in enumerate(zip(records.keys, records.values, said, strict=True)):
+        kind = headers.kind
+        if key in troubles:
+            dead.append(DeadRecord(position, "missing-key", troubles[key]))
+        elif value is None:
+            dead.append(DeadRecord(position, "undecodable", "the record has no value"))
+        elif kind == JSON:
+            in_json[position] = value
+        elif kind == ARROW:
+            in_arrow[position] = value
+        else:
+            dead.append(DeadRecord(position, "content-type", f"{kind[:100]!r} is neither {JSON} nor {ARROW}"))
+    parts, raw = decode_arrow(in_arrow, measurements, dead)
+    objects = decode_json(in_json, dead)
+    if objects:
+        parts.append(json_part(objects, measurements))
+    # The key of a letter is the one that was sent, so a record whose key is no ID by itself is kept too.
+    other = {key for key, name in names.items() if key != name.encode()}
+    raw += [position for position in in_arrow if records.keys[position] in other] if other else []
+    return Decoded(
+        _readings(parts, records, said, names, measurements),
+        _raw(sorted({*objects, *raw}), records, said),
+        _dead_letters(sorted(dead), records, said, topic),
+        _sizes(parts, dead, len(records.keys)),
+    )
+
+
+def _read_keys(keys: Sequence[bytes | None]) -> tuple[dict[bytes | None, str], dict[bytes | None, str]]:
+    """Return the equipment IDs of the keys that hold one, and what is wrong with the others."""
+    names: dict[bytes | None, str] = {}
+    troubles: dict[bytes | None, str] = {}
+    for key in set(keys):
+        try:
+            names[key] = key_to_id(key)
+        except ValueError as error:
+            troubles[key] = f"the key {error}"
+    return names, troubles
+
+
+def _read_headers(all_headers: Sequence[Headers]) -> list[HeaderInfo]:
+    """Read each combination of headers once: there are few, and looking at each record's would take the longest."""
+    known: dict[tuple[tuple[str, bytes | None], ...], HeaderInfo] = {(): _NO_HEADERS}
+    found = []
+    for headers in all_headers:
+        combination = tuple(headers)
+        said = known.get(combination)
+        if said is None:
+            said = known[combination] = _read_combination(headers)
+        found.append(said)
+    if unreadable := sorted({said.unreadable for said in known.values() if said.unreadable}):
+        records = sum(said.unreadable is not None for said in found)
+        log.warning("headers ignored, their names are not UTF-8", records=records, for_example=unreadable[0][:100])
+    return found
+
+
+def _read_combination(headers: Headers) -> HeaderInfo:
+    named = {name.lower(): value for name, value in headers if value}
+    declared = named.get(CONTENT_TYPE)
+    times = named.get(REPLAYS) or b""
+    replays = int(times) if times.isdigit() and len(times) < 10 else 0
+    unreadable = next((name for name, _ in headers if _REPLACED in name), None)
+    if declared is None:
+        return HeaderInfo(JSON, None, replays, unreadable)
+    content_type = declared.decode(errors="replace")
+    return HeaderInfo(format_of(content_type), content_type, replays, unreadable)
+
+
+def _readings(
+    parts: list[Part],
+    records: Records,
+    said: list[HeaderInfo],
+    names: Mapping[bytes | None, str],
+    measurements: Measurements,
+) -> pa.Table:
+    schema = consumed(measurements)
+    if not parts:
+        return schema.empty_table()
+    positions = np.concatenate([part.positions for part in parts])
+    columns: dict[str, Any] = {
+        "partition": np.array(records.partitions, np.int32)[positions],
+        "offset": np.array(records.offsets, np.int64)[positions],
+        "index": np.concatenate([part.indexes for part in parts]).astype(np.int32),
+        "record_time": np.array(records.times, np.int64)[positions],
+        "equipment_id": pa.array([names.get(key) for key in records.keys], pa.string()).take(pa.array(positions)),
+        "replays": np.array([headers.replays for headers in said], np.int32)[positions],
+    }
+    payload = pa.Table.from_batches([part.batch for part in parts])
+    columns.update(zip(payload.column_names, payload.columns, strict=True))
+    table = pa.table({field.name: columns[field.name] for field in schema}, schema=schema)
+    # Arrow and JSON are decoded apart: back to the order of the topic where a block holds both.
+    in_order = bool(np.all(positions[1:] >= positions[:-1]))
+    return table if in_order else table.take(pa.array(np.argsort(positions, kind="stable")))
+
+
+def _raw(positions: list[int], records: Records, said: list[HeaderInfo]) -> pa.Table:
+    columns: list[list[Any]] = [records.partitions, records.offsets, records.times, records.keys, records.values]
+    arrays: list[list[Any]] = [[column[position] for position in positions] for column in columns]
+    arrays.append([said[position].content_type for position in positions])
+    return pa.table(arrays, schema=RECORDS)
+
+
+def _dead_letters(dead: list[DeadRecord], records: Records, said: list[HeaderInfo], topic: str) -> pa.Table:
+    rows = [
+        {
+            "value": records.values[at],
+            "key": records.keys[at],
+            "content_type": said[at].content_type,
+            "reason": reason,
+            "detail": detail,
+            "stage": "consume",
+            "topic": topic,
+            "partition": records.partitions[at],
+            "offset": records.offsets[at],
+            "index": 0,
+            "record_time": records.times[at],
+            "replays": said[at].replays,
+        }
+        for at, reason, detail in dead
+    ]
+    return pa.Table.from_pylist(rows, schema=DEAD_LETTERS)
+
+
+def _sizes(parts: list[Part], dead: list[DeadRecord], number: int) -> Positions:
+    sizes = np.zeros(number, np.int64)
+    for part in parts:
+        sizes += np.bincount(part.positions, minlength=number)
+    sizes[[at for at, _, _ in dead]] = 1
+    return sizes

@@ -1,0 +1,64 @@
+"""What was sent for a reading, for its dead letter."""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.codec.arrow_records import stream
+from etl.codec.columns import ARROW, JSON, format_of
+from etl.model.measurements import Measurements
+from etl.model.schemas import TIMESTAMP
+
+
+class Originals(NamedTuple):
+    """Values, keys and content types as they were sent, one per reading."""
+
+    values: list[bytes]
+    keys: list[bytes]
+    content_types: list[str | None]
+
+
+def originals(readings: pa.Table, records: pa.Table, measurements: Measurements) -> Originals:
+    """Return what was sent for a few readings (`schemas.consumed`), for their dead letters.
+
+    Args:
+        readings: the selected readings.
+        records: the raw records of the same file (`schemas.RECORDS`).
+        measurements: what the readings hold.
+
+    Returns:
+        Of a JSON reading its bytes; of one in a micro-batch a one-row Arrow stream with the batch's own schema.
+    """
+    wanted = records.filter(pc.is_in(records["offset"], pc.unique(readings["offset"]))).to_pylist()
+    raw = {(record["partition"], record["offset"]): record for record in wanted}
+    found = Originals([], [], [])
+    names = ["partition", "offset", "index", "equipment_id"]
+    for at, row in enumerate(readings.select(names).to_pylist()):
+        record = raw.get((row["partition"], row["offset"]))
+        if record is None:
+            value, kind = stream(_rebuilt(readings.slice(at, 1), measurements)), ARROW
+        else:
+            kind = record["content_type"]
+            value = record["value"] if format_of(kind) == JSON else one_row(record["value"], row["index"])
+        found.values.append(value)
+        found.keys.append(row["equipment_id"].encode() if record is None else record["key"])
+        found.content_types.append(kind)
+    return found
+
+
+def one_row(value: bytes, index: int) -> bytes:
+    """Cut one reading out of an Arrow stream, with its schema as it was."""
+    with pa.ipc.open_stream(value) as reader:
+        for batch in reader:
+            if index < batch.num_rows:
+                return stream(batch.slice(index, 1))
+            index -= batch.num_rows
+    raise IndexError(f"the stream ends {index + 1} readings before")
+
+
+def _rebuilt(reading: pa.Table, measurements: Measurements) -> pa.RecordBatch:
+    names = [name for name in measurements.names if reading[name].null_count == 0]
+    columns = [reading["timestamp_ms"].combine_chunks().cast(pa.timestamp("ms")).cast(TIMESTAMP)]
+    columns += [reading[name].combine_chunks() for name in names]
+    return pa.RecordBatch.from_arrays(columns, names=["timestamp", *names])
