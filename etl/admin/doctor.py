@@ -12,7 +12,9 @@ import pyarrow as pa
 from cassandra.cluster import Session
 
 from etl.admin.replicas import GROUPS_TOPIC, brokers, nodes_by_datacenter, thin_keyspace, thin_topics, topic_replicas
-from etl.cassandra import connection as cassandra
+from etl.cassandra.checks import check_columns
+from etl.cassandra.connection import connect as connect_cassandra
+from etl.cassandra.retry import driver_errors, retrying
 from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
 from etl.kafka import client as kafka
 from etl.model.measurements import read_measurements
@@ -205,8 +207,8 @@ def _cassandra(patient: bool) -> Iterator[Check]:
             if not patient:
                 # A node refuses at once, and a lookup fails at once: one attempt tells.
                 settings = settings.model_copy(update={"timeout": 0.0})
-            session = stack.enter_context(cassandra.connect(settings, keyspace=False))
-            (release,) = cassandra.retrying(
+            session = stack.enter_context(connect_cassandra(settings, keyspace=False))
+            (release,) = retrying(
                 lambda: session.execute("SELECT release_version FROM system.local").one(), CONNECT_SECONDS
             )
         except EtlError as error:
@@ -239,14 +241,14 @@ def _thin_topics(client: kafka.Client) -> list[str]:
 
 def _thin_keyspace(session: Session, keyspace: str) -> list[str]:
     query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
-    (replication,) = cassandra.retrying(lambda: session.execute(query, (keyspace,)).one(), CONNECT_SECONDS)
+    (replication,) = retrying(lambda: session.execute(query, (keyspace,)).one(), CONNECT_SECONDS)
     return list(thin_keyspace(keyspace, replication, nodes_by_datacenter(session)))
 
 
 def _tables(settings: CassandraSettings) -> str:
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
-    with cassandra.connect(settings) as session:
-        cassandra.check_columns(session, pipeline_tables(measurements))
+    with connect_cassandra(settings) as session:
+        check_columns(session, pipeline_tables(measurements))
         columns = session.cluster.metadata.keyspaces[settings.keyspace].tables["sensor_data"].columns
     known = {"equipment_id", "day", "timestamp", "quality", *measurements.names}
     unwritten = [name for name in columns if name not in known]
@@ -256,7 +258,7 @@ def _tables(settings: CassandraSettings) -> str:
 
 
 def _insight_tables(session: Session, settings: CassandraSettings) -> str:
-    with cassandra.driver_errors():
+    with driver_errors():
         session.set_keyspace(settings.keyspace)
-    cassandra.check_columns(session, INSIGHT)
+    check_columns(session, INSIGHT)
     return f"keyspace {settings.keyspace} has all"

@@ -10,7 +10,9 @@ from cassandra.cluster import Session
 
 from etl.admin.replicas import brokers, fitting, nodes_by_datacenter
 from etl.admin.topics import create_topics
-from etl.cassandra.connection import connect, read_schema, refuse_changes, retrying, server_message
+from etl.cassandra.checks import refuse_changes
+from etl.cassandra.connection import connect
+from etl.cassandra.retry import read_schema, retrying, server_message
 from etl.cassandra.store import Store, insert
 from etl.errors import SettingsError, Unreachable
 from etl.kafka.client import connect as connect_kafka

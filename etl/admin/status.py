@@ -6,8 +6,9 @@ from datetime import datetime
 import pyarrow.compute as pc
 from cassandra.cluster import Session
 
-from etl.cassandra.connection import connect, read_watermarks
+from etl.cassandra.connection import connect
 from etl.cassandra.store import Store
+from etl.cassandra.watermarks import read_watermarks
 from etl.kafka.client import connect as connect_kafka
 from etl.kafka.lag import Lag, read_lags
 from etl.run.ledger import LoadedRun, read_last_runs

@@ -8,7 +8,9 @@ from functools import partial
 from cassandra.cluster import Session
 from pydantic import SecretStr
 
-from etl.cassandra.connection import connect, literal, retrying, set_role
+from etl.cassandra.connection import connect
+from etl.cassandra.retry import retrying
+from etl.cassandra.roles import literal, set_role
 from etl.errors import SettingsError
 from etl.settings import CassandraSettings
 

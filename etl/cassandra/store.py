@@ -10,7 +10,9 @@ from cassandra.cluster import Session
 from cassandra.query import BatchStatement, BatchType, PreparedStatement
 from cassandra.util import Date
 
-from etl.cassandra.connection import PAGE_ROWS, PATIENCE, gather, identifier, pages, retrying
+from etl.cassandra.retry import PATIENCE, gather, pages, retrying
+from etl.cassandra.roles import identifier
+from etl.cassandra.watermarks import PAGE_ROWS
 from etl.model.tables import Table
 
 Row = dict[str, Any]

@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 import structlog
 from pydantic import SecretStr
 
-from etl.cassandra.connection import check_columns, connect, read_watermarks
+from etl.cassandra.checks import check_columns
+from etl.cassandra.connection import connect
 from etl.cassandra.store import Row, Store
+from etl.cassandra.watermarks import read_watermarks
 from etl.errors import NothingNew
 from etl.insight import repository as insight
 from etl.insight.alerts import alert, send

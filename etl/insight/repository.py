@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from etl.cassandra.connection import identifier
+from etl.cassandra.roles import identifier
 from etl.cassandra.store import Row, Store, as_dicts, select
 from etl.insight.detection import Event
 from etl.insight.indicators import unpack

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from etl.cassandra.connection import driver_errors, literal
+from etl.cassandra.retry import driver_errors
+from etl.cassandra.roles import literal
 from etl.cassandra.store import Store, as_dicts, select
 from etl.model.measurements import Measurements
 from etl.model.tables import (

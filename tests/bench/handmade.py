@@ -8,9 +8,9 @@ import orjson
 from cassandra.query import UNSET_VALUE
 from cassandra.util import Date
 
-from etl.cassandra.connection import DAY_MS
 from etl.kafka.records import BLOCK_RECORDS
 from etl.model.measurements import read_measurements
+from etl.model.schemas import DAY_MS
 from tests.bench.clients import confluent_consumer
 from tests.bench.drivers import BatchWriter
 from tests.bench.figures import Figure, measured, median

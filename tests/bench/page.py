@@ -19,7 +19,7 @@ from images import local
 from tests.bench import report
 from tests.bench.place import CASSANDRA_HEAP
 from tests.integration.browser import chromium
-from tests.integration.insight import Plant
+from tests.integration.fleet import Plant
 from tests.integration.served import commanded, filled
 
 MACHINES, DAYS, TIMES = 1_000, 30, 7

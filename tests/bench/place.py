@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient
 from etl.admin.schema import create_tables
 from etl.admin.topics import create_topics
 from etl.cassandra import connection as cassandra
-from etl.cassandra.connection import gather
+from etl.cassandra.retry import gather
 from etl.kafka import client as kafka
 from etl.model.measurements import read_measurements
 from etl.model.tables import pipeline_tables

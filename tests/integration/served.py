@@ -19,7 +19,7 @@ from etl.model.tables import INSIGHT, pipeline_tables
 from etl.page.server import make_server
 from etl.results.reader import Reader
 from etl.settings import CassandraSettings, PageSettings, SchemaSettings
-from tests.integration.insight import Plant, seed
+from tests.integration.fleet import Plant, seed
 from tests.integration.machine import part
 
 

@@ -26,7 +26,7 @@ from etl.results.series import MOST_POINTS, reduced
 from images import local
 from tests.integration.browser import chromium, opened, quiet_window, shown
 from tests.integration.conftest import end
-from tests.integration.insight import Plant
+from tests.integration.fleet import Plant
 from tests.integration.served import answering, commanded, filled
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"

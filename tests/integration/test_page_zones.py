@@ -16,7 +16,7 @@ from etl.model.measurements import read_measurements
 from etl.results.reader import Reader
 from images import local
 from tests.integration.browser import chromium, opened, quiet_window, shown
-from tests.integration.insight import Plant
+from tests.integration.fleet import Plant
 from tests.integration.served import answering, filled
 
 # One behind UTC and with summer time, one ahead by half an hour, one ahead by more than half a day.

@@ -9,7 +9,8 @@ from threading import Thread, Timer
 
 import pytest
 
-from etl.cassandra.connection import connect, retrying
+from etl.cassandra.connection import connect
+from etl.cassandra.retry import retrying
 from etl.errors import Unreachable
 from etl.kafka import client as kafka_port
 from etl.settings import CassandraSettings, KafkaSettings

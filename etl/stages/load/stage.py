@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import structlog
 from cassandra.cluster import Session
 
-from etl.cassandra.connection import check_columns, connect
+from etl.cassandra.checks import check_columns
+from etl.cassandra.connection import connect
 from etl.cassandra.store import Store
 from etl.errors import DeliveryError
 from etl.kafka.client import Client

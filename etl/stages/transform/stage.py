@@ -19,7 +19,9 @@ import pandas as pd
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from etl.cassandra.connection import check_columns, connect, lookup_rows, read_watermarks
+from etl.cassandra.checks import check_columns
+from etl.cassandra.connection import connect
+from etl.cassandra.watermarks import read_watermarks
 from etl.codec.originals import originals
 from etl.model.schemas import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.model.tables import pipeline_tables
@@ -28,6 +30,7 @@ from etl.run.workspace import once
 from etl.settings import CassandraSettings, TransformSettings
 from etl.stages.transform.classify import CONFLICTING, DUPLICATE, LATE_REJECTED, LOADED, NO_WATERMARK, classify
 from etl.stages.transform.clean import Times, clean
+from etl.stages.transform.lookup import lookup_rows
 from etl.terminal import progress
 
 _DETAILS = {

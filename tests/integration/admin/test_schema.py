@@ -9,7 +9,8 @@ import pytest
 from cassandra.cluster import Session
 
 from etl.admin.schema import Finding, create_schema, create_tables
-from etl.cassandra.connection import check_columns, connect
+from etl.cassandra.checks import check_columns
+from etl.cassandra.connection import connect
 from etl.errors import SettingsError, Unreachable
 from etl.kafka import client as kafka
 from etl.model.measurements import Measurement, Measurements, read_measurements

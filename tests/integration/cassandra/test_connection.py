@@ -12,12 +12,16 @@ from cassandra.cluster import Session
 from cassandra.util import Date
 
 from etl.admin.schema import create_tables
-from etl.cassandra.connection import check_columns, connect, lookup_rows, read_schema, read_watermarks, retrying
+from etl.cassandra.checks import check_columns
+from etl.cassandra.connection import connect
+from etl.cassandra.retry import read_schema, retrying
+from etl.cassandra.watermarks import read_watermarks
 from etl.errors import SettingsError, Unreachable
 from etl.model.measurements import Measurement, Measurements
 from etl.model.schemas import DAY_MS, TIMESTAMP
 from etl.model.tables import pipeline_tables
 from etl.settings import CassandraSettings, SchemaSettings
+from etl.stages.transform.lookup import lookup_rows
 from images import local
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("mode", "text")))

@@ -15,7 +15,7 @@ from etl.model.tables import INSIGHT, pipeline_tables
 from etl.settings import CassandraSettings, SchemaSettings
 from images import local
 from tests.integration.browser import require_chromium
-from tests.integration.insight import seed
+from tests.integration.fleet import seed
 from tests.integration.machine import Machine, part
 
 LAST = date(2026, 1, 31)

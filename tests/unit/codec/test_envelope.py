@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.codec import record
+from etl.codec import arrow_records
 from etl.codec.arrow_records import encode_arrow
 from etl.codec.columns import ARROW, JSON
 from etl.codec.envelope import Decoded, decode
@@ -596,7 +596,7 @@ def test_encode_json_when_a_value_is_not_finite_sends_a_bad_one() -> None:
 def test_encode_arrow_when_texts_are_long_keeps_records_small() -> None:
     rows = [{"equipment_id": "a", "timestamp": i, "state": "x" * MAX_TEXT_BYTES} for i in range(1000)]
     records = list(encode_arrow(readings(*rows), MEASUREMENTS, 1000))
-    assert max(len(value) for _, value, _, _ in records) < record.RECORD_BYTES + 4096
+    assert max(len(value) for _, value, _, _ in records) < arrow_records.RECORD_BYTES + 4096
     assert sent(records).readings["timestamp_ms"].to_pylist() == list(range(1000))
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from etl.cassandra.connection import Connection
 from etl.errors import SettingsError, Unreachable
-from etl.stages.load import columnar
+from etl.stages.load import columnar, messages
 from images import local
 
 HOST = "127.0.0.1"
@@ -50,7 +50,7 @@ class RecordingPolicy(TokenAwarePolicy):  # type: ignore[misc]
         self.routed: list[tuple[str, bytes]] = []
 
     def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Any]:
-        if isinstance(query, columnar._Batch):
+        if isinstance(query, messages.Batch):
             self.routed.append((query.keyspace, query.routing_key))
         return super().make_query_plan(working_keyspace, query)
 
@@ -105,7 +105,7 @@ def table(session: Session) -> str:
 
 @pytest.fixture
 def drivers_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columnar, "_encoding", lambda *_: columnar._bound_batches)
+    monkeypatch.setattr(columnar, "encoding", lambda *_: messages.bound_batches)
 
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
@@ -169,7 +169,7 @@ def test_rows_read_back_equal_when_written_both_ways(session: Session, rows: lis
     # Two cells with one timestamp are resolved by their values, so the order of batches does not matter.
     written = write(session, "ours", table_of(rows), rows_per_batch=most)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columnar, "_encoding", lambda *_: columnar._bound_batches)
+        patch.setattr(columnar, "encoding", lambda *_: messages.bound_batches)
         assert write(session, "drivers", table_of(rows), rows_per_batch=most) == written
     assert written.rows == len(rows)
     assert stored(session, "ours") == stored(session, "drivers") != []
@@ -236,7 +236,7 @@ def test_batches_go_to_the_partitions_replicas_when_routed(session: Session, tab
 
 
 def test_columnar_way_is_taken_when_rows_are_readings(session: Session, table: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(columnar, "_bound_batches", _only_first_rows(columnar._bound_batches))
+    monkeypatch.setattr(messages, "bound_batches", _only_first_rows(messages.bound_batches))
     assert write(session, table, readings(5_000)).rows == 5_000
 
 
@@ -302,7 +302,7 @@ def test_no_rows_are_held_when_they_are_stored(
         request.getfixturevalue("drivers_way")
     gc.collect()  # what other tests could not write
     write(session, table, readings(2_000), rows_per_batch=100)
-    batches = [batch for batch in gc.get_objects() if isinstance(batch, columnar._Batch)]
+    batches = [batch for batch in gc.get_objects() if isinstance(batch, messages.Batch)]
     assert not any(
         getattr(batch, "entries", b"") or getattr(batch, "bound", []) or batch._statements_and_parameters
         for batch in batches

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import SettingsError
-from etl.stages.load import columnar
+from etl.stages.load import columnar, messages
 
 QUERY_ID = bytes(range(16))
 TYPES: dict[str, tuple[Any, pa.DataType]] = {
@@ -64,9 +64,9 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
 def bodies(
     batches: Any, statement: PreparedStatement, table: pa.Table, rows: int, size: int, version: int
 ) -> list[Any]:
-    target = columnar._table(statement)
+    target = messages.target_of(statement)
     return [
-        (batch.rows, batch.size, batch.routing_key, columnar._body(batch, version))
+        (batch.rows, batch.size, batch.routing_key, messages._body(batch, version))
         for part in columnar._slices([table])
         for batch in batches(target, part, rows, size)
     ]
@@ -86,7 +86,7 @@ def test_bytes_equal_the_drivers_when_rows_are_anything(
     statement = prepared(COLUMNS, [0, 1])
     ours, drivers = (
         bodies(batches, statement, table, most_rows, most_bytes, version)
-        for batches in (columnar._columnar_batches, columnar._bound_batches)
+        for batches in (messages.columnar_batches, messages.bound_batches)
     )
     assert ours == drivers
     assert sum(batch[0] for batch in ours) == table.num_rows
@@ -115,7 +115,7 @@ def test_batch_holds_one_partition_when_partitions_follow_each_other() -> None:
         ]
     )
     batches = list(
-        columnar._columnar_batches(columnar._table(prepared(COLUMNS, [0, 1])), table.to_batches()[0], 400, 10**6)
+        messages.columnar_batches(messages.target_of(prepared(COLUMNS, [0, 1])), table.to_batches()[0], 400, 10**6)
     )
     # The driver routes by the keyspace of a statement only if that has a length.
     assert [len(batch) for batch in batches] == [batch.rows for batch in batches] == [4, 2, 2]
@@ -124,63 +124,63 @@ def test_batch_holds_one_partition_when_partitions_follow_each_other() -> None:
 
 def test_routing_key_is_the_value_when_the_partition_key_is_one_column() -> None:
     part = table_of([reading()]).to_batches()[0]
-    batch = next(columnar._columnar_batches(columnar._table(prepared(COLUMNS, [0])), part, 400, 10**6))
+    batch = next(messages.columnar_batches(messages.target_of(prepared(COLUMNS, [0])), part, 400, 10**6))
     assert batch.routing_key == b"m"
 
 
 def test_routing_key_follows_the_key_when_the_statement_has_another_order() -> None:
     part = table_of([reading()]).to_batches()[0]
     statement = prepared(["day", "timestamp", "equipment_id", "write_time"], [2, 0])
-    batch = next(columnar._columnar_batches(columnar._table(statement), part, 400, 10**6))
+    batch = next(messages.columnar_batches(messages.target_of(statement), part, 400, 10**6))
     assert batch.routing_key == b"\0\1m\0" + b"\0\4\x80\0\0\1\0"
 
 
 def test_batch_is_capped_when_rows_or_bytes_are_many() -> None:
     part = table_of([reading(state="x" * size) for size in [0, 0, 0, 9_000, 0, 0]]).to_batches()[0]
-    target = columnar._table(prepared(COLUMNS, [0, 1]))
-    assert [batch.rows for batch in columnar._columnar_batches(target, part, 2, 10**6)] == [2, 2, 2]
-    assert [batch.rows for batch in columnar._columnar_batches(target, part, 400, 1_000)] == [3, 1, 2]
+    target = messages.target_of(prepared(COLUMNS, [0, 1]))
+    assert [batch.rows for batch in messages.columnar_batches(target, part, 2, 10**6)] == [2, 2, 2]
+    assert [batch.rows for batch in messages.columnar_batches(target, part, 400, 1_000)] == [3, 1, 2]
 
 
 def test_entries_carry_the_new_id_when_the_statement_was_prepared_again() -> None:
     part = table_of([reading(state="x" * size) for size in range(5)]).to_batches()[0]
     old, new = prepared(COLUMNS, [0, 1]), prepared(COLUMNS, [0, 1])
     new.query_id = bytes(16)
-    for batches in (columnar._columnar_batches, columnar._bound_batches):
-        batch = next(batches(columnar._table(old), part, 400, 10**6)).renamed(new)
-        expected = next(batches(columnar._table(new), part, 400, 10**6))
-        assert columnar._body(batch, 5) == columnar._body(expected, 5)
+    for batches in (messages.columnar_batches, messages.bound_batches):
+        batch = next(batches(messages.target_of(old), part, 400, 10**6)).renamed(new)
+        expected = next(batches(messages.target_of(new), part, 400, 10**6))
+        assert messages._body(batch, 5) == messages._body(expected, 5)
         assert (batch.routing_key, batch.keyspace) == (expected.routing_key, expected.keyspace)
 
 
 @pytest.mark.parametrize("name", ["equipment_id", "day", "write_time"])
 def test_row_is_refused_when_its_key_or_write_time_is_null(name: str) -> None:
     part = table_of([reading(), reading(**{name: None})]).to_batches()[0]
-    for batches in (columnar._columnar_batches, columnar._bound_batches):
+    for batches in (messages.columnar_batches, messages.bound_batches):
         with pytest.raises(ValueError, match=name):
-            list(batches(columnar._table(prepared(COLUMNS, [0, 1])), part, 400, 10**6))
+            list(batches(messages.target_of(prepared(COLUMNS, [0, 1])), part, 400, 10**6))
 
 
 def test_columnar_way_is_taken_when_the_driver_writes_the_same_bytes() -> None:
     part = table_of([reading()]).to_batches()[0]
-    assert columnar._encoding(columnar._table(prepared(COLUMNS, [0, 1])), part, 5) is columnar._columnar_batches
+    assert messages.encoding(messages.target_of(prepared(COLUMNS, [0, 1])), part, 5) is messages.columnar_batches
 
 
 def test_drivers_way_is_taken_when_a_type_is_unknown() -> None:
     part = table_of([reading()]).to_batches()[0]
     statement = prepared([*COLUMNS, "replaces"], [0, 1])
-    assert columnar._encoding(columnar._table(statement), part, 5) is columnar._bound_batches
+    assert messages.encoding(messages.target_of(statement), part, 5) is messages.bound_batches
 
 
 @pytest.mark.parametrize("broken", ["other bytes", "no such method"])
 def test_drivers_way_is_taken_when_the_driver_has_changed(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if broken == "no such method":
-        monkeypatch.setattr(columnar._EncodedMessage, "send_body", None)
+        monkeypatch.setattr(messages._EncodedMessage, "send_body", None)
     else:
-        send_body = columnar.BatchMessage.send_body
-        monkeypatch.setattr(columnar.BatchMessage, "send_body", lambda *a: (a[1].write(b"new"), send_body(*a)))
+        send_body = messages.BatchMessage.send_body
+        monkeypatch.setattr(messages.BatchMessage, "send_body", lambda *a: (a[1].write(b"new"), send_body(*a)))
     part = table_of([reading()]).to_batches()[0]
-    assert columnar._encoding(columnar._table(prepared(COLUMNS, [0, 1])), part, 5) is columnar._bound_batches
+    assert messages.encoding(messages.target_of(prepared(COLUMNS, [0, 1])), part, 5) is messages.bound_batches
 
 
 def test_write_is_refused_when_a_column_has_another_type() -> None:
@@ -188,7 +188,7 @@ def test_write_is_refused_when_a_column_has_another_type() -> None:
     statement = prepared(COLUMNS, [0, 1], state=DoubleType)
     part = table_of([reading(state="on")]).to_batches()[0]
     with pytest.raises(SettingsError, match="state"):
-        list(columnar._bound_batches(columnar._table(statement), part, 400, 10**6))
+        list(messages.bound_batches(messages.target_of(statement), part, 400, 10**6))
 
 
 def test_slices_are_small_when_rows_are_wide() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from etl.cassandra.connection import gather
+from etl.cassandra.retry import gather
 from etl.model.tables import (
     ACKNOWLEDGEMENTS,
     EQUIPMENT,

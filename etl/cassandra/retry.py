@@ -1,0 +1,200 @@
+"""Errors of the driver in the words of an operator, and statements that are repeated until Cassandra answers."""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+from cassandra import (
+    AuthenticationFailed,
+    DriverException,
+    InvalidRequest,
+    OperationTimedOut,
+    RequestExecutionException,
+    Unauthorized,
+    UnresolvableContactPoints,
+)
+from cassandra.cluster import NoHostAvailable, Session
+from cassandra.connection import ConnectionBusy, ConnectionException
+from cassandra.pool import NoConnectionsAvailable
+from cassandra.protocol import (
+    ErrorMessage,
+    IsBootstrappingErrorMessage,
+    OverloadedErrorMessage,
+    RequestValidationException,
+    ServerError,
+)
+
+from etl.errors import CredentialsError, EtlError, SettingsError, Unreachable
+
+log = structlog.get_logger("etl.cassandra")
+
+PATIENCE = 60.0
+IN_FLIGHT = 32
+# Every statement of ours is idempotent (each write carries its own timestamp), so all of these are safe to repeat.
+RETRYABLE: tuple[type[Exception], ...] = (
+    OperationTimedOut,
+    RequestExecutionException,
+    OverloadedErrorMessage,
+    IsBootstrappingErrorMessage,
+    ServerError,
+    ConnectionException,
+    ConnectionBusy,
+    NoConnectionsAvailable,
+)
+_DRIVER_ERRORS = (
+    *RETRYABLE,
+    NoHostAvailable,
+    AuthenticationFailed,
+    Unauthorized,
+    InvalidRequest,
+    ErrorMessage,
+    UnresolvableContactPoints,
+)
+# Of these the driver shows what it has inside.
+_PLAIN: dict[type[Exception], str] = {
+    NoHostAvailable: "no node answers",
+    OperationTimedOut: "no answer in time",
+    UnresolvableContactPoints: "none of the names is known, is ETL_CASSANDRA_CONTACT_POINTS right?",
+}
+# So a node begins its answer when it cannot read roles or rights, as while their replicas are away.
+_UNREADABLE = "Unable to perform auth"
+Result = TypeVar("Result")
+
+
+@contextmanager
+def driver_errors(what: str = "") -> Iterator[None]:
+    """Turn the driver's errors into one clear line each, without secrets."""
+    try:
+        yield
+    except _DRIVER_ERRORS as error:
+        raise translated(error, what) from error
+
+
+def translated(error: Exception, what: str = "") -> EtlError:
+    """Tell what an error of the driver means to an operator."""
+    cause = _cause(error)
+    text = " ".join(str(cause).split())
+    at = f" at {what}" if what else ""
+    if _is_unreadable(cause):
+        return Unreachable(f"Cassandra{at} cannot read its roles, are their replicas up? {server_message(cause)}")
+    if isinstance(cause, AuthenticationFailed):
+        return CredentialsError(f"Cassandra{at} refuses the credentials: check ETL_CASSANDRA_USERNAME and _PASSWORD")
+    # A connection that ends amid the handshake is that of a node that goes down, or of a proxy without one.
+    if "[SSL" in text and "EOF occurred" not in text:
+        return SettingsError(f"Cassandra{at}: TLS fails ({text}): check ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE")
+    if isinstance(cause, Unauthorized):
+        return SettingsError(f"Cassandra: the role lacks a right, grant it: {server_message(cause)}")
+    if isinstance(cause, InvalidRequest | RequestValidationException):
+        return SettingsError(f"Cassandra: {server_message(cause)}: run `etl schema`")
+    text = _PLAIN.get(type(cause), text)
+    return Unreachable(f"Cassandra{at} cannot be reached: {text or type(cause).__name__}")
+
+
+def server_message(error: Any) -> str:
+    """Return what the server said, in one line, without the driver's words around it."""
+    text = " ".join(str(error).split())
+    return text.partition('message="')[2].rstrip('">') or text
+
+
+def _cause(error: Any) -> Any:
+    """Return the reason inside NoHostAvailable; one that waiting does not mend goes first."""
+    if not isinstance(error, NoHostAvailable):
+        return error
+    # Where only the session found nobody, the driver names addresses without reasons.
+    causes = error.errors.values() if isinstance(error.errors, dict) else ()
+    inner: list[Exception] = [cause for cause in causes if isinstance(cause, Exception)]
+    lasting = [cause for cause in inner if not isinstance(cause, RETRYABLE) or isinstance(cause, AuthenticationFailed)]
+    return next(iter(lasting or inner), error)
+
+
+def _is_unreadable(error: Any) -> bool:
+    return isinstance(error, AuthenticationFailed | Unauthorized) and _UNREADABLE in str(error)
+
+
+def worth_retrying(error: Exception) -> bool:
+    """Tell whether the same statement may succeed a little later."""
+    if isinstance(error, NoHostAvailable):
+        cause = _cause(error)
+        return cause is error or worth_retrying(cause)
+    if _is_unreadable(error):
+        return True
+    return isinstance(error, RETRYABLE) and not isinstance(error, AuthenticationFailed)
+
+
+def retrying(call: Callable[[], Result], patience: float = PATIENCE) -> Result:
+    """Call until it succeeds, waiting longer each time, for `patience` seconds at most.
+
+    Raises:
+        Unreachable: it still fails.
+        SettingsError: waiting would not help.
+    """
+    give_up = time.monotonic() + patience
+    wait = 0.1
+    while True:
+        try:
+            return call()
+        except _DRIVER_ERRORS as error:
+            if not worth_retrying(error) or time.monotonic() + wait > give_up:
+                raise translated(error) from error
+            log.warning("Cassandra is asked again", reason=type(_cause(error)).__name__, seconds=round(wait, 1))
+        # Jitter keeps several clients from coming back at the same moment.
+        time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
+        wait = min(wait * 2, 10.0)
+
+
+def read_schema(refresh: Callable[[], None]) -> None:
+    """Call one of the driver's refreshes of its metadata until it succeeds.
+
+    Raises:
+        Unreachable: it still fails after all retries.
+    """
+
+    def attempt() -> None:
+        try:
+            refresh()
+        except DriverException as error:
+            if type(error) is not DriverException:
+                raise
+            # The driver has no class of its own for a schema that it could not read.
+            raise ConnectionException(str(error)) from error
+
+    retrying(attempt)
+
+
+def gather(
+    session: Session, statements: Iterable[Any], in_flight: int = IN_FLIGHT, patience: float = PATIENCE
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Execute idempotent statements side by side, at most `in_flight` at once; yield the rows of each, in order."""
+    waiting: deque[tuple[Any, Any]] = deque()
+
+    def finish() -> list[tuple[Any, ...]]:
+        statement, future = waiting.popleft()
+        try:
+            return list(future.result())
+        except _DRIVER_ERRORS as error:
+            if not worth_retrying(error):
+                raise translated(error) from error
+            return retrying(lambda: list(session.execute(statement)), patience)
+
+    for statement in statements:
+        waiting.append((statement, session.execute_async(statement)))
+        if len(waiting) >= in_flight:
+            yield finish()
+    while waiting:
+        yield finish()
+
+
+def pages(session: Session, statement: Any, patience: float = PATIENCE) -> Iterator[list[tuple[Any, ...]]]:
+    """Execute an idempotent statement; yield its rows page by page, of the size that the statement has."""
+    result = retrying(lambda: session.execute(statement), patience)
+    while True:
+        yield result.current_rows
+        if not result.has_more_pages:
+            return
+        state = result.paging_state
+        result = retrying(partial(session.execute, statement, paging_state=state), patience)

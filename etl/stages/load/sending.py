@@ -1,0 +1,137 @@
+"""Sending batches with back-pressure and retries."""
+
+import gc
+import heapq
+import itertools
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from cassandra import DriverException
+from cassandra.cluster import Session
+from cassandra.query import PreparedStatement
+
+from etl.cassandra.retry import driver_errors, worth_retrying
+from etl.errors import Unreachable
+from etl.stages.load.messages import Batch, Target
+
+BACKOFF_SECONDS = (0.05, 5.0)
+# After so many batches the memory of their requests is taken back.
+CYCLES_BATCHES = 500
+
+
+@dataclass(eq=False)
+class _Pending:
+    batch: Batch
+    failures: int = 0
+    first_failure: float = 0.0
+    done: bool = False
+
+
+class Sender:
+    """Keeps a bounded number of batches under way, and sends again what failed for a while."""
+
+    def __init__(self, session: Session, table: Target, in_flight: int, patience: float, profile: Any) -> None:
+        """Take at most `in_flight` batches at once, and `patience` seconds of retries for each."""
+        self._session, self._table, self._profile = session, table, profile
+        self._statement = table.statement
+        self._most, self._patience = in_flight, patience
+        self._under_way = 0
+        # (what, how often it had failed when it was sent, with what it failed now)
+        self._answers: SimpleQueue[tuple[_Pending, int, Exception | None]] = SimpleQueue()
+        # (when to send again, tie-breaker, what), earliest first
+        self._waiting: list[tuple[float, int, _Pending]] = []
+        self._ties = itertools.count()
+        self.rows = self.batches = self.retries = self.bytes = 0
+
+    def send(self, batch: Batch) -> None:
+        """Send a batch; wait while too many are under way.
+
+        Raises:
+            SettingsError: an earlier batch was refused.
+            Unreachable: an earlier batch was not taken in time.
+        """
+        while self._under_way + len(self._waiting) >= self._most:
+            self._step()
+        self._dispatch(_Pending(batch))
+
+    def drain(self) -> None:
+        """Wait until every batch is stored; raise as `send`."""
+        while self._under_way or self._waiting:
+            self._step()
+
+    def _dispatch(self, pending: _Pending) -> None:
+        if pending.batch.prepared is not self._statement:
+            pending.batch = pending.batch.renamed(self._statement)
+        self._under_way += 1
+        future = self._session.execute_async(pending.batch, execution_profile=self._profile)
+        sent = (pending, pending.failures)
+        future.add_callbacks(self._succeeded, self._failed, callback_args=sent, errback_args=sent)
+
+    # The driver's event loop calls these two.
+    def _succeeded(self, _result: object, pending: _Pending, failures: int) -> None:
+        self._answers.put((pending, failures, None))
+
+    def _failed(self, error: Exception, pending: _Pending, failures: int) -> None:
+        self._answers.put((pending, failures, error))
+
+    def _step(self) -> None:
+        """Wait for the next answer or the next batch to be sent again, and act on it."""
+        wait = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
+        with suppress(Empty):
+            self._take_answer(*self._answers.get(timeout=wait))
+        while self._waiting and self._waiting[0][0] <= time.monotonic():
+            self.retries += 1
+            self._dispatch(heapq.heappop(self._waiting)[2])
+
+    def _take_answer(self, pending: _Pending, failures: int, error: Exception | None) -> None:
+        # The driver may answer a request twice, as when it fails once more after an id mismatch.
+        if pending.done or failures != pending.failures:
+            return
+        self._under_way -= 1
+        if error:
+            self._send_later(pending, error)
+            return
+        pending.done = True
+        self.rows += pending.batch.rows
+        self.batches += 1
+        self.bytes += pending.batch.size
+        pending.batch.forget()
+        # A request of the driver and its timer refer to each other.
+        if self.batches % CYCLES_BATCHES == 0:
+            gc.collect(0)
+
+    def _send_later(self, pending: _Pending, error: Exception) -> None:
+        if _is_new_id(error):
+            error = self._prepare_again(pending.batch.prepared) or error
+        if not (_is_new_id(error) or worth_retrying(error)):
+            with driver_errors():
+                raise error
+        now = time.monotonic()
+        pending.first_failure = pending.first_failure or now
+        pending.failures += 1
+        if now - pending.first_failure > self._patience:
+            raise Unreachable(
+                f"Cassandra has not taken a batch for {self._table.name} in {pending.failures} attempts: {error}"
+            ) from error
+        shortest, longest = BACKOFF_SECONDS
+        # Jitter keeps the batches that failed together from coming back together.
+        pause = min(longest, shortest * 2 ** (pending.failures - 1)) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        heapq.heappush(self._waiting, (now + pause, next(self._ties), pending))
+
+    def _prepare_again(self, old: PreparedStatement) -> Exception | None:
+        """Take the id under which Cassandra knows the statement now, unless an earlier failure led to it already."""
+        if old is self._statement:
+            try:
+                self._statement = self._session.prepare(old.query_string)
+            except Exception as error:
+                return error
+        return None
+
+
+def _is_new_id(error: Exception) -> bool:
+    # The driver has no class of its own for a statement that got another id when it was prepared again.
+    return type(error) is DriverException and "ID mismatch" in str(error)
