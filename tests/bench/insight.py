@@ -44,7 +44,7 @@ from etl.insight.indicators import by_hour, by_minute, from_ms, times_of, to_ms
 from etl.model.catalogue import Machine, made_up
 from etl.model.measurements import read_measurements
 from etl.stages.generate.faults import HOUR, WEEK, kinds
-from etl.stages.generate.plant import fault_labels, synthetic_readings
+from etl.stages.generate.transport import fault_labels, synthetic_readings
 from etl.terminal import print_table
 
 MACHINES, WEEKS, RATE = 10, 3, 2.0

@@ -17,7 +17,7 @@ from etl.run.runner import Outcome, Work
 from etl.settings import GenerateSettings
 from etl.stages.generate.files import recorded_readings
 from etl.stages.generate.mapping import read_mapping
-from etl.stages.generate.plant import Transport, fault_labels, synthetic_readings
+from etl.stages.generate.transport import Transport, fault_labels, synthetic_readings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)

@@ -10,8 +10,8 @@ import pytest
 from etl.model.catalogue import made_up
 from etl.model.measurements import read_measurements
 from etl.stages.generate.faults import HOUR, LABELS, SEVERITIES, WEEK, kinds
-from etl.stages.generate.plant import fault_labels, synthetic_readings
-from etl.stages.generate.signals import faults_of, make_plant
+from etl.stages.generate.plant import faults_of, make_plant
+from etl.stages.generate.transport import fault_labels, synthetic_readings
 
 DEFAULT = read_measurements()
 MONDAY = 1_767_571_200_000  # 2026-01-05T00:00:00Z

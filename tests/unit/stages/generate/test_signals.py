@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from etl.model.catalogue import made_up
 from etl.model.measurements import Measurements, read_measurements
-from etl.stages.generate import signals
-from etl.stages.generate.signals import make_plant, readings, slow_signals, steps_needed
+from etl.stages.generate import chance, signals
+from etl.stages.generate.plant import make_plant
+from etl.stages.generate.signals import readings
+from etl.stages.generate.slow import slow_signals, steps_needed
 
 MACHINES = made_up(40)
 DEFAULT = read_measurements()
@@ -181,7 +183,7 @@ def test_state_follows_load_when_text_is_declared(custom):
 def test_cycle_is_a_sine_when_compared():
     times = np.arange(0, 86_400_000, 60_000)
     expected = np.cos(2 * np.pi * (times / 86_400_000 - 15 / 24))
-    assert np.abs(signals._cycle(times, 86_400_000, 15 * HOUR) - expected).max() < 0.0015
+    assert np.abs(chance.cycle(times, 86_400_000, 15 * HOUR) - expected).max() < 0.0015
 
 
 EXPECTED = {

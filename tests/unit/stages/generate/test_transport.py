@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from etl.model.catalogue import Machine, made_up
 from etl.model.measurements import read_measurements
 from etl.model.schemas import CHUNK_ROWS, generated
-from etl.stages.generate import plant as synthetic
-from etl.stages.generate.plant import Transport, synthetic_readings
-from etl.stages.generate.signals import make_plant, readings, slow_signals, steps_needed
+from etl.stages.generate import transport as synthetic
+from etl.stages.generate.plant import make_plant
+from etl.stages.generate.signals import readings
+from etl.stages.generate.slow import slow_signals, steps_needed
+from etl.stages.generate.transport import Transport, synthetic_readings
 
 DEFAULT = read_measurements()
 START = 1_767_603_600_000
