@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.errors import SettingsError
 from etl.model.equipment import equipment_id
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP, generated
@@ -162,3 +163,19 @@ def _json(bad: dict[int, dict[str, object]], ms: Integers, good: Flags, values: 
 def _plain(value: object) -> object:
     """Make a text of NaN and infinities, which JSON cannot hold: a bad value either way."""
     return repr(value) if isinstance(value, float) and not np.isfinite(value) else value
+
+
+# Some rows of a file, and its broken lines.
+Parsed = tuple[Cells, list[Letter]]
+
+
+def check_columns(mapping: Mapping, present: Sequence[str], name: str) -> None:
+    """Check that a file has each mapped column once.
+
+    Raises:
+        SettingsError: it has not; the message lists its columns.
+    """
+    for column in mapping.columns:
+        if (times := present.count(column)) != 1:
+            problem = f"has column {column!r} {times} times" if times else f"has no column {column!r}"
+            raise SettingsError(f"recorded file {name} {problem}; it has {', '.join(present)}")

@@ -5,24 +5,23 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import structlog
 
 from etl.errors import SettingsError
 from etl.model.measurements import Measurements
 from etl.model.schemas import DEAD_LETTERS
 from etl.model.timestamps import OLDEST_MS
-from etl.stages.generate.cells import Cells, Column, Letter, to_readings
+from etl.stages.generate.cells import Cells, Column, Letter, Parsed, check_columns, to_readings
 from etl.stages.generate.mapping import Mapping
 from etl.stages.generate.opening import CODECS, endings, opened, reading
+from etl.stages.generate.parquet import parquet_rows
 from etl.stages.generate.repeated import told_apart
 from etl.urls import shown
 
@@ -30,15 +29,11 @@ BLOCK_BYTES = 4 * 1024 * 1024
 BLOCK_ROWS = 50_000
 MAX_LINE_BYTES = 512 * 1024  # a longer line is no reading, and would not fit into a dead letter
 MAX_QUOTED_LINES = 1000  # a field that spans more was never meant to: its quote is the fault
-
 _FORMATS = {"csv": "csv", "parquet": "parquet", "pq": "parquet", "jsonl": "jsonl", "ndjson": "jsonl"}
 _NO_FORMAT = "recorded file {}: its ending tells no format, so put `format:` into the mapping"
 _CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/json", "jsonl": "application/json"}
 _BOM = b"\xef\xbb\xbf"
-
 log = structlog.get_logger("etl.recorded")
-
-Parsed = tuple[Cells, list[Letter]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,12 @@ def recorded_readings(
         kind = _format(name, mapping) or outer
         if kind is None:
             raise SettingsError(_NO_FORMAT.format(name))
-        read = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}[kind]
+        readers: dict[str, Callable[..., Iterator[Parsed]]] = {
+            "csv": _csv,
+            "jsonl": _json_lines,
+            "parquet": partial(parquet_rows, most_rows=BLOCK_ROWS),
+        }
+        read = readers[kind]
         empty = True
         with file, reading(name):
             blocks = (
@@ -106,13 +106,6 @@ def _dead_letters(letters: Sequence[Letter], name: str, content_type: str) -> pa
     return pa.table([pa.array(columns.get(f.name, nothing), f.type) for f in DEAD_LETTERS], schema=DEAD_LETTERS)
 
 
-def _check_columns(mapping: Mapping, present: Sequence[str], name: str) -> None:
-    for column in mapping.columns:
-        if (times := present.count(column)) != 1:
-            problem = f"has column {column!r} {times} times" if times else f"has no column {column!r}"
-            raise SettingsError(f"recorded file {name} {problem}; it has {', '.join(present)}")
-
-
 def _lines(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
     """Give the lines without their ends, with the number of the first, in lists of at most BLOCK_ROWS.
 
@@ -140,7 +133,7 @@ def _csv(file: BinaryIO, mapping: Mapping, _measurements: Measurements, name: st
             number, lines, header = _header(number, lines, mapping, name)
             if header is None:
                 continue
-            _check_columns(mapping, header, name)
+            check_columns(mapping, header, name)
         parsed = _clean(number, lines, header, mapping)
         if parsed:
             lines = []
@@ -197,12 +190,35 @@ def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping)
         wrong.append(row)
         return "skip"
 
+    table = _read_csv(data if mapping.encoding == "utf-8" else text.encode(), header, mapping, quoted, skip)
+    if table is None or len(table) + len(wrong) != len(lines) or any(row.number is None for row in wrong):
+        return None
+    at = np.delete(np.arange(len(lines)), [row.number - 1 for row in wrong])
+    columns: dict[str, Column] = {
+        column: cells.combine_chunks() for column, cells in zip(mapping.columns, table.columns, strict=True)
+    }
+    letters = [
+        _wrong_fields(number + row.number - 1, lines[row.number - 1], row.actual_columns, len(header))
+        for row in wrong
+        if lines[row.number - 1].strip()
+    ]
+    return Cells(columns, number + at, lambda row: lines[at[row]].removesuffix(b"\r")), letters
+
+
+def _read_csv(
+    data: bytes,
+    header: list[str],
+    mapping: Mapping,
+    quoted: bool,
+    skip: Callable[[pa_csv.InvalidRow], str],
+) -> pa.Table | None:
+    """Read the mapped columns of lines in UTF-8, in the order of the mapping; None where Arrow cannot."""
     # Named by position, as a column that nobody reads may have any name.
     names = [str(place) for place in range(len(header))]
     read = [names[header.index(column)] for column in mapping.columns]
     try:
-        table = pa_csv.read_csv(
-            pa.BufferReader(data if mapping.encoding == "utf-8" else text.encode()),
+        return pa_csv.read_csv(
+            pa.BufferReader(data),
             read_options=pa_csv.ReadOptions(column_names=names, use_threads=False),
             parse_options=pa_csv.ParseOptions(
                 delimiter=mapping.delimiter,
@@ -216,18 +232,6 @@ def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping)
         )
     except pa.ArrowInvalid:
         return None
-    if len(table) + len(wrong) != len(lines) or any(row.number is None for row in wrong):
-        return None
-    at = np.delete(np.arange(len(lines)), [row.number - 1 for row in wrong])
-    columns: dict[str, Column] = {
-        column: table[place].combine_chunks() for column, place in zip(mapping.columns, read, strict=True)
-    }
-    letters = [
-        _wrong_fields(number + row.number - 1, lines[row.number - 1], row.actual_columns, len(header))
-        for row in wrong
-        if lines[row.number - 1].strip()
-    ]
-    return Cells(columns, number + at, lambda row: lines[at[row]].removesuffix(b"\r")), letters
 
 
 def _wrong_fields(number: int, line: bytes, got: int, expected: int) -> Letter:
@@ -335,75 +339,3 @@ def _object(line: bytes) -> dict[str, object]:
         # Half a surrogate pair is valid JSON but no text.
         json.dumps(found, ensure_ascii=False).encode()
     return found
-
-
-def _parquet(file: BinaryIO, mapping: Mapping, measurements: Measurements, name: str) -> Iterator[Parsed]:
-    try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        _check_columns(mapping, parquet.schema_arrow.names, name)
-        _check_types(mapping, measurements, parquet.schema_arrow, name)
-        number = 1
-        for batch in parquet.iter_batches(batch_size=BLOCK_ROWS, columns=mapping.columns):
-            batch = pa.RecordBatch.from_pydict({column: _decoded(batch[column]) for column in mapping.columns})
-            lines = np.arange(number, number + len(batch))
-            number += len(batch)
-            good = _texts_good(batch)
-            letters = [
-                Letter(int(lines[row]), _row(batch, row), "undecodable", "a text that is not utf-8")
-                for row in np.flatnonzero(~good).tolist()
-            ]
-            batch, lines = batch.filter(pa.array(good)), lines[good]
-            columns: dict[str, Column] = {column: batch[column] for column in mapping.columns}
-            yield Cells(columns, lines, lambda row, batch=batch: _row(batch, row)), letters  # type: ignore[misc]
-    except pa.ArrowInvalid as error:
-        raise SettingsError(f"recorded file {name} is no good Parquet: {' '.join(str(error).split())}") from error
-
-
-def _texts_good(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-    """Tell the rows whose texts are UTF-8, which Parquet promises and not every writer keeps."""
-    good = np.ones(len(batch), dtype=bool)
-    for column in batch.columns:
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid:
-            for row, value in enumerate(column.cast(pa.binary()).to_pylist()):
-                try:
-                    (value or b"").decode()
-                except UnicodeDecodeError:
-                    good[row] = False
-    return good
-
-
-def _check_types(mapping: Mapping, measurements: Measurements, schema: pa.Schema, name: str) -> None:
-    of = pa.types
-    is_text: list[Callable[[pa.DataType], bool]] = [of.is_string, of.is_large_string, of.is_null]
-    is_key = [*is_text, of.is_integer]
-    is_number = [*is_key, of.is_floating, of.is_decimal]
-    types = {measurement.name: measurement.type for measurement in measurements.declared}
-    wanted = {mapping.timestamp.column: [*is_number, of.is_timestamp]}
-    if mapping.equipment.column:
-        wanted[mapping.equipment.column] = is_key
-    wanted |= {e.column: is_number if types[m] == "double" else is_text for m, e in mapping.measurements.items()}
-    for column, checks in wanted.items():
-        found = schema.field(column).type
-        plain = found.value_type if of.is_dictionary(found) else found
-        if not any(check(plain) for check in checks):
-            raise SettingsError(
-                f"recorded file {name}: column {column!r} of type {found} cannot be what it is mapped to"
-            )
-
-
-def _decoded(column: pa.Array) -> pa.Array:
-    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    return plain.cast(pa.string()) if pa.types.is_large_string(plain.type) else plain
-
-
-def _row(batch: pa.RecordBatch, row: int) -> bytes:
-    cells = {name: batch[name][row] for name in batch.schema.names}
-    return json.dumps({name: _cell(cell) for name, cell in cells.items()}, default=str).encode()
-
-
-def _cell(cell: pa.Scalar) -> object:
-    if pa.types.is_string(cell.type) and cell.is_valid:
-        return cell.as_buffer().to_pybytes().decode(errors="backslashreplace")
-    return cell.as_py()
