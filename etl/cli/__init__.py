@@ -7,17 +7,17 @@ dependencies are installed.
 import platform
 import sys
 import time
-from datetime import date, datetime
+from datetime import date
 from importlib import import_module
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import structlog
 import typer
-from pydantic_settings import BaseSettings
 
+from etl.cli import dead_letters
+from etl.cli.help import variables
 from etl.errors import CredentialsError, EtlError, NothingNew, SettingsError, Unreachable
 from etl.log import configure_logs
 from etl.patience import patiently
@@ -32,15 +32,11 @@ from etl.settings import (
     ReportSettings,
     RunSettings,
     SchemaSettings,
-    describe,
     read_settings,
     read_stage_settings,
     unknown_variables,
 )
 from etl.urls import without_secrets
-
-if TYPE_CHECKING:
-    from etl.run.dead_letters import Letter
 
 log = structlog.get_logger("etl")
 
@@ -55,10 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-dead_letters = typer.Typer(help="See and replay dead letters.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(dead_letters, name="dead-letters")
-
-_EVERYWHERE = ["ETL_LOG_FORMAT\n    `json` for machines, else readable lines"]
+app.add_typer(dead_letters.app, name="dead-letters")
 
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Try again for so long while a service cannot be reached.")
@@ -89,19 +82,6 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _variables(*parts: type[BaseSettings]) -> str:
-    """List variables with what they mean and their defaults, for the end of a command's help."""
-    lines = [
-        f"{name}\n    {text}{f' [{default}]' if default else ''}"
-        for part in parts
-        for name, (text, default) in describe(part).items()
-    ]
-    # Typer keeps the lines of a paragraph that begins with this mark as they are.
-    return "\b\nSettings, from the environment or files of these names in ETL_SECRETS_DIR:\n" + "\n".join(
-        [*lines, *_EVERYWHERE]
-    )
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"sensor-etl {version('sensor-etl')}, Python {platform.python_version()}")
@@ -129,7 +109,7 @@ def _run_stage(name: str, run: str | None, **given: object) -> None:
 
 
 def _stage_variables(name: str) -> str:
-    return _variables(*STAGE_PARTS[name], RunSettings)
+    return variables(*STAGE_PARTS[name], RunSettings)
 
 
 @app.command(help="Stage 1: make readings, or take recorded ones.", epilog=_stage_variables("generate"))
@@ -191,7 +171,7 @@ def load(run: Run = None) -> None:
     "run",
     help="Run all five stages. Checks everything first, runs each stage as a process, and shows what they did. "
     "With the ID of a run that did not finish: go on where it stopped.",
-    epilog=_variables(*PARTS),
+    epilog=variables(*PARTS),
 )
 def run_all(run: Run = None) -> None:
     """Run all stages."""
@@ -202,7 +182,7 @@ def run_all(run: Run = None) -> None:
 
 @app.command(
     help="Look at what was loaded since the last time: what machines did, what is wrong with them, what is to come.",
-    epilog=_variables(AnalyzeSettings, CassandraSettings, KafkaSettings),
+    epilog=variables(AnalyzeSettings, CassandraSettings, KafkaSettings),
 )
 def analyze() -> None:
     """Analyse what is new."""
@@ -224,7 +204,7 @@ def analyze() -> None:
 
 @app.command(
     help="Create topics and tables. Again and again without harm; nothing is dropped.",
-    epilog=_variables(SchemaSettings, KafkaSettings, CassandraSettings),
+    epilog=variables(SchemaSettings, KafkaSettings, CassandraSettings),
 )
 def schema(wait: WaitForUsers = 0) -> None:
     """Create topics, keyspace and tables."""
@@ -242,7 +222,7 @@ def schema(wait: WaitForUsers = 0) -> None:
 @app.command(
     help="Give the stages' users and roles their rights. Sets passwords too; takes away what a stage does not need. "
     "For an administrator, after `etl schema`; again and again without harm.",
-    epilog=_variables(GrantSettings, KafkaSettings, CassandraSettings),
+    epilog=variables(GrantSettings, KafkaSettings, CassandraSettings),
 )
 def grant(wait: Wait = 0) -> None:
     """Make users and roles from mounted secrets."""
@@ -255,7 +235,7 @@ def grant(wait: Wait = 0) -> None:
 
 @app.command(
     help="Put the administrator of the settings in the place of the one that every new Cassandra node has.",
-    epilog=_variables(CassandraSettings),
+    epilog=variables(CassandraSettings),
 )
 def superuser(wait: Wait = 0) -> None:
     """Replace the default superuser."""
@@ -265,7 +245,7 @@ def superuser(wait: Wait = 0) -> None:
     _print_line("ok", patiently(wait, lambda: replace_default_superuser(settings)))
 
 
-@app.command(help="Show lag, watermarks and the last runs.", epilog=_variables(KafkaSettings, CassandraSettings))
+@app.command(help="Show lag, watermarks and the last runs.", epilog=variables(KafkaSettings, CassandraSettings))
 def status(
     runs: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many runs to show.")] = 5,
 ) -> None:
@@ -296,7 +276,7 @@ def status(
 
 @app.command(
     help="Serve the page that shows machines, their events and energy, and the pipeline.",
-    epilog=_variables(PageSettings, CassandraSettings),
+    epilog=variables(PageSettings, CassandraSettings),
 )
 def page() -> None:
     """Serve the page."""
@@ -306,7 +286,7 @@ def page() -> None:
 
 
 @app.command(
-    help="Write a report of some days, as one HTML or PDF file.", epilog=_variables(ReportSettings, CassandraSettings)
+    help="Write a report of some days, as one HTML or PDF file.", epilog=variables(ReportSettings, CassandraSettings)
 )
 def report(
     first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day (UTC), as in 2026-01-05.")],
@@ -329,7 +309,7 @@ def _day(option: str, text: str) -> date:
 
 @app.command(
     help="Check every dependency, say what to do. The exit code is that of the worst problem.",
-    epilog=_variables(*PARTS),
+    epilog=variables(*PARTS),
 )
 def doctor() -> None:
     """Check everything."""
@@ -345,87 +325,3 @@ def doctor() -> None:
 def _print_line(state: str, text: str) -> None:
     colors = {"ok": "green", "warn": "yellow", "fail": "red"}
     typer.echo(typer.style(f"{state:<4}", fg=colors[state]) + f"  {without_secrets(text)}")
-
-
-Reason = Annotated[list[str] | None, typer.Option(metavar="REASON", help="Only of this reason; may be repeated.")]
-OfRun = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only of this run.")]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only published at this ISO 8601 time or later.")]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only published before this time.")]
-
-
-@dead_letters.command("list", help="Show dead letters, oldest first, each once.", epilog=_variables(KafkaSettings))
-def list_dead_letters(
-    reason: Reason = None,
-    run: OfRun = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Show no more than this.")] = 100,
-) -> None:
-    """Show dead letters."""
-    from etl.kafka.client import connect
-    from etl.run.dead_letters import Choice, list_letters
-    from etl.terminal import print_table
-
-    choice = Choice(frozenset(reason or ()), run, _time("--since", since), _time("--until", until))
-    with connect(read_settings(KafkaSettings)) as client:
-        letters = list(islice(list_letters(client, choice), limit + 1))
-    rows = [
-        [
-            f"{letter.published:%Y-%m-%dT%H:%M:%S.%fZ}",
-            letter.run,
-            letter.reason,
-            letter.replays,
-            _origin(letter),
-            (letter.key or b"").decode(errors="replace"),
-            letter.detail,
-        ]
-        for letter in letters[:limit]
-    ]
-    print_table("dead letters", ["published", "run", "reason", "replays", "origin", "key", "detail"], rows)
-    if len(letters) > limit:
-        typer.echo(f"and more: see them with --limit, --since {rows[-1][0]}")
-
-
-@dead_letters.command(
-    "replay",
-    help="Send dead letters to the topic again. Those that lost, or came too late, only with --force.",
-    epilog=_variables(KafkaSettings),
-)
-def replay_dead_letters(
-    reason: Reason = None,
-    run: OfRun = None,
-    since: Since = None,
-    until: Until = None,
-    force: Annotated[bool, typer.Option("--force", help="Also those that lost against another, or came late.")] = False,
-) -> None:
-    """Send dead letters again."""
-    from etl.kafka.client import connect
-    from etl.run.dead_letters import Choice, replay
-
-    choice = Choice(frozenset(reason or ()), run, _time("--since", since), _time("--until", until))
-    with connect(read_settings(KafkaSettings)) as client:
-        done = replay(client, choice, force)
-    typer.echo(f"{done.sent:,} replayed")
-    if done.lost:
-        typer.echo(f"{done.lost:,} left out, since they lost or came too late (--force sends them)")
-    if done.from_files:
-        typer.echo(f"{done.from_files:,} left out, since they are lines of a file: correct it and generate from it")
-
-
-def _origin(letter: "Letter") -> str:
-    if letter.topic is None:
-        return f"{letter.file}:{letter.line}"
-    index = "" if letter.index is None else f" reading {letter.index}"
-    return f"{letter.topic} {letter.partition}:{letter.offset}{index}"
-
-
-def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}") from error
-    if time.tzinfo is None:
-        raise SettingsError(f"{option}: {text} has no zone, add one such as Z or +01:00")
-    return time
