@@ -1,7 +1,7 @@
-"""Write the generated parts of the docs: settings by part, and who may touch what. `make docs` runs it.
+"""Write the generated parts of the docs: tables of settings and of access rights. `make docs` runs it.
 
-A generated part stands between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls` or a class of
-`etl.settings`. The ACLs are written for the chart too.
+A generated part is between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls` or a class of
+`etl.settings`. The chart gets the ACLs, too.
 """
 
 import re
@@ -16,13 +16,13 @@ _PART = re.compile(r"<!-- (access|acls|\w+Settings) -->\n.*?<!-- end -->", re.DO
 
 
 def updated(text: str) -> str:
-    """Return a page with its generated parts as the code has them now."""
+    """Return a page with its generated parts up to date."""
     return _PART.sub(lambda part: f"<!-- {part[1]} -->\n{_generated(part[1])}<!-- end -->", text)
 
 
 def acls() -> str:
-    """Return the ACLs of each stage as YAML, in the words of Strimzi's KafkaUser; the chart puts in the names."""
-    lines = ["# Made from etl/admin/access.yaml by `make docs`: what each stage may do, in the words of a KafkaUser."]
+    """Return the ACLs of each stage as YAML, with operations of Strimzi's KafkaUser; the chart inserts the names."""
+    lines = ["# Generated from etl/admin/access.yaml by `make docs`: each stage's rights as operations of a KafkaUser."]
     for stage in read_access():
         operations = kafka_operations(stage)
         lines += [f"{stage}:"] if operations else []

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `make demo`: a week of a small plant, in which things go wrong, through all stages in two runs; then what the machines
-# are telling: as a page in a terminal, until Ctrl-C, else as a report. The second run's time range overlaps the first one's,
-# so half of its readings are duplicates and only the others are loaded.
+# `make demo`: sends a week of readings of a small synthetic plant with faults through all stages in two runs, then
+# analyses them. In a terminal it serves the page until Ctrl-C, otherwise it writes a report. The time range of the second
+# run overlaps the first one, so half of its readings are duplicates, and load writes only the others.
 set -euo pipefail
 
 services=.cache/demo/services
@@ -33,7 +33,7 @@ python docs/examples/newest_rows.py fan-0001
 echo "== etl analyze"
 etl analyze
 
-echo "== What the machines are telling"
+echo "== Results of the analysis"
 if [[ -t 1 ]]; then
     etl page
 else

@@ -9,7 +9,7 @@ from etl.terminal import print_table
 equipment_id, number = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
 
 with connect(read_settings(CassandraSettings)) as session:
-    # The watermark tells the newest day, and so the partition; within it, rows stand newest first.
+    # The watermark gives the newest day, and so the partition. In a partition the newest row is first.
     watermark = session.execute("SELECT timestamp FROM watermarks WHERE equipment_id = %s", [equipment_id]).one()
     if watermark is None:
         sys.exit(f"no reading of {equipment_id} has been loaded")
