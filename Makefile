@@ -46,11 +46,12 @@ test-dags: $(AIRFLOW)
 test-charts: $(READY) ## Run the tests of the chart
 	$(PYTHON) -m pytest tests/charts $(ARGS)
 
-lint: $(READY) ## Check style, format, types and imports
+lint: $(READY) ## Check style, format, types, imports and words
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports --no-cache
+	$(PYTHON) -m docs.words
 
 docs: $(READY) ## Write the generated parts of the docs
 	$(PYTHON) -m docs.update
