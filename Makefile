@@ -1,6 +1,6 @@
-# Everything that these commands install stays in .tools, .venv and .cache of this folder
-# (and in the usual caches of uv, Maven, Go and Docker). Needed: Python 3.11, make; for the services JDK 17 and Maven;
-# for the chart and the cluster also Docker, and Go where helm, kubectl and kind are not on the PATH.
+# Everything that these commands install stays in .tools, .venv and .cache of this folder, and in the usual caches of uv,
+# Maven, Go and Docker. They need Python 3.11 and make. The services also need JDK 17 and Maven. The chart and the
+# cluster also need Docker, and Go if helm, kubectl and kind are not on the PATH.
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,24 +21,24 @@ ARGS ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Make the environment .venv from uv.lock (the other commands do it by themselves)
+setup: $(READY) ## Create the environment .venv from uv.lock (the other commands do this by themselves)
 
-demo: $(READY) ## Bring up Kafka and Cassandra, run synthetic readings through all stages twice, show the table
+demo: $(READY) ## Start Kafka and Cassandra, run synthetic readings through all stages twice, show the results
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" docs/examples/demo.sh
 
 ifdef ARGS
-test: $(READY) ## Run the tests of the package, on real services, and of the DAG (ARGS="tests/unit -k name" for some)
+test: $(READY) ## Run the tests of the package, on real services, and of the DAG (ARGS="tests/unit -k name" selects tests)
 	$(PYTHON) -m pytest $(ARGS)
 else
 test: $(READY) $(AIRFLOW)
 	@$(MAKE) --no-print-directory --jobs=2 test-package test-dags
 endif
 
-# Two processes: half of the time they wait for Java.
+# Two processes: a process waits for Java half of the time.
 test-package: $(READY)
 	$(PYTHON) -m pytest --numprocesses=2 --dist=worksteal
 
-# It runs beside those of the package, and so prints in one piece.
+# It runs in parallel with the tests of the package, so it prints its output at the end.
 test-dags: $(AIRFLOW)
 	@out=$$(.cache/airflow/venv/bin/python -m pytest tests/dags 2>&1) && status=0 || status=$$?; \
 	    printf '\n%s\n' "$$out"; exit $$status
@@ -53,29 +53,29 @@ lint: $(READY) ## Check style, format, types, imports and words
 	.venv/bin/lint-imports --no-cache
 	$(PYTHON) -m docs.words
 
-docs: $(READY) ## Write the generated parts of the docs
+docs: $(READY) ## Generate the tables in the docs
 	$(PYTHON) -m docs.update
 
-format: $(READY) ## Format the code, and repair what can be
+format: $(READY) ## Format the code, and apply automatic fixes
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: $(READY) ## Measure every stage on local services, peers beside it (ONLY=load for a part, READINGS=100000)
+bench: $(READY) ## Measure every stage and its peers on local services (ONLY=load selects a part, READINGS=100000)
 	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
 
-bench-peers: $(READY) ## Measure Spark and others on the same topic and table (downloads much)
+bench-peers: $(READY) ## Measure Spark and other peers on the same topic and table (downloads 400 MB)
 	$(PYTHON) -m tests.bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
 
-bench-insight: $(READY) ## Judge the analysis by the labels of made-up faults, peers beside it (ARGS="--seeds 3" for some)
+bench-insight: $(READY) ## Score the analysis and its peers against synthetic faults (ARGS="--seeds 3" for fewer plants)
 	$(PYTHON) -m tests.bench.insight $(ARGS)
 
-bench-page: $(READY) ## Measure how soon the page shows 1,000 machines and a month, in Chromium (ARGS="--machines 100")
+bench-page: $(READY) ## Measure the response times of the page in Chromium, with 1,000 machines and a month (ARGS="--machines 100")
 	$(PYTHON) -m tests.bench.page $(ARGS)
 
 images: $(READY) ## Build all container images, print their sizes
 	@$(PYTHON) -m images.build $(ARGS)
 
-up: ## Bring up a kind cluster with everything in it (NAME=... for one beside it)
+up: ## Create a kind cluster with everything in it (NAME=... for a second one)
 	@images/prerequisites
 	@$(MAKE) --no-print-directory $(READY)
 	@$(PYTHON) -m images.install --name $(NAME)
@@ -83,7 +83,7 @@ up: ## Bring up a kind cluster with everything in it (NAME=... for one beside it
 down: $(READY) ## Remove the cluster
 	@$(PYTHON) -m images.cluster down --name $(NAME)
 
-e2e: images ## Test images and pipeline in a kind cluster of its own, print the figures
+e2e: images ## Test images and pipeline in a separate kind cluster, print the figures
 	OPERATORS=$(OPERATORS) $(PYTHON) -m pytest -s --timeout=2400 tests/images tests/e2e $(ARGS)
 
 operators: $(READY) ## Install Strimzi and the K8ssandra operator into the cluster (then: make e2e with OPERATORS=1)
@@ -92,10 +92,10 @@ operators: $(READY) ## Install Strimzi and the K8ssandra operator into the clust
 services: $(READY) ## Start a Kafka broker and a Cassandra node for trials, print the settings that reach them
 	@$(PYTHON) -m images.local up --dir $(SERVICES)
 
-services-stop: $(READY) ## Stop them (their data stays in .cache)
+services-stop: $(READY) ## Stop these services (their data stays in .cache)
 	@$(PYTHON) -m images.local down --dir $(SERVICES)
 
-clean: ## Remove the environment and everything in the caches of this folder
+clean: ## Remove the environment and all caches of this folder
 	@[ ! -x $(PYTHON) ] || $(PYTHON) -m images.local down --dir $(SERVICES)
 	@[ ! -d .cache/clusters ] || for name in $$(ls .cache/clusters); do $(PYTHON) -m images.cluster down --name $$name; done
 	@[ ! -d .cache/docker ] || $(PYTHON) -m images.docker down

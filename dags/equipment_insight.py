@@ -1,7 +1,7 @@
-"""What has been loaded, looked at after each load: what machines did, what is wrong with them, what is to come.
+"""Analyse each load: machine indicators, events and forecasts.
 
-One pod, whose template stands beside those of the stages. `etl analyze` takes all loads that it has not seen yet, so
-a run needs nothing of the one that caused it.
+The task is one pod; its template is beside the templates of the stages. `etl analyze` takes all loads that are not
+analysed yet, so a run needs no data from the run that triggered it.
 """
 
 from datetime import UTC, datetime
@@ -11,17 +11,17 @@ from sensor_etl_config import CONFIG, DEFAULT_ARGS, NOTHING_NEW, TABLE, EtlPodOp
 
 POD = CONFIG / "analyze.yaml"
 
-# With `insight.enabled=false` the chart writes none.
+# With `insight.enabled=false` the chart writes no template.
 if POD.exists():
     with DAG(
         "equipment_insight",
-        description="What machines did, and what is wrong with them",
+        description="Machine indicators, events and forecasts",
         doc_md=__doc__,
         tags=["sensor-etl"],
         schedule=[TABLE],
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
-        # Two runs at once would analyse the same loads.
+        # Two concurrent runs would analyse the same loads.
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
     ):

@@ -1,9 +1,9 @@
-"""Sensor readings from Kafka into Cassandra: five stages, each a pod.
+"""Load sensor readings from Kafka into Cassandra: five stages, each in a pod.
 
-What a stage's pod is stands in the pod templates of the folder `SENSOR_ETL_DAG_CONFIG`, which the chart writes, beside
-`dag.yaml` with the settings of this DAG. What differs from run to run is added here.
+The chart writes the pod templates of the stages and `dag.yaml`, the settings of this DAG, into the folder
+`SENSOR_ETL_DAG_CONFIG`. This module adds the values that differ from run to run.
 
-A run by hand covers the `durationSeconds` before it; a scheduled one goes on where the last successful one ended.
+A run by hand covers the `durationSeconds` before it. A scheduled run covers the time since the last successful one.
 """
 
 import re
@@ -26,17 +26,17 @@ SHARDS = SETTINGS["shards"]
 
 
 def etl_run_id(run_id: str) -> str:
-    """Name of the run in the workspace: a mount path holds no colon."""
+    """Return the name of the run in the workspace. A mount path may not contain a colon."""
     return re.sub(r"[^A-Za-z0-9._=@-]", "-", run_id)
 
 
 def time_range(dag_run: Any, last_end: datetime | None, seconds: float) -> tuple[datetime, timedelta]:
-    """Start and length of the range that `generate` covers: the same in each try, so never by the clock.
+    """Return start and length of the range that `generate` covers; they are the same in each try, whatever the clock.
 
     Args:
         dag_run: The run.
-        last_end: Where the last successful run of the schedule ended, if there is one.
-        seconds: Length for a run by hand, and for the first of a schedule.
+        last_end: End of the last successful scheduled run, if there is one.
+        seconds: Length for a run by hand, and for the first scheduled run.
     """
     end = dag_run.data_interval_end or dag_run.run_after
     start = None if dag_run.run_type == "manual" else last_end
@@ -45,11 +45,11 @@ def time_range(dag_run: Any, last_end: datetime | None, seconds: float) -> tuple
 
 
 class OwnFolder(KubernetesPodOperatorCallback):
-    """Lets a stage write into its own folder of the workspace, whose rest its template mounts read-only."""
+    """Let a stage write into its own folder of the workspace; the pod template mounts the workspace read-only."""
 
     @staticmethod
     def on_pod_manifest_created(*, pod_request: V1Pod, context: Any, operator: Any, **_: Any) -> None:
-        """Add the mount; here, since the operator takes no template for a mount's path."""
+        """Add the mount. The operator does not render templates in the path of a mount."""
         folder = f"{etl_run_id(context['run_id'])}/{operator.task_id}"
         base = next(container for container in pod_request.spec.containers if container.name == "base")
         base.volume_mounts.append(
@@ -58,7 +58,7 @@ class OwnFolder(KubernetesPodOperatorCallback):
 
 
 def environment(stage: str, shard: int) -> dict[str, str]:
-    """What differs from run to run, as templates."""
+    """Return the environment variables that differ from run to run, as templates."""
     variables = {"ETL_RUN_ID": "{{ etl_run_id(run_id) }}", "ETL_SHARD": str(shard), "ETL_SHARDS": str(SHARDS)}
     if stage != "generate":
         return variables
@@ -67,7 +67,7 @@ def environment(stage: str, shard: int) -> dict[str, str]:
         "ETL_GENERATE_SOURCE": "{{ 'none' if params.source == 'topic' else params.source }}",
         "ETL_GENERATE_START": f"{{{{ {time_range}[0].isoformat() }}}}",
         "ETL_GENERATE_DURATION": f"{{{{ {time_range}[1].total_seconds() }}}}",
-        # Empty is as good as not set.
+        # An empty value counts as not set.
         "ETL_GENERATE_MACHINES": "{{ params.machines or '' }}",
         "ETL_GENERATE_INTERVAL": "{{ params.intervalSeconds or '' }}",
         "ETL_GENERATE_RECORDED_URL": "{{ params.recordedUrl or '' }}",
@@ -75,13 +75,13 @@ def environment(stage: str, shard: int) -> dict[str, str]:
 
 
 def pod(stage: str) -> Any:
-    """The task of a stage: one pod, or one for each shard."""
+    """Return the task of a stage: one pod, or one pod per shard."""
     arguments: dict[str, Any] = {
         "task_id": stage,
         "task_display_name": STAGES[stage],
         "pod_template_file": str(CONFIG / f"{stage}.yaml"),
         "outlets": [TABLE] if stage == "load" else [],
-        # load removes the folders of old runs, and so its template mounts all of the workspace.
+        # Load removes the folders of old runs, so its template mounts the whole workspace.
         "callbacks": [OwnFolder] if SETTINGS["workspaceVolume"] and stage != "load" else [],
     }
     if SHARDS == 1:
@@ -100,19 +100,19 @@ with DAG(
     schedule=SETTINGS.get("schedule"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
-    # Two runs at once would read the same offsets.
+    # Two concurrent runs would read the same offsets.
     max_active_runs=1,
     params={
         "source": Param(
             SETTINGS["params"]["source"],
             enum=["synthetic", "recorded", "topic"],
-            description="synthetic: made-up readings; recorded: those of a file; topic: gateways fill the topic",
+            description="synthetic: synthetic readings; recorded: readings of a file; topic: gateways fill the topic",
         ),
         "machines": Param(
             SETTINGS["params"].get("machines"),
             type=["null", "integer"],
             minimum=1,
-            description="synthetic: number of machines; none: all of the catalogue",
+            description="synthetic: number of machines; none: all machines of the catalogue",
         ),
         "intervalSeconds": Param(
             SETTINGS["params"].get("intervalSeconds"),
@@ -124,12 +124,12 @@ with DAG(
             SETTINGS["params"]["durationSeconds"],
             type="number",
             exclusiveMinimum=0,
-            description="synthetic: seconds covered, up to the time of the run",
+            description="synthetic: length of the time range in seconds; it ends at the time of the run",
         ),
         "recordedUrl": Param(
             SETTINGS["params"].get("recordedUrl"),
             type=["null", "string"],
-            description="recorded: URL of the file (CSV, Parquet, JSON lines), as fsspec takes it",
+            description="recorded: URL of the file (CSV, Parquet, JSON lines), in fsspec's form",
         ),
     },
     user_defined_macros={"etl_run_id": etl_run_id, "time_range": time_range},

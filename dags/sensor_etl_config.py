@@ -1,4 +1,4 @@
-"""What the DAGs share: what the chart writes, how tasks are tried and their pods watched, and the operator."""
+"""Code of both DAGs: settings that the chart writes, default arguments of tasks, and the operator."""
 
 import os
 from datetime import timedelta
@@ -31,7 +31,7 @@ DEFAULT_ARGS = {
     "poll_interval": SETTINGS["pollIntervalSeconds"],
     "on_finish_action": "delete_pod",
     "do_xcom_push": False,
-    # The pod's environment has no place in a log; the last lines of the stage say why it failed.
+    # The environment of a pod must not appear in a log. The last lines of the stage state why it failed.
     "log_pod_spec_on_failure": False,
     "termination_message_policy": "FallbackToLogsOnError",
     "container_name_log_prefix_enabled": False,
@@ -39,10 +39,10 @@ DEFAULT_ARGS = {
 
 
 class EtlPodOperator(KubernetesPodOperator):
-    """A pod of ours: its task is not tried again when settings are wrong, which a person has to change."""
+    """Run a stage in a pod. If its settings are wrong, the task is not retried: a person has to change them."""
 
     def cleanup(self, pod: V1Pod, remote_pod: V1Pod, *arguments: Any, **named: Any) -> None:
-        """Do what the operator does at a pod's end, and then fail for good where another try is of no use."""
+        """Clean up as the operator does, then fail the task permanently if a retry cannot help."""
         try:
             super().cleanup(pod, remote_pod, *arguments, **named)
         except AirflowSkipException:
@@ -54,7 +54,7 @@ class EtlPodOperator(KubernetesPodOperator):
 
 
 def exit_code(pod: V1Pod, container: str) -> int | None:
-    """Return the exit code of a pod's container, None where it has not ended by itself."""
+    """Return the exit code of a container of a pod; None if it has not ended by itself."""
     statuses = (pod.status and pod.status.container_statuses) or []
     states = [status.state for status in statuses if status.name == container]
     return next((state.terminated.exit_code for state in states if state and state.terminated), None)
