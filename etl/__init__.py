@@ -1,3 +1,3 @@
-"""Machine sensor data from Kafka into Cassandra, in batches: one module per stage."""
+"""Load machine sensor data from Kafka into Cassandra, in batches."""
 
 __version__ = "0.1.0"

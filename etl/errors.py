@@ -1,11 +1,11 @@
-"""What can end a stage, and the exit code that tells it."""
+"""The errors that end a stage, with their exit codes."""
 
 DONE = 0
 TERMINATED = 143
 
 
 class EtlError(Exception):
-    """An expected end with one clear line; anything else that is raised is a defect."""
+    """An expected error with one clear line; any other exception is a defect."""
 
     exit_code = 1
 
@@ -17,11 +17,11 @@ class SettingsError(EtlError):
 
 
 class CredentialsError(SettingsError):
-    """A service refuses user and password: they are wrong, or nobody has made the user yet."""
+    """A service refuses user and password: they are wrong, or the user does not exist yet."""
 
 
 class NothingNew(EtlError):  # noqa: N818 - an outcome, not a failure
-    """The topic holds nothing beyond the committed offsets."""
+    """There is no new record or no new load."""
 
     exit_code = 3
 
@@ -33,6 +33,6 @@ class Unreachable(EtlError):  # noqa: N818 - says what the service is
 
 
 class DeliveryError(EtlError):
-    """The run does not balance, records were lost, or another run has been there."""
+    """The run does not balance, records were lost, or another run has interfered."""
 
     exit_code = 5

@@ -11,7 +11,7 @@ from etl.urls import without_secrets
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
-    """Write to what standard error is now, as a progress bar puts itself in front of it."""
+    """Write to the current standard error, because a progress bar may replace it."""
 
     @property
     def stream(self) -> TextIO:
@@ -23,12 +23,12 @@ class _StandardError(logging.StreamHandler[TextIO]):
 
 
 def _without_secrets(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Keep what URLs hide out of every line, also of the libraries."""
+    """Remove secrets in URLs from every line, also from lines of libraries."""
     return {name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def configure_logs() -> None:
-    """Set up structlog, and send the libraries' warnings the same way."""
+    """Set up structlog, and format warnings of libraries in the same way."""
     as_json = os.environ.get("ETL_LOG_FORMAT", "").lower() == "json"
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -39,7 +39,7 @@ def configure_logs() -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer()]
         if as_json
-        # Plain tracebacks: the default ones print local variables, and so passwords.
+        # Plain tracebacks, because the default ones print local variables, which may be passwords.
         else [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback

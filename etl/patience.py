@@ -1,4 +1,4 @@
-"""Wait for a service that is not there yet, and say so while it lasts."""
+"""Wait for a service that is not available yet, and log it while waiting."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from etl.errors import EtlError, Unreachable
 
 log = structlog.get_logger("etl")
 
-PAUSES = 0.2, 2.0  # seconds between attempts: the first, and the longest
+PAUSES = 0.2, 2.0  # seconds between attempts: the first and the longest pause
 SAY_SECONDS = 10.0
 
 Result = TypeVar("Result")
@@ -19,12 +19,12 @@ Result = TypeVar("Result")
 def patiently(
     seconds: float, do: Callable[[], Result], passing: type[EtlError] | tuple[type[EtlError], ...] = Unreachable
 ) -> Result:
-    """Do something that may be repeated, again and again for some seconds, while it fails with a passing error.
+    """Call an idempotent function repeatedly while it fails with a temporary error, for a limited time.
 
-    What it waits for is logged at once, and every ten seconds from then on.
+    The first error is logged at once, and then every ten seconds.
 
     Raises:
-        EtlError: the last passing error once the time is up; any other at once.
+        EtlError: the last temporary error after the time; any other error at once.
     """
     deadline = time.monotonic() + seconds
     pause, longest = PAUSES

@@ -1,6 +1,6 @@
 """All settings: environment variables, or files of the same names in the folder ETL_SECRETS_DIR.
 
-One class per part, so that a stage reads, and fails on, only what it uses.
+One class per part, so that a stage reads, and fails on, only settings that it uses.
 """
 
 import difflib
@@ -31,7 +31,7 @@ ALL_PARTITIONS = -1  # key of `from_offset` for an offset without a partition
 
 
 def _seconds(given: object) -> object:
-    """Take text that is a number as seconds, which pydantic does for numbers only."""
+    """Parse text that is a number as seconds; pydantic does this only for numbers."""
     try:
         return float(given) if isinstance(given, str) else given
     except ValueError:
@@ -44,10 +44,10 @@ Names = Annotated[str, Field(min_length=1)]
 
 
 def check_host(host: str) -> None:
-    """Refuse what cannot be the name or the address of a host, since no lookup would ever find it.
+    """Check that a text can be the name or the address of a host; otherwise no lookup would ever find it.
 
     Raises:
-        ValueError: says why.
+        ValueError: it cannot; the message states the reason.
     """
     if not host:
         raise ValueError("a host is empty")
@@ -63,20 +63,20 @@ def check_host(host: str) -> None:
 
 
 class RunSettings(BaseSettings):
-    """What every stage needs."""
+    """Settings of every stage."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_", env_ignore_empty=True, hide_input_in_errors=True)
 
-    workspace_url: str = Field("workspace", description="folder or S3-like URL that holds what passes between stages")
+    workspace_url: str = Field("workspace", description="folder or S3-like URL through which the stages exchange files")
     run_id: str = Field("", description="name of the run; the same for all of its stages")
-    shard: NonNegativeInt = Field(0, description="which part of the run's work this is, from 0")
-    shards: PositiveInt = Field(1, description="parts that the run's work is cut into; the same for all of its stages")
+    shard: NonNegativeInt = Field(0, description="number of this shard of the run, from 0")
+    shards: PositiveInt = Field(1, description="number of shards of the run; the same for all of its stages")
     keep_runs: PositiveInt = Field(5, description="finished runs kept in the workspace")
     measurements_file: Path | None = Field(
-        None, description="YAML file of measurements; default: the eight of the docs"
+        None, description="YAML file of measurements; default: etl/model/measurements.yaml"
     )
     metrics_folder: Path | None = Field(
-        None, description="write Prometheus metrics here, a textfile `sensor_etl_<stage>.prom` per stage"
+        None, description="folder for Prometheus metrics, a textfile `sensor_etl_<stage>.prom` per stage"
     )
     otlp_endpoint: str | None = Field(None, description="push metrics to this OTLP/HTTP endpoint (extra `otlp`)")
 
@@ -88,7 +88,7 @@ class RunSettings(BaseSettings):
 
 
 class KafkaSettings(BaseSettings):
-    """How to reach Kafka, and the names used there."""
+    """Connection to Kafka, and names of topics and group."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_KAFKA_", env_ignore_empty=True, hide_input_in_errors=True)
 
@@ -103,7 +103,7 @@ class KafkaSettings(BaseSettings):
     ca_file: Path | None = Field(None, description="PEM file of the CA that signed the brokers' certificates")
     client: Literal["kafka-python", "librdkafka"] = Field("kafka-python", description="client library")
     timeout: PositiveFloat = Field(
-        60, description="seconds without any progress, lookups of names included, until a broker counts as unreachable"
+        60, description="seconds without any progress, including name lookups, until a broker counts as unreachable"
     )
 
     @model_validator(mode="after")
@@ -118,23 +118,23 @@ class KafkaSettings(BaseSettings):
 
 
 class CassandraSettings(BaseSettings):
-    """How to reach Cassandra, and the keyspace."""
+    """Connection to Cassandra, and the keyspace."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_CASSANDRA_", env_ignore_empty=True, hide_input_in_errors=True)
 
     contact_points: Names = Field("localhost", description="hosts, comma-separated")
     port: Annotated[int, Field(gt=0, lt=65_536)] = Field(9042, description="native transport port")
-    local_datacenter: Names = Field("datacenter1", description="datacenter whose replicas are asked")
+    local_datacenter: Names = Field("datacenter1", description="datacenter whose replicas are used")
     keyspace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")] = Field("sensors", description="keyspace")
     username: str | None = Field(None, description="role; none: no authentication")
     password: SecretStr | None = Field(None, description="the role's password")
-    tls: bool = Field(False, description="encrypt; set by itself when a CA file is given")
+    tls: bool = Field(False, description="encrypt; always on if a CA file is given")
     ca_file: Path | None = Field(None, description="PEM file of the CA that signed the nodes' certificates")
     consistency: Literal["LOCAL_ONE", "ONE", "LOCAL_QUORUM", "QUORUM", "EACH_QUORUM", "ALL"] = Field(
         "LOCAL_QUORUM", description="consistency level, of reads and writes"
     )
     timeout: PositiveFloat = Field(
-        60, description="seconds of retries, lookups of names included, until Cassandra counts as unreachable"
+        60, description="seconds of retries, including name lookups, until Cassandra counts as unreachable"
     )
 
     @field_validator("contact_points")
@@ -155,29 +155,29 @@ class CassandraSettings(BaseSettings):
 
 
 class SchemaSettings(BaseSettings):
-    """What `etl schema` creates; fixed at creation."""
+    """Settings of `etl schema`, which are fixed at creation."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_SCHEMA_", env_ignore_empty=True, hide_input_in_errors=True)
 
     partitions: PositiveInt = Field(4, description="partitions of the topic")
     kafka_replication: PositiveInt = Field(
-        1, description="replicas of the topics; unless it is set, as many as there are brokers, at most 3"
+        1, description="replicas of the topics; if it is not set, one per broker, at most 3"
     )
     cassandra_replication: str = Field(
         "",
         description='CQL map, e.g. {"class": "NetworkTopologyStrategy", "dc1": 3}; default: as many replicas in the'
         " local datacenter as it has nodes, at most 3",
     )
-    ttl: Annotated[int, Field(ge=0)] = Field(0, description="seconds a row of sensor_data lives; 0: for ever")
+    ttl: Annotated[int, Field(ge=0)] = Field(0, description="lifetime of a row of sensor_data in seconds; 0: unlimited")
     compaction: str = Field("", description='CQL map of sensor_data, e.g. {"class": "TimeWindowCompactionStrategy"}')
     catalogue_file: Path | None = Field(None, description="YAML file of machines for table `equipment`")
     made_up_machines: Annotated[int, Field(ge=0)] = Field(
-        0, description="without such a file: so many made-up machines, those that `generate` makes up"
+        0, description="without such a file: number of synthetic machines, the same as those of `generate`"
     )
 
 
 class GenerateSettings(BaseSettings):
-    """What `generate` makes or reads."""
+    """Settings of `generate`."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_GENERATE_", env_ignore_empty=True, hide_input_in_errors=True)
 
@@ -185,7 +185,7 @@ class GenerateSettings(BaseSettings):
         "synthetic", description="none: gateways fill the topic, nothing to do"
     )
     machines: PositiveInt = Field(10, description="synthetic: number of machines, the first of the catalogue")
-    catalogue_file: Path | None = Field(None, description="synthetic: YAML file of machines; default: made-up ones")
+    catalogue_file: Path | None = Field(None, description="synthetic: YAML file of machines; default: synthetic ones")
     seed: int = Field(1, description="synthetic: the same seed gives the same readings")
     interval: PositiveFloat | None = Field(
         None, description="synthetic: seconds between readings; default: catalogue's"
@@ -203,12 +203,12 @@ class GenerateSettings(BaseSettings):
     late_by: Duration = Field(timedelta(hours=1), description="synthetic: longest delay of a late reading")
     out_of_order_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by a few intervals")
     recorded_url: str | None = Field(
-        None, description="recorded: file (CSV, Parquet, JSON lines), or zip of some, or fsspec URL"
+        None, description="recorded: path or fsspec URL of a file (CSV, Parquet, JSON lines) or a zip"
     )
     mapping_file: Path | None = Field(None, description="recorded: YAML file that maps columns to measurements")
     oldest: AwareDatetime = Field(
         datetime.fromisoformat("2000-01-01T00:00:00+00:00"),
-        description="recorded: an epoch number before this time is no timestamp, with zone",
+        description="recorded: an epoch number before this time is not a timestamp, with zone",
     )
 
     @model_validator(mode="after")
@@ -221,20 +221,24 @@ class GenerateSettings(BaseSettings):
 
 
 class ProduceSettings(BaseSettings):
-    """How `produce` puts readings into records."""
+    """Settings of `produce`."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_PRODUCE_", env_ignore_empty=True, hide_input_in_errors=True)
 
-    format: Literal["arrow", "json"] = Field("arrow", description="arrow: micro-batches; json: one reading a record")
-    batch_readings: Annotated[int, Field(gt=0, le=10_000)] = Field(1000, description="arrow: most readings in a record")
+    format: Literal["arrow", "json"] = Field("arrow", description="arrow: micro-batches; json: one reading per record")
+    batch_readings: Annotated[int, Field(gt=0, le=10_000)] = Field(
+        1000, description="arrow: the most readings in a record"
+    )
 
 
 class ConsumeSettings(BaseSettings):
-    """Where `consume` begins and ends."""
+    """Settings of `consume`: where it begins and ends."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_CONSUME_", env_ignore_empty=True, hide_input_in_errors=True)
 
-    max_readings: PositiveInt | None = Field(None, description="cap on the readings of a run; ends on a record")
+    max_readings: PositiveInt | None = Field(
+        None, description="cap on the readings of a run; ends on a record boundary"
+    )
     from_offset: Annotated[dict[int, int] | None, NoDecode] = Field(
         None, description="read again from here: OFFSET for all partitions, or PARTITION:OFFSET,..."
     )
@@ -252,16 +256,16 @@ class ConsumeSettings(BaseSettings):
 
 
 class TransformSettings(BaseSettings):
-    """What `transform` does with late and old readings."""
+    """Settings of `transform` for late and old readings."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_TRANSFORM_", env_ignore_empty=True, hide_input_in_errors=True)
 
     allowed_lateness: Duration | None = Field(
-        None, description="seconds behind the watermark that a reading may be; default: any, 0: strict"
+        None, description="seconds that a reading may be behind the watermark; default: unlimited, 0: strict"
     )
     oldest: AwareDatetime = Field(
         datetime(2000, 1, 1, tzinfo=UTC),
-        description="day (UTC), or time with its zone, before which no timestamp is believed: a dead letter",
+        description="day (UTC), or time with zone; a reading with an earlier timestamp becomes a dead letter",
     )
 
     @field_validator("oldest", mode="before")
@@ -288,21 +292,23 @@ class TransformSettings(BaseSettings):
 
 
 class LoadSettings(BaseSettings):
-    """How `load` writes."""
+    """Settings of `load`."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_LOAD_", env_ignore_empty=True, hide_input_in_errors=True)
 
-    batch_rows: Annotated[int, Field(gt=0, le=10_000)] = Field(400, description="most rows in one batch")
+    batch_rows: Annotated[int, Field(gt=0, le=10_000)] = Field(400, description="the most rows in one batch")
     concurrency: Annotated[int, Field(gt=0, le=1024)] = Field(16, description="batches in flight")
 
 
 class AnalyzeSettings(BaseSettings):
-    """What `analyze` holds against the readings, and whom it tells."""
+    """Settings of `analyze`: limits and webhook."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_ANALYZE_", env_ignore_empty=True, hide_input_in_errors=True)
 
-    limits_file: Path | None = Field(None, description="YAML file of limits; default: those in etl/insight/limits.yaml")
-    webhook: SecretStr | None = Field(None, description="http(s) URL that gets each event as JSON, beside the topic")
+    limits_file: Path | None = Field(None, description="YAML file of thresholds; default: etl/insight/limits.yaml")
+    webhook: SecretStr | None = Field(
+        None, description="http(s) URL that receives each event as JSON, in addition to the topic"
+    )
 
     @field_validator("webhook")
     @classmethod
@@ -313,7 +319,7 @@ class AnalyzeSettings(BaseSettings):
 
 
 class PageSettings(BaseSettings):
-    """Where `etl page` serves, and to whom."""
+    """Settings of `etl page`: address and user."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_PAGE_", env_ignore_empty=True, hide_input_in_errors=True)
 
@@ -330,7 +336,7 @@ class PageSettings(BaseSettings):
 
 
 class ReportSettings(BaseSettings):
-    """How `etl report` prints."""
+    """Settings of `etl report`."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_REPORT_", env_ignore_empty=True, hide_input_in_errors=True)
 
@@ -338,14 +344,14 @@ class ReportSettings(BaseSettings):
 
 
 class GrantSettings(BaseSettings):
-    """Whom `etl grant` gives rights: mounted secrets, a sub-folder per stage with `password` and perhaps `username`."""
+    """Settings of `etl grant`: mounted secrets, with a sub-folder per stage that has `password`, perhaps `username`."""
 
     model_config = SettingsConfigDict(env_prefix="ETL_GRANT_", env_ignore_empty=True, hide_input_in_errors=True)
 
     cassandra_dir: Path | None = Field(
-        None, description="Cassandra: folder with STAGE/password and STAGE/username (default: STAGE); none: left alone"
+        None, description="Cassandra: folder with STAGE/password and STAGE/username (default: STAGE); none: no changes"
     )
-    kafka_dir: Path | None = Field(None, description="Kafka: the same; none: left alone")
+    kafka_dir: Path | None = Field(None, description="Kafka: the same; none: no changes")
 
 
 PARTS: tuple[type[BaseSettings], ...] = (
@@ -363,7 +369,7 @@ PARTS: tuple[type[BaseSettings], ...] = (
     PageSettings,
     ReportSettings,
 )
-# What each stage takes beside its work, in the order of its arguments.
+# The settings of each stage, in the order of its arguments after its work.
 STAGE_PARTS: dict[str, tuple[type[BaseSettings], ...]] = {
     "generate": (GenerateSettings,),
     "produce": (ProduceSettings, KafkaSettings),
@@ -377,10 +383,10 @@ Part = TypeVar("Part", bound=BaseSettings)
 
 
 def read_settings(part: type[Part], **given: object) -> Part:
-    """Read one part from the environment and mounted secrets; `given` (command-line options) goes first.
+    """Read one part from the environment and mounted secrets; `given` (command-line options) has priority.
 
     Raises:
-        SettingsError: a value cannot be used; the message names its variable and never a secret.
+        SettingsError: a value cannot be used; the message names its variable and never contains a secret.
     """
     folder = os.environ.get("ETL_SECRETS_DIR")
     if folder and not Path(folder).is_dir():
@@ -397,7 +403,7 @@ def read_settings(part: type[Part], **given: object) -> Part:
 
 
 def read_stage_settings(stage: str, **given: object) -> list[BaseSettings]:
-    """Read what a stage takes beside its work; `given` is for its own part.
+    """Read the settings of a stage; `given` is for its own part.
 
     Raises:
         SettingsError: as `read_settings`.
@@ -407,7 +413,7 @@ def read_stage_settings(stage: str, **given: object) -> list[BaseSettings]:
 
 
 def describe(part: type[BaseSettings]) -> dict[str, tuple[str, str]]:
-    """The variables of a part, each with what it means and its default as one would write it, empty if none."""
+    """Return the variables of a part with meaning and default as text; the text is empty if there is no default."""
     prefix = str(part.model_config.get("env_prefix", ""))
     return {
         f"{prefix}{name}".upper(): (field.description or "", _written(field.default))
@@ -426,9 +432,9 @@ def _written(default: object) -> str:
 
 
 def unknown_variables() -> dict[str, str | None]:
-    """Return ETL_ variables that mean nothing, each with the nearest that does.
+    """Return unknown ETL_ variables, each with the most similar known one.
 
-    Only worth a warning: Kubernetes puts variables of its own for a Service named `etl-...` into each pod.
+    They deserve only a warning: Kubernetes sets such variables in each pod for a Service named `etl-...`.
     """
     known = [*(name for part in PARTS for name in describe(part)), *_OTHERS]
     return {

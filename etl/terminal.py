@@ -1,4 +1,4 @@
-"""What people see: tables and progress, by rich on a terminal and as plain text anywhere else."""
+"""Print tables and progress, with rich on a terminal and as plain text elsewhere."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ log = structlog.get_logger("etl.progress")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table on standard output; numbers are aligned to the right."""
+    """Print a table on standard output; align numbers to the right."""
     cells = [["" if cell is None else _text(cell) for cell in row] for row in rows]
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     if sys.stdout.isatty():
@@ -35,7 +35,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def written(counts: Mapping[str, int]) -> str:
-    """Write counts in one line, without those that are zero."""
+    """Return counts as one line, without zeros."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"
 
 
@@ -49,14 +49,14 @@ def _text(cell: object) -> str:
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Show how far long work is: a bar on a terminal, else a log line every `LOG_SECONDS`.
+    """Show the progress of long work: a bar on a terminal, else a log line every `LOG_SECONDS`.
 
     Args:
         what: name of the work.
-        total: readings in all, None if not known before.
+        total: total number of readings, None if unknown.
 
     Yields:
-        A function to be told of each further number of readings.
+        A function that takes the number of further readings.
     """
     if sys.stderr.isatty():
         from rich.console import Console

@@ -1,6 +1,6 @@
-"""URLs as they may be shown: a user, a password, a query or a fragment may be a secret, and stays out.
+"""Remove secrets from URLs: a user, a password, a query or a fragment may be one.
 
-Messages of libraries repeat URLs in forms of their own, so whatever is printed goes through `without_secrets`.
+Messages of libraries contain URLs in various forms, so all output goes through `without_secrets`.
 """
 
 import os
@@ -9,23 +9,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
-# Settings that are URLs; that of the webhook is a secret as a whole.
+# Settings that are URLs; the URL of the webhook is a secret as a whole.
 URLS = ("ETL_WORKSPACE_URL", "ETL_GENERATE_RECORDED_URL", "ETL_OTLP_ENDPOINT", "ETL_ANALYZE_WEBHOOK")
 _WHOLE = frozenset(["ETL_ANALYZE_WEBHOOK"])
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>|]+")
 _CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _CONTAINERS = frozenset(["abfs", "abfss", "wasb", "wasbs"])  # there a user is a folder
-_SHORTEST = 4  # what is shorter would be found in innocent words
+_SHORTEST = 4  # shorter texts would match ordinary words
 _HIDDEN = "***"
 
 
 def shown(url: str) -> str:
-    """Give scheme, host and path of a URL, also of one chained by `::`; a path without scheme stays as it is."""
+    """Return scheme, host and path of a URL, also of one chained with `::`; a path without scheme stays unchanged."""
     return "::".join(map(_shown, parts(url)))
 
 
 def parts(url: str) -> list[str]:
-    """Give the URLs that are chained in one; a host may be an IPv6 address."""
+    """Return the URLs that are chained in one; a host may be an IPv6 address."""
     return _CHAIN.split(url)
 
 
@@ -38,7 +38,7 @@ def _shown(part: str) -> str:
 
 
 def _split_user(rest: str) -> tuple[str, str]:
-    """Part user and password, in which a slash may stand by mistake, from host and path."""
+    """Split user and password, which may contain a slash by mistake, from host and path."""
     authority = rest.partition("/")[0]
     user, mark, host = rest.rpartition("@") if _broken(authority) else authority.rpartition("@")
     if not mark:
@@ -47,7 +47,7 @@ def _split_user(rest: str) -> tuple[str, str]:
 
 
 def _broken(authority: str) -> bool:
-    """Tell whether there is a password, and no host behind it."""
+    """Return whether there is a password without a host after it."""
     _, mark, port = authority.partition(":")
     return bool(mark) and "@" not in authority and not authority.startswith("[") and not re.fullmatch(r"\d*", port)
 
@@ -64,7 +64,7 @@ def _secrets(url: str) -> Iterator[str]:
 
 
 def without_secrets(text: str, urls: Iterable[str] = ()) -> str:
-    """Take out of a text what these URLs and those of the settings hide, and shorten every other URL in it."""
+    """Remove the secrets of these URLs and of the settings from a text, and shorten every other URL in it."""
     known = [*urls, *settings_urls()]
     for url in known:
         text = text.replace(url, shown(url))
@@ -81,7 +81,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def settings_urls() -> list[str]:
-    """The URLs of the settings, from the environment or mounted secrets."""
+    """Return the URLs of the settings, from the environment or mounted secrets."""
     return [url for _, url in _settings()]
 
 

@@ -1,1 +1,1 @@
-"""The words: what a reading, a machine, a table is; knows no service."""
+"""The model: readings, machines, tables; independent of services."""

@@ -1,4 +1,4 @@
-"""The catalogue of machines: a YAML file of one's own, or a made-up plant of any size.
+"""The catalogue of machines: a YAML file, or a synthetic plant of any size.
 
 A catalogue file holds a list under `machines:`, one mapping per machine:
 
@@ -6,8 +6,8 @@ A catalogue file holds a list under `machines:`, one mapping per machine:
       - {equipment_id: press-01, name: Hydraulic press, nominal_voltage: 400, rated_current: 63, phases: 3,
          interval_seconds: 1}
 
-`nominal_voltage` in V (between phases when there are three), `rated_current` in A, `interval_seconds` is how often the
-machine is expected to send a reading. A machine without mains has no nominal voltage: it is left out, or null.
+`nominal_voltage` is in V (between phases if there are three) and `rated_current` in A. `interval_seconds` is the
+expected time between two readings. A machine without mains has no nominal voltage: it is left out, or null.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from etl.errors import SettingsError
 from etl.model.equipment import equipment_id
 from etl.model.yaml_file import first_problem, read_document
 
-# What is assumed where something must be.
+# Assumed if a value is needed and not known.
 ASSUMED_VOLTAGE, ASSUMED_CURRENT = 400.0, 16.0
 _KINDS_FILE = Path(__file__).with_name("catalogue.yaml")
 
@@ -33,7 +33,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Machine(BaseModel):
     """One machine; voltages in V, currents in A, the expected interval between readings in seconds.
 
-    Without a nominal voltage nothing is known of what it is rated for, unless a rated current is given.
+    Without a nominal voltage the ratings are unknown, unless a rated current is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -48,19 +48,19 @@ class Machine(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _rated(cls, entry: Any) -> Any:
-        """Assume a rated current of a machine on the mains that names none."""
+        """Assume a rated current for a machine on the mains without one."""
         if isinstance(entry, dict) and entry.get("nominal_voltage") is not None and "rated_current" not in entry:
             return {**entry, "rated_current": ASSUMED_CURRENT}
         return entry
 
 
 def as_stored(equipment_id: str, **known: Any) -> Machine:
-    """Return a machine with the ID that the tables hold, also one of earlier versions, which took off no padding."""
+    """Return a machine with the ID as stored in the tables. Earlier versions did not remove padding from IDs."""
     return Machine(equipment_id="?", **known).model_copy(update={"equipment_id": equipment_id})
 
 
 def made_up(count: int) -> list[Machine]:
-    """Make up a plant of `count` machines; a larger plant begins with the same machines as a smaller one."""
+    """Return a synthetic plant of `count` machines; a larger plant begins with the same machines as a smaller one."""
     kinds = list(yaml.safe_load(_KINDS_FILE.read_text(encoding="utf-8"))["kinds"].items())
     machines = []
     for index in range(count):
@@ -83,7 +83,7 @@ def read_catalogue(path: Path) -> list[Machine]:
     """Read a catalogue file.
 
     Raises:
-        SettingsError: the file cannot be read or an entry is wrong; one line that names both.
+        SettingsError: the file cannot be read or an entry is wrong; the message names file and entry in one line.
     """
     document = read_document(path, "catalogue")
     entries = document.get("machines") if isinstance(document, dict) else None

@@ -1,13 +1,13 @@
-"""Equipment IDs: one spelling for each, whatever the serializer of a gateway adds around it."""
+"""Equipment IDs: one spelling per machine, without what the serializer of a gateway adds."""
 
 import json
 import re
 
 MAX_KEY_BYTES = 255
-# What padding may add; the limit keeps a hostile key cheap.
+# The characters of padding. The limit keeps a hostile key cheap.
 _MAX_PADDED_BYTES = 4096
 
-# Most keys: nothing to take off.
+# Most keys: nothing to remove.
 _PLAIN = re.compile(rb"[!#-~](?:[ -~]*[!#-~])?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
@@ -19,7 +19,7 @@ def equipment_id(text: str) -> str:
     """Return an ID without the white space, NUL padding and JSON quotes around it.
 
     Raises:
-        ValueError: nothing is left, it has more than MAX_KEY_BYTES bytes in UTF-8, or it holds control characters.
+        ValueError: the ID is empty, has more than MAX_KEY_BYTES bytes in UTF-8, or contains control characters.
     """
     before = None
     while text != before:
@@ -45,7 +45,7 @@ def key_to_id(key: bytes | None) -> str:
     """Return the equipment ID in the key of a record.
 
     Raises:
-        ValueError: it holds none; the message continues "the key".
+        ValueError: the key has no valid ID; the message continues "the key".
     """
     if not key:
         raise ValueError("is missing")
@@ -61,7 +61,7 @@ def key_to_id(key: bytes | None) -> str:
 
 
 def _without_schema_id(key: bytes) -> bytes:
-    """Take off what a schema registry's serializer puts before a text: a zero byte, the schema's ID, Avro's length."""
+    """Remove the prefix of a schema registry's serializer: a zero byte, the schema's ID, Avro's length."""
     if not key.startswith(_MAGIC) or len(key) < _SCHEMA_ID_END:
         return key
     rest = key[_SCHEMA_ID_END:]
@@ -69,7 +69,7 @@ def _without_schema_id(key: bytes) -> bytes:
         if rest[:size] == _avro_length(len(rest) - size):
             return rest[size:]
     number = key[:_SCHEMA_ID_END].lstrip(b"\0")
-    # A text that is padded in front would lose its first letters: it stays as it is, and is refused.
+    # Text with padding in front would lose its first letters. It stays unchanged, and is refused.
     padded = len(number) > 1 and _PRINTABLE.fullmatch(number) and not rest.startswith(b'"')
     return key if padded else rest
 

@@ -1,4 +1,4 @@
-"""The measurements of a reading, as one YAML file declares them."""
+"""The measurements of a reading, declared in one YAML file."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ _KEYS = frozenset({"type", "unit", "decimals", "range", "required"})
 
 @dataclass(frozen=True)
 class Measurement:
-    """One declared measurement; `minimum` and `maximum` are in `unit`, None where there is no bound."""
+    """One declared measurement; `minimum` and `maximum` are in `unit`, None if there is no bound."""
 
     name: str
     type: Literal["double", "text"]
@@ -59,12 +59,12 @@ class Measurements:
 
     @property
     def sha256(self) -> str:
-        """Identify the declarations, whatever the layout of the file they came from."""
+        """The hash of the declarations, which does not depend on the layout of their file."""
         return hashlib.sha256(json.dumps([asdict(m) for m in self.declared]).encode()).hexdigest()
 
 
 def read_measurements(path: Path | None = None) -> Measurements:
-    """Read the declarations from a YAML file, the default ones without a path.
+    """Read the declarations from a YAML file; without a path, the default ones.
 
     Raises:
         SettingsError: the file cannot be read, or a declaration is wrong; the message names both.

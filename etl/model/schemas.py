@@ -1,14 +1,14 @@
-"""The Arrow schemas of what one stage leaves for the next."""
+"""The Arrow schemas of the files between stages."""
 
 import pyarrow as pa
 
 from etl.model.measurements import Measurements
 
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
-# With the equipment ID, the day is the partition of a row.
+# Equipment ID and day are the partition of a row.
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 
-# At most this many readings, and this many bytes of raw records, are held at once.
+# The most readings, and the most bytes of raw records, that are in memory at a time.
 CHUNK_ROWS = 250_000
 CHUNK_BYTES = 32 * 1024 * 1024
 
@@ -54,7 +54,7 @@ TOUCHED = pa.schema(
 
 
 def generated(measurements: Measurements) -> pa.Schema:
-    """Readings to be produced, in that order; `json` holds a reading that only its own JSON can carry."""
+    """Return the schema of readings in the order of sending; `json` holds a reading that only JSON can represent."""
     return pa.schema(
         [
             pa.field("equipment_id", pa.string()),
@@ -66,11 +66,11 @@ def generated(measurements: Measurements) -> pa.Schema:
 
 
 def consumed(measurements: Measurements) -> pa.Schema:
-    """Readings as they came off the topic.
+    """Return the schema of readings as read from the topic.
 
-    `timestamp` is the raw text or number, `timestamp_ms` a typed one (UTC milliseconds, floored); one of both is null.
-    `record_time` is Kafka's own, in milliseconds; `index` counts within a micro-batch; `bad` names, joined by commas,
-    the measurements whose value had the wrong type; `replays` counts how often a dead letter was replayed to get here.
+    `timestamp` is the raw text or number, `timestamp_ms` a typed one (UTC milliseconds, rounded down); one of them is
+    null. `record_time` is Kafka's own, in milliseconds. `index` is the position in a micro-batch. `bad` names, joined
+    by commas, the measurements whose value has the wrong type. `replays` is the number of replays of a dead letter.
     """
     return pa.schema(
         [
@@ -89,9 +89,9 @@ def consumed(measurements: Measurements) -> pa.Schema:
 
 
 def rows(measurements: Measurements) -> pa.Schema:
-    """Rows for `sensor_data`, grouped by (equipment_id, day).
+    """Return the schema of rows for `sensor_data`, grouped by (equipment_id, day).
 
-    `write_time` is in microseconds, for USING TIMESTAMP; `replaces` tells a row that beat another one, so that its
+    `write_time` is in microseconds, for USING TIMESTAMP. `replaces` marks a row that replaces another one, so its
     missing values must be written as null rather than left unset.
     """
     return pa.schema(

@@ -18,7 +18,7 @@ class Table:
 
     @property
     def definition(self) -> str:
-        """What follows the name in CREATE TABLE, all names quoted."""
+        """The part of CREATE TABLE after the name, with all names quoted."""
         columns = ", ".join(f'"{name}" {cql_type}' for name, cql_type in self.columns.items())
         partition = ", ".join(f'"{name}"' for name in self.partition)
         key = ", ".join([f"({partition})", *(f'"{name}"' for name in self.clustering)])
@@ -64,7 +64,7 @@ RUNS = Table(
     },
     ["month"],
     {"run": "DESC", "stage": "ASC", "shard": "ASC"},
-    "one row per run, stage and shard, which is one of so many shards; month is that of the run, as in 2026-01",
+    "one row per run, stage and shard, with the number of shards; month is that of the run, as in 2026-01",
 )
 TOUCHED_DAYS = Table(
     "touched_days",
@@ -75,9 +75,9 @@ TOUCHED_DAYS = Table(
 )
 
 
-# What a machine did in an hour or a day. Whatever cannot be told from the readings is null.
-#   bad: readings with a bad measurement; *_seconds: times in that state or outside those limits; idle energy is that
-#   of states off and idle; means, lows and highs: of every measurement, for charts
+# Indicators of a machine in an hour or a day; null if unknown.
+#   bad: readings with a bad measurement; *_seconds: time in that state or outside those limits; idle energy: energy in
+#   states off and idle; means, lows and highs: of every measurement, for charts
 _PERFORMANCE = {
     "expected": "int",
     "received": "int",
@@ -99,8 +99,8 @@ _PERFORMANCE = {
     "vibration_zone": "text",
 }
 _SPREAD = {"means": "map<text, double>", "lows": "map<text, double>", "highs": "map<text, double>"}
-# Of a day besides: shares from 0 to 1, the efficiency index from 0 to 100 with what lowers it most first, the state and
-# time of the last reading, and how many events lasted into the day, with the worst of them.
+# Additional columns of a day: shares from 0 to 1; the efficiency index from 0 to 100 with its reasons, largest first;
+# state and time of the last reading; the number of events that lasted into the day, and the worst of them.
 _JUDGED = {
     "availability": "double",
     "utilisation": "double",
@@ -184,7 +184,7 @@ TRENDS = Table(
     },
     ["measurement"],
     {"equipment_id": "ASC"},
-    "what grows: its value and slope, and when it reaches the threshold, with the bounds of 80 % of the chance",
+    "trends: value and slope, and when the threshold is reached, with an 80 % confidence interval",
 )
 ACKNOWLEDGEMENTS = Table(
     "acknowledgements",
@@ -230,17 +230,17 @@ INSIGHT = [
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """Return all days from one to another: keys of the tables by day."""
+    """Return all days from the first to the last: keys of the tables by day."""
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def months_between(first: date, last: date) -> list[str]:
-    """Return all months from that of one day to that of another, as in 2026-01: keys of the tables by month."""
+    """Return all months from the first day to the last, as in 2026-01: keys of the tables by month."""
     return sorted({f"{day:%Y-%m}" for day in days_between(first, last)})
 
 
 def sensor_data(measurements: Measurements) -> Table:
-    """Return the table of the readings: one row per equipment and timestamp, newest first."""
+    """Return the table of the readings: one row per machine and timestamp, newest first."""
     return Table(
         "sensor_data",
         {
@@ -257,5 +257,5 @@ def sensor_data(measurements: Measurements) -> Table:
 
 
 def pipeline_tables(measurements: Measurements) -> list[Table]:
-    """Return the tables that the stages need."""
+    """Return the tables of the stages."""
     return [sensor_data(measurements), WATERMARKS, EQUIPMENT, RUNS, TOUCHED_DAYS]

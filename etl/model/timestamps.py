@@ -1,4 +1,4 @@
-"""Timestamps as gateways send them, to UTC milliseconds."""
+"""Convert timestamps of gateways to UTC milliseconds."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 MISSING = np.iinfo(np.int64).min
 
-# An epoch number is in seconds below 1e11 (the year 5138), else in milliseconds below 1e14, and so on: today's
-# timestamps are a factor of 50 from each bound.
+# An epoch number below 1e11 (the year 5138) is in seconds, below 1e14 in milliseconds, and so on. Current timestamps
+# are a factor of 50 from each bound.
 _BOUNDS = np.array([10**11, 10**14, 10**17], dtype=np.int64)
 _PER_UNIT = np.array([1000, 1, 1, 1], dtype=np.int64)
 _UNITS_PER_MS = np.array([1, 1, 1000, 1_000_000], dtype=np.int64)
@@ -20,11 +20,11 @@ _WHOLE = r"\d{1,18}|[1-8]\d{18}"
 _NUMBER = rf"({_WHOLE})(?:\.(\d+))?"
 _EXPONENT = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?"
 _PLAIN = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$"
-# pandas would take words such as "now" too; and digits past the milliseconds would decide which years it can hold.
+# pandas would also accept words such as "now", and digits after the milliseconds would limit the range of years.
 _DATE = r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?"
-# An epoch before the year 2000 is no time of a reading: it is a clock that was never set, or no epoch.
+# An epoch before the year 2000 is not the time of a reading: the clock was never set, or the number is not an epoch.
 OLDEST_MS = 946_684_800_000
-# A date and perhaps a time in digits alone, such as 20260105 or 202601050600: as an epoch number a day in 1970 or 1976.
+# A date, perhaps with time, of digits only, such as 20260105 or 202601050600. As an epoch it would be in 1970 or 1976.
 _DIGITS_OF_A_DATE = (
     r"(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
     r"(?:(?:[01]\d|2[0-4])[0-5]\d(?:[0-5]\d|60)?)?(?:\d{3})?(?:\.\d*)?"
@@ -34,16 +34,17 @@ _SECONDS_FRACTION = r"(\d{2})[.,](\d{1,3})\d*"
 
 
 def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
-    """Convert ISO 8601 texts and epoch numbers as text to UTC milliseconds, floored.
+    """Convert ISO 8601 texts and epoch numbers as text to UTC milliseconds, rounded down.
 
-    An ISO 8601 text without a zone is UTC. An epoch number counts seconds, milliseconds, microseconds or nanoseconds,
-    told by its size. A date in digits alone, such as 20260105, is neither: it could be a number of anything.
+    An ISO 8601 text without a zone is UTC. The size of an epoch number determines whether it counts seconds,
+    milliseconds, microseconds or nanoseconds. A date of digits only, such as 20260105, is neither, because it is
+    ambiguous.
 
     Args:
-        raw: n texts; a missing one is allowed.
+        raw: n texts; null is allowed.
 
     Returns:
-        n values; `MISSING` where a text is neither form. A number below zero gives a value below zero.
+        n values; `MISSING` for a text in neither form. A negative number gives a negative value.
     """
     plain = _plain(raw)
     if plain is not None:
@@ -65,7 +66,7 @@ def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
 
 
 def _plain(raw: "pd.Series[str]") -> npt.NDArray[np.int64] | None:
-    """Convert what most programs write, at a tenth of the cost; None if any of the texts is something else."""
+    """Convert the most common forms at a tenth of the cost; None if any text has another form."""
     texts = pa.array(raw, pa.string())
     if texts.null_count or not pc.all(pc.match_substring_regex(texts, _PLAIN)).as_py():
         return None
@@ -79,13 +80,13 @@ def _plain(raw: "pd.Series[str]") -> npt.NDArray[np.int64] | None:
 def _epoch(whole: npt.NDArray[np.int64], fraction: "pd.Series[str]") -> npt.NDArray[np.int64]:
     unit = np.searchsorted(_BOUNDS, whole, side="right")
     ms = whole * _PER_UNIT[unit] // _UNITS_PER_MS[unit]
-    # Only a fraction of a second reaches milliseconds; read as text, since a double would not floor right.
+    # Parse the fraction of a second as text, because a double would not round down correctly.
     digits = fraction.where(unit == 0).str.slice(0, 3).str.pad(3, side="right", fillchar="0")
     return ms + digits.fillna("0").astype("int64").to_numpy()
 
 
 def _are_dates(texts: "pd.Series[str]", epochs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Tell which numbers are dates in digits; no epoch (ms) of the years from 2000 to 2500 is one."""
+    """Return which numbers are dates of digits; no epoch (ms) of the years from 2000 to 2500 is one."""
     are = (epochs < _PLAUSIBLE[0]) | (epochs > _PLAUSIBLE[1])
     if are.any():
         are[are] = texts[are].str.fullmatch(_DIGITS_OF_A_DATE).to_numpy(dtype=bool)

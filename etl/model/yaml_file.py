@@ -1,4 +1,4 @@
-"""YAML files that people write: read them, or say in one line what is wrong."""
+"""Read YAML files that people write; report an error in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from etl.errors import SettingsError
 
 
 def read_document(path: Path, kind: str) -> Any:
-    """Read a YAML file of some kind, which is named in the message.
+    """Read a YAML file; `kind` names it in the message of an error.
 
     Raises:
-        SettingsError: it cannot be read; in one line.
+        SettingsError: the file cannot be read; the message has one line.
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -22,6 +22,6 @@ def read_document(path: Path, kind: str) -> Any:
 
 
 def first_problem(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
-    """Give the place and the message of the first problem, without the value, which may be a secret."""
+    """Return the location and the message of the first problem, without the value, which may be a secret."""
     first = error.errors(include_input=False, include_url=False)[0]
     return first["loc"], first["msg"].removeprefix("Value error, ")
