@@ -1,1 +1,1 @@
-"""Client of the broker: knows no format and no stage."""
+"""The client of Kafka: depends on no format and no stage."""

@@ -1,6 +1,6 @@
-"""Topics and the group's offsets, by kafka-python's admin client.
+"""Topics and the offsets of the group, with kafka-python's admin client.
 
-Offsets are those of committed data: an end is the last stable offset, where the first open transaction begins.
+Offsets count committed data: an end is the last stable offset, at which the first open transaction begins.
 """
 
 import time
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class Client:
-    """Topics and the group's offsets; it never joins the group."""
+    """Topics and the offsets of the group; it never joins the group."""
 
     def __init__(self, settings: KafkaSettings, admin: Any) -> None:
         """Use `connect` instead."""
@@ -34,7 +34,7 @@ class Client:
         """Return the partitions of a topic, without creating it.
 
         Raises:
-            SettingsError: it does not exist, or the user may not see it.
+            SettingsError: the topic does not exist, or the user may not see it.
         """
 
         def ask() -> list[int]:
@@ -47,7 +47,7 @@ class Client:
         return self._ask(f"topic {topic}", ask)
 
     def log_spans(self, topic: str) -> dict[int, Span]:
-        """Return where the log of each partition begins, and where its committed data ends."""
+        """Return the begin of the log and the end of the committed data of each partition."""
         found = [
             self._offsets(topic, dict.fromkeys(self.partitions(topic), spec))
             for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
@@ -55,7 +55,7 @@ class Client:
         return {partition: Span(begin, found[1][partition]) for partition, begin in found[0].items()}
 
     def offsets_at(self, topic: str, milliseconds: int) -> dict[int, int | None]:
-        """Return the first offset of each partition with a record at or after a time, None where there is none."""
+        """Return the first offset of each partition with a record at or after a time, None if there is none."""
         found = self._offsets(topic, dict.fromkeys(self.partitions(topic), milliseconds))
         return {partition: None if offset < 0 else offset for partition, offset in found.items()}
 
@@ -67,7 +67,7 @@ class Client:
         return {tp.partition: at.offset for tp, at in sorted(found.items())}
 
     def committed(self, topic: str) -> dict[int, int | None]:
-        """Return the group's offset of each partition, None where it has none."""
+        """Return the committed offset of each partition, None if there is none."""
         group = self.settings.group
         wanted = [TopicPartition(topic, partition) for partition in self.partitions(topic)]
         found = self._ask(f"group {group}", lambda: self._admin.list_group_offsets({group: wanted})[group])
@@ -75,7 +75,7 @@ class Client:
         return {tp.partition: at.get(tp.partition) for tp in wanted}
 
     def commit(self, topic: str, offsets: Mapping[int, int]) -> None:
-        """Commit the group's offsets: of each partition the next one to read.
+        """Commit the offsets of the group: the next one to read of each partition.
 
         Raises:
             SettingsError: another program is a member of the group, or the user may not commit.
@@ -90,7 +90,7 @@ class Client:
         self._ask(f"group {self.settings.group}", ask)
 
     def topic_settings(self, topic: str) -> dict[str, str]:
-        """Return the settings of a topic, defaults included."""
+        """Return the settings of a topic, including defaults."""
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
         found = self._ask(
             f"topic {topic}", lambda: self._admin.describe_configs([resource], config_filter="all")["topic"][topic]
@@ -98,7 +98,7 @@ class Client:
         return {name: entry["value"] for name, entry in found.items()}
 
     def create_topic(self, topic: str, partitions: int, replication: int, settings: Mapping[str, str]) -> bool:
-        """Create a topic; return False if it is there already."""
+        """Create a topic; return False if it exists."""
         wanted = {topic: {"num_partitions": partitions, "replication_factor": replication, "configs": dict(settings)}}
         try:
             self._ask(f"topic {topic}", lambda: self._admin.create_topics(wanted, wait_for_metadata=True))
@@ -107,11 +107,11 @@ class Client:
         return True
 
     def administer(self, subject: str, ask: Callable[[Any], _T]) -> _T:
-        """Ask kafka-python's admin client something that may be repeated, until the broker answers."""
+        """Send an idempotent request with kafka-python's admin client until the broker answers."""
         return self._ask(subject, lambda: ask(self._admin))
 
     def _ask(self, subject: str, ask: Callable[[], _T]) -> _T:
-        """Ask until the broker answers; coordinators and leaders may still be on their way."""
+        """Repeat a request until the broker answers; it may still elect coordinators and leaders."""
         deadline = time.monotonic() + self.settings.timeout
         while True:
             try:
@@ -120,7 +120,7 @@ class Client:
                 raise _ExistsError(subject) from error
             except kafka_errors.KafkaError as error:
                 failure = explain(error, subject, self.settings)
-                # A topic that is not there stays so, whatever the protocol says.
+                # A missing topic stays missing, although the protocol calls this error retriable.
                 if not error.retriable or isinstance(failure, SettingsError) or time.monotonic() > deadline:
                     raise failure from error
                 time.sleep(0.2)
@@ -135,7 +135,7 @@ def connect(settings: KafkaSettings) -> Iterator[Client]:
     """Connect to the brokers.
 
     Raises:
-        SettingsError: TLS or the credentials do not fit.
+        SettingsError: TLS or the credentials are wrong.
         Unreachable: no broker answers within the time.
     """
     reach(settings)

@@ -1,4 +1,4 @@
-"""Reaching the brokers: addresses, TLS, credentials, and errors that say what to do."""
+"""Connect to the brokers: addresses, TLS, credentials, and errors that state the remedy."""
 
 import socket
 import ssl
@@ -13,17 +13,17 @@ from etl.kafka.patches import greet
 from etl.patience import patiently
 from etl.settings import KafkaSettings, check_host
 
-# The longest pause between two attempts to reach a broker; that of kafka-python would be half a minute.
+# The longest pause between two attempts to reach a broker; kafka-python's default is half a minute.
 RECONNECT_MILLISECONDS = 5_000
-# Most bytes that a producer holds before it waits for the broker.
+# The most bytes that a producer holds before it waits for the broker.
 WAITING_BYTES = 16 * 1024 * 1024
-# A batch must stay below the broker's message.max.bytes, 1 MiB by default; a larger record goes alone.
+# A batch must stay below the broker's message.max.bytes, 1 MiB by default. A larger record is sent alone.
 BATCH_BYTES = 900_000
 LARGEST_BYTES = 64 * 1024 * 1024
-# The packages by which kafka-python reads what producers compress; it reads gzip by itself.
+# The packages with which kafka-python reads compressed records; it reads gzip without any.
 _CODECS = {"snappy": "python-snappy", "lz4": "lz4", "zstd": "zstandard"}
 
-# What a new attempt heals: it has another producer ID, and more brokers may be up.
+# Errors that a new attempt may solve: it has another producer ID, and more brokers may be available.
 _PASSING = (
     kafka_errors.UnknownError,
     kafka_errors.OutOfOrderSequenceNumberError,
@@ -35,18 +35,18 @@ _PASSING = (
 
 
 def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError:
-    """Turn a client's error into the one that says what to do.
+    """Return the error that states the remedy for an error of a client.
 
-    Both clients name errors alike: kafka-python by class, librdkafka by the code that `etl.librdkafka` looks up here.
+    Both clients use the same names: kafka-python for classes, librdkafka for codes.
     """
     user = f"user {settings.username}" if settings.username else "an unauthenticated user"
     if isinstance(error, kafka_errors.SaslAuthenticationFailedError | kafka_errors.UnsupportedSaslMechanismError):
         return CredentialsError(
             f"Kafka refused {user}: check ETL_KAFKA_USERNAME, ETL_KAFKA_PASSWORD and ETL_KAFKA_SECURITY_PROTOCOL"
         )
-    # kafka-python tells of an idempotent producer's denial in the text of an error without a class.
+    # kafka-python reports a denied idempotent producer in the text of an error without a class.
     if isinstance(error, kafka_errors.AuthorizationError) or "AuthorizationFailed" in str(error):
-        # As with users: an operator may have yet to make the ACL.
+        # As with users, an operator may not have created the ACL yet.
         return CredentialsError(f"{subject}: Kafka does not allow this to {user}: grant it with an ACL")
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return SettingsError(f"{subject} does not exist: create it with `etl schema`")
@@ -59,7 +59,7 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
     if isinstance(error, kafka_errors.InvalidReceiveError):
         return SettingsError(f"{subject}: the answer is not Kafka's: check ETL_KAFKA_SECURITY_PROTOCOL and the port")
     if isinstance(error, kafka_errors.UnsupportedCodecError):
-        # kafka-python names the codec in a sentence only.
+        # kafka-python names the codec only in a sentence.
         package = next((name for codec, name in _CODECS.items() if codec in str(error)), "the package of its codec")
         return SettingsError(
             f"{subject} has compressed batches that kafka-python cannot read here ({error}): install {package},"
@@ -79,14 +79,14 @@ def _name(error: Exception) -> str:
 
 
 def reach(settings: KafkaSettings) -> None:
-    """Wait until one broker takes a connection and the credentials.
+    """Wait until one broker accepts a connection and the credentials.
 
-    By themselves the clients try again what cannot heal, until their time is up.
+    The clients themselves also retry permanent errors until their timeout.
 
     Raises:
         CredentialsError: a broker refuses user and password.
-        SettingsError: an address cannot be used, or TLS does not fit.
-        Unreachable: no broker answers within the time, or no name is known.
+        SettingsError: an address cannot be used, or TLS is wrong.
+        Unreachable: no broker answers within the time, or no name resolves.
     """
     servers = [_address(server.strip()) for server in settings.bootstrap_servers.split(",")]
     context = _tls(settings) if settings.security_protocol == "SASL_SSL" else None
@@ -108,7 +108,7 @@ def _reach_one(
             greet(options(settings), f"{host}:{port}", seconds)
             return
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            # So ends a broker that goes down, and a proxy without one, as well as a port without TLS.
+            # A broker that shuts down, a proxy without a broker and a port without TLS end a connection in this way.
             reason = "TLS was cut off"
         except ssl.SSLError as error:
             raise SettingsError(
@@ -148,7 +148,7 @@ def _address(server: str) -> tuple[str, int]:
 
 
 def options(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the options that all of kafka-python's clients share.
+    """Return the common options of all kafka-python clients.
 
     Raises:
         SettingsError: the file of certificates cannot be used.
@@ -170,11 +170,11 @@ def options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a time for kafka-python, which takes whole milliseconds, at least one."""
+    """Return a time in whole milliseconds for kafka-python, at least one."""
     return max(1, int(seconds * 1000))
 
 
 def stalled(topic: str, at: Mapping[int, int], settings: KafkaSettings) -> Unreachable:
-    """Say which partitions do not move on."""
+    """Return an error that names the partitions without progress."""
     where = ", ".join(f"partition {partition} at offset {offset}" for partition, offset in sorted(at.items()))
     return Unreachable(f"topic {topic}: nothing came from Kafka for {settings.timeout:g} s ({where})")

@@ -1,4 +1,4 @@
-"""Reading and writing by kafka-python."""
+"""Read and write with kafka-python."""
 
 import time
 from collections import deque
@@ -23,7 +23,7 @@ from etl.kafka.connection import (
 from etl.kafka.records import BLOCK_BYTES, FIRST_RECORDS, Records, Span, next_number
 from etl.settings import KafkaSettings
 
-# Most keys whose partition is remembered.
+# The most keys whose partition is cached.
 MOST_KEYS = 100_000
 
 
@@ -113,7 +113,7 @@ def open_producer(settings: KafkaSettings) -> "Iterator[PythonProducer]":
 
 
 class PythonProducer:
-    """`etl.kafka.ports.Producer` over kafka-python, which by itself would take any number of records into memory."""
+    """`etl.kafka.ports.Producer` with kafka-python; it bounds the memory, which kafka-python would not."""
 
     def __init__(self, settings: KafkaSettings, producer: Any) -> None:
         """Use `open_producer` instead."""
@@ -130,7 +130,7 @@ class PythonProducer:
             future = self._producer.send(topic, value=value, key=key, headers=headers, partition=partition)
         except kafka_errors.KafkaError as error:
             raise explain(error, f"topic {topic}", self._settings) from error
-        # A Python record costs its overhead too.
+        # A Python record also has an overhead.
         self._waiting.append((future, topic, len(value or b"") + 500))
         self._bytes += len(value or b"") + 500
         if self._bytes > WAITING_BYTES:
@@ -146,7 +146,7 @@ class PythonProducer:
         self._settle(0)
 
     def _partition(self, topic: str, key: bytes) -> int:
-        """Choose as Java's default partitioner does; hashing the key of each record took a fifth of the time."""
+        """Choose as Java's default partitioner does; cached, because hashing each key took a fifth of the time."""
         partition = self._partitions.get((topic, key))
         if partition is None:
             if len(self._partitions) == MOST_KEYS:

@@ -1,4 +1,4 @@
-"""Consumer lag: how far the group is behind the end of each partition."""
+"""Consumer lag: the offsets between the committed offset and the end of each partition."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from etl.kafka.client import Client
 
 @dataclass(frozen=True)
 class Lag:
-    """How far the group is in one partition; `lag` is the number of offsets from there to the end."""
+    """The consumer lag in one partition: `lag` is the number of offsets from the committed one to the end."""
 
     partition: int
     committed: int | None
@@ -16,7 +16,7 @@ class Lag:
 
 
 def read_lags(client: Client) -> list[Lag]:
-    """Read how far the group is behind; where it has no offset, or one that is gone, it starts at the log's begin."""
+    """Return the consumer lag; a group without a valid offset starts at the begin of the log."""
     topic = client.settings.topic
     committed = client.committed(topic)
     return [

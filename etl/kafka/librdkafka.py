@@ -1,4 +1,4 @@
-"""Reading and writing by librdkafka (extra `librdkafka`): as `etl.kafka.kafka_python`, several times as fast."""
+"""Read and write with librdkafka (extra `librdkafka`), several times as fast as `etl.kafka.kafka_python`."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -22,10 +22,10 @@ except ImportError as error:
     ) from error
 
 
-# Stands for headers that have to be read in another way.
+# A placeholder of headers that have to be read in another way.
 _UNREAD: Headers = [("", None)]
 
-# What it logs is raised as one line.
+# Its errors are raised as one line instead.
 _SILENT = logging.getLogger("etl.librdkafka.silent")
 _SILENT.disabled = True
 
@@ -65,13 +65,13 @@ def _explain(error: Any, subject: str, settings: KafkaSettings) -> EtlError:
     return explain(kind(error.str()), subject, settings)
 
 
-# What follows from a fatal error, and does not tell which.
+# Consequences of a fatal error, which do not name it.
 _CONSEQUENCES = (
     rdkafka.KafkaError._FATAL,
     rdkafka.KafkaError._PURGE_QUEUE,
     rdkafka.KafkaError._PURGE_INFLIGHT,
 )
-# What cannot heal while waiting; the rest is reported by the absence of progress.
+# Permanent errors. All others are reported by the absence of progress.
 _FINAL = (rdkafka.KafkaError._AUTHENTICATION,)
 
 
@@ -99,7 +99,7 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
             "allow.auto.create.topics": False,
             "fetch.max.bytes": 2 * BLOCK_BYTES,
             "queued.max.messages.kbytes": 4 * BLOCK_BYTES // 1024,
-            # Once that much waits, fetching would pause for a second.
+            # If more bytes wait, fetching would pause for a second.
             "fetch.queue.backoff.ms": 5,
         }
     )
@@ -117,7 +117,7 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
             block = _block(messages, waiting, at, topic, settings)
             if block.offsets:
                 yield block
-                # How long the reader took with it is no time without progress.
+                # The time that the consumer of the block took does not count as time without progress.
                 number, moved = next_number(block), monotonic()
             done = [p for p, span in waiting.items() if at[p] >= span.end]
             for p in done:
@@ -133,9 +133,9 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
 def _block(
     messages: list[Any], waiting: Mapping[int, Span], at: dict[int, int], topic: str, settings: KafkaSettings
 ) -> Records:
-    """Take the records of the range, and move the positions in `at` on."""
+    """Take the records of the range, and advance the positions in `at`."""
     for message in [message for message in messages if message.error() is not None]:
-        # The end of the partition is the only sign of offsets that hold nothing to deliver.
+        # Only the end of the partition shows that the last offsets contain no records.
         if message.error().code() != rdkafka.KafkaError._PARTITION_EOF:
             raise _explain(message.error(), f"topic {topic}", settings)
         at[message.partition()] = max(at[message.partition()], message.offset())
@@ -166,12 +166,12 @@ def _headers(message: Any) -> Headers:
     try:
         return _ask_for_headers(message) or ()
     except SystemError:
-        # A name is not UTF-8; asked again, confluent-kafka 2.16 would answer with a null pointer.
+        # A name is not UTF-8. A second call of confluent-kafka 2.16 would return a null pointer.
         return _UNREAD
 
 
 def _read_headers_again(block: Records, topic: str, settings: KafkaSettings) -> None:
-    """Fill in by kafka-python the headers that confluent-kafka cannot hand over."""
+    """Read with kafka-python the headers that confluent-kafka cannot return."""
     places = {
         (partition, offset): at
         for at, (partition, offset, headers) in enumerate(
@@ -190,10 +190,10 @@ def _read_headers_again(block: Records, topic: str, settings: KafkaSettings) -> 
 
 
 class RdkafkaProducer:
-    """`etl.kafka.ports.Producer` over librdkafka."""
+    """`etl.kafka.ports.Producer` with librdkafka."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        """Connect in the background; failures show in `send` and `flush`."""
+        """Connect in the background; `send` and `flush` report failures."""
         self._settings = settings
         self._failures: list[Any] = []
         self._failed: list[tuple[Any, str]] = []
@@ -240,13 +240,13 @@ class RdkafkaProducer:
             pass
 
     def _serve(self, call: Callable[[float], int]) -> int:
-        """Let callbacks run for a while, and raise what they told; return what `call` does."""
+        """Run callbacks for a while, and raise their errors; return the result of `call`."""
         try:
             result = call(0.5)
         except rdkafka.KafkaException as error:
             raise self._failure(error.args[0], self._topic) from error
         except SystemError as error:
-            # confluent-kafka 2.16 mixes a fatal error up with the callbacks it has to run: it is the cause, or lost.
+            # confluent-kafka 2.16 confuses a fatal error with its callbacks: the error becomes their cause, or is lost.
             cause = error.__cause__
             reason = cause.args[0] if isinstance(cause, rdkafka.KafkaException) else None
             raise self._failure(reason, self._topic) from error

@@ -1,6 +1,6 @@
 """Patches and private parts of kafka-python 3.0.12; importing this module applies the patches.
 
-The tests of this module fail once another version makes a patch needless.
+The tests of this module fail if a new version makes a patch unnecessary.
 """
 
 import logging
@@ -14,12 +14,12 @@ from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 
-# The library logs each failed attempt, which is raised as one line here. Its debug log shows the password.
+# The library logs each failed attempt; errors are raised as one line instead. Its debug log shows the password.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def greet(options: dict[str, Any], server: str, seconds: float) -> None:
-    """Connect and authenticate once; kafka-python has no public way to see why that failed."""
+    """Connect and authenticate once; kafka-python has no public function that returns the reason of a failure."""
     timeout = max(1, int(seconds * 1000))
     client = KafkaNetClient(**options | {"bootstrap_servers": [server]})
     manager = client._manager
@@ -36,7 +36,7 @@ def greet(options: dict[str, Any], server: str, seconds: float) -> None:
 
 
 def _keep_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[Any], tuple[bytes, Any]]:
-    """Let kafka-python 3.0.12 hear what a broker says before it hangs up: why it refuses a password."""
+    """Let kafka-python 3.0.12 read the answer of a broker before a disconnect: why it refuses a password."""
 
     @wraps(receive)
     def received(transport: Any) -> tuple[bytes, Any]:
@@ -47,7 +47,7 @@ def _keep_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[A
 
 
 def _ask_bootstrap_servers(choose: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let kafka-python 3.0.12 ask where the brokers are now, once it can ask none of those that it knows."""
+    """Let kafka-python 3.0.12 look the brokers up again if it reaches none of the known ones."""
 
     @wraps(choose)
     def chosen(manager: Any) -> Any:
@@ -61,9 +61,9 @@ def _ask_bootstrap_servers(choose: Callable[[Any], Any]) -> Callable[[Any], Any]
 
 
 def _tolerate_header_names(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Read a record that has a header whose name is not UTF-8, which Kafka allows; the library calls it corrupt.
+    """Read a record with a header whose name is not UTF-8, which Kafka allows; the library treats it as corrupt.
 
-    Such a name is read with U+FFFD in place of what is not UTF-8.
+    Such a name is read with U+FFFD for bytes that are not UTF-8.
     """
 
     @wraps(read)
@@ -80,7 +80,7 @@ def _tolerate_header_names(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _make_ascii(buffer: bytearray, at: int) -> list[str]:
-    """Overwrite the names of the headers of the record at a position with ASCII as long, and return what they were.
+    """Overwrite the header names of the record at a position with ASCII of the same length, and return the originals.
 
     The format: https://kafka.apache.org/documentation/#record
     """

@@ -1,4 +1,4 @@
-"""The ports to records: reading and writing by the client that the settings name."""
+"""The interface to records: read and write with the client that the settings name."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,24 +9,24 @@ from etl.settings import KafkaSettings
 
 
 class Producer(Protocol):
-    """Sends records in order, acknowledged by all in-sync replicas and without duplicates of its own."""
+    """Sends records in order and without own duplicates; all in-sync replicas confirm them."""
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-        """Hand over one record; wait while too much is unacknowledged; raise if an earlier one failed."""
+        """Queue one record; wait while too many are unconfirmed; raise an error if an earlier one failed."""
 
     def flush(self) -> None:
-        """Return when the broker has acknowledged everything; raise if something failed."""
+        """Return when the broker has confirmed everything; raise an error if a record failed."""
 
 
 def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iterator[Records]:
-    """Read the committed records of some offsets, in blocks; each partition in order.
+    """Yield the committed records of these offsets, in blocks; each partition in order.
 
-    It ends when the position of each partition is at its end, also where the last offsets hold nothing to deliver
-    (transaction markers, compacted records); never because nothing comes.
+    Reading ends when the position of each partition is at its end, even if the last offsets contain no records
+    (transaction markers, compacted records). It never ends because no record comes.
 
     Raises:
-        Unreachable: no partition moves on for `settings.timeout` seconds.
-        DeliveryError: records of the range are gone.
+        Unreachable: no partition makes progress for `settings.timeout` seconds.
+        DeliveryError: the log no longer holds records of the range.
     """
     if settings.client == "librdkafka":
         from etl.kafka import librdkafka
@@ -39,7 +39,7 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
 
 @contextmanager
 def open_producer(settings: KafkaSettings) -> Iterator[Producer]:
-    """Open a producer; call its `flush` before the end, what has not been acknowledged then is given up."""
+    """Open a producer; call its `flush` before the end, because unconfirmed records are then discarded."""
     if settings.client == "librdkafka":
         from etl.kafka import librdkafka
 

@@ -1,4 +1,4 @@
-"""Records and offsets, as both clients hand them over: nothing here knows a broker or a format."""
+"""Records and offsets, independent of client, broker and format."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class Span(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Raw records in the order they were read: parallel lists; `times` are Kafka's, in milliseconds."""
+    """Raw records in the order of reading, as parallel lists; `times` are Kafka's, in milliseconds."""
 
     partitions: list[int]
     offsets: list[int]
@@ -30,7 +30,7 @@ class Records(NamedTuple):
     headers: list[Headers]
 
     def part(self, begin: int, end: int) -> "Records":
-        """Keep the records at positions [begin, end)."""
+        """Return the records at positions [begin, end)."""
         columns: list[Any] = [column[begin:end] for column in self]
         return Records(*columns)
 
