@@ -1,1 +1,1 @@
-"""Client of the database: knows tables as data, no stage."""
+"""The client of Cassandra: treats tables as data, and depends on no stage."""

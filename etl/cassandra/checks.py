@@ -1,4 +1,4 @@
-"""Compare the tables that are there with those that are wanted."""
+"""Compare existing tables with the wanted ones."""
 
 from cassandra.cluster import Session
 from cassandra.metadata import TableMetadata
@@ -8,10 +8,10 @@ from etl.model.tables import Table
 
 
 def check_columns(session: Session, tables: list[Table]) -> None:
-    """Check that these tables are there, with their columns.
+    """Check that these tables and their columns exist.
 
     Raises:
-        SettingsError: something is missing or has another type; the message names it and `etl schema`.
+        SettingsError: a table or column is missing or has another type; the message names it and `etl schema`.
     """
     found = session.cluster.metadata.keyspaces[session.keyspace].tables
     for table in tables:
@@ -23,7 +23,7 @@ def check_columns(session: Session, tables: list[Table]) -> None:
 
 
 def refuse_changes(table: Table, found: TableMetadata) -> None:
-    """Check that what a table has already is what it should have.
+    """Check that an existing table has the right primary key, and its columns the right types.
 
     Raises:
         SettingsError: a column has another type, or the primary key other columns.

@@ -26,19 +26,19 @@ CONNECT_SECONDS = 10
 REQUEST_SECONDS = 20.0
 AGREEMENT_SECONDS = 30
 RECONNECT_SECONDS = 10.0
-# A connection over which nothing comes for so long is tried; without an answer in the same time it is given up.
+# A connection without traffic for this time is tested. Without an answer in the same time it is closed.
 HEARTBEAT_SECONDS = 10
-# Attempts to reach nodes that are away, each of which may take `CONNECT_SECONDS`, keep no other waiting.
+# Attempts to reach unavailable nodes may take `CONNECT_SECONDS` each, and must not block other requests.
 DRIVER_THREADS = 8
 
 
 class Connection(Cluster.connection_class):  # type: ignore[misc]
-    """The driver's connection, for messages as large as batches are."""
+    """The driver's connection, adapted to messages as large as batches."""
 
     # The driver passes 4 KiB to the socket at a time.
     out_buffer_size = 128 * 1024
-    # While the socket's buffer is full, the driver refuses messages and loses a stream ID for good with each one. Here
-    # they wait in its queue; how many do is bounded by those who send.
+    # While the buffer of the socket is full, the driver refuses messages and permanently loses a stream ID with each.
+    # Here they wait in its queue; the senders limit their number.
     _socket_writable = property(lambda _: True, lambda _, __: None)
 
 
@@ -46,16 +46,16 @@ class Connection(Cluster.connection_class):  # type: ignore[misc]
 def connect(
     settings: CassandraSettings, *, keyspace: bool = True, request_seconds: float = REQUEST_SECONDS
 ) -> Iterator[Session]:
-    """Connect, yield a session in the keyspace (or in none) whose requests wait so long, and shut everything down.
+    """Connect, yield a session in the keyspace (or in none) with this request timeout, and shut everything down.
 
-    The session finds its nodes again when all of them have come back at other addresses behind the same names.
+    The session finds its nodes again if all of them return at other addresses behind the same names.
 
     Raises:
-        Unreachable: no node answers, or no name is known, for `settings.timeout` seconds.
-        CredentialsError: no node takes the credentials.
-        SettingsError: CA, datacenter or keyspace are wrong.
+        Unreachable: no node answers, or no name resolves, for `settings.timeout` seconds.
+        CredentialsError: all nodes refuse the credentials.
+        SettingsError: CA, datacenter or keyspace is wrong.
     """
-    # The driver reports each failing node at length; what matters of it is in our own message.
+    # The driver reports each failing node at length. The message of the raised error has the important part.
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     cluster, session = patiently(settings.timeout, partial(_open, settings, request_seconds))
     try:
@@ -100,12 +100,12 @@ def _cluster(settings: CassandraSettings, request_seconds: float) -> Cluster:
         ssl_context=_tls(settings),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         connection_class=Connection,
-        # Compression costs more processor time, here and there, than a batch does otherwise.
+        # Compression would cost more processor time in client and server than everything else about a batch.
         compression=False,
         connect_timeout=CONNECT_SECONDS,
         max_schema_agreement_wait=AGREEMENT_SECONDS,
         control_connection_timeout=CONNECT_SECONDS,
-        # The driver waits up to ten minutes between attempts otherwise, and gives a node up for good after nine hours.
+        # By default the driver waits up to ten minutes between attempts, and gives up a node after nine hours.
         reconnection_policy=ExponentialReconnectionPolicy(1.0, RECONNECT_SECONDS, max_attempts=None),
         idle_heartbeat_interval=HEARTBEAT_SECONDS,
         idle_heartbeat_timeout=HEARTBEAT_SECONDS,
@@ -121,7 +121,7 @@ def _tls(settings: CassandraSettings) -> ssl.SSLContext | None:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"ETL_CASSANDRA_CA_FILE: {settings.ca_file} cannot be used: {error}") from error
-    # Nodes are reached by addresses that they gossip and that no certificate names: trust the CA, not the name.
+    # Nodes announce addresses that no certificate contains, so verify the CA and not the name.
     context.check_hostname = False
     return context
 

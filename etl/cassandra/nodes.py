@@ -1,7 +1,7 @@
-"""Find Cassandra's nodes by their names: when connecting, and again once none of those found before answers.
+"""Look up Cassandra's nodes by name: at connect, and again if none of the known nodes answers.
 
-By itself the driver looks names up only at its start. A pod that was replaced has another address, so a process that
-outlives it would go on asking the old one for ever.
+The driver looks names up only at its start. A replaced pod has another address, so a longer-lived process would
+use the old address for ever.
 """
 
 import socket
@@ -17,7 +17,7 @@ log = structlog.get_logger("etl.cassandra")
 
 
 class NamedCluster(Cluster):  # type: ignore[misc]
-    """The driver's cluster; once no node answers, its contact points are looked up again."""
+    """The driver's cluster; if no node answers, it looks its contact points up again."""
 
     def __init__(self, contact_points: list[str], **options: Any) -> None:
         """Take the driver's own arguments."""
@@ -31,7 +31,7 @@ class NamedCluster(Cluster):  # type: ignore[misc]
         )
 
     def endpoints(self) -> Iterator[DefaultEndPoint]:
-        """Look all contact points up now; one that nobody knows has none."""
+        """Look up all contact points; an unknown name has no endpoint."""
         found = set()
         for name in self.contact_points:
             try:
@@ -45,7 +45,7 @@ class NamedCluster(Cluster):  # type: ignore[misc]
 
 
 class _Control(ControlConnection):  # type: ignore[misc]
-    """The driver's connection that follows the cluster; the driver calls `_reconnect_internal` until it succeeds."""
+    """The driver's control connection; the driver calls `_reconnect_internal` until it succeeds."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -55,14 +55,14 @@ class _Control(ControlConnection):  # type: ignore[misc]
         try:
             return super()._reconnect_internal()
         except NoHostAvailable as error:
-            # At the start the names have just been looked up.
+            # At the start the names were just looked up.
             if not self._cluster._is_setup:
                 raise
             with self._one_at_a_time:
                 return self._look_up_again(dict(error.errors))
 
     def _look_up_again(self, errors: dict[str, Exception]) -> Any:
-        """Connect to whoever has one of the names now; the driver asks it for the nodes, and forgets all others."""
+        """Connect to a node that now has one of the names; the driver asks it for the nodes and forgets all others."""
         for endpoint in self._cluster.endpoints():
             if self._is_shutdown:
                 break
@@ -75,7 +75,7 @@ class _Control(ControlConnection):  # type: ignore[misc]
                     self._cluster.metadata.remove_host(host)
                 continue
             log.info("Cassandra is found again", address=str(endpoint))
-            # Also for a new one, since only here the driver goes on trying if a session's part of it fails.
+            # Also for a new node, because only here the driver retries if the part of a session fails.
             self._cluster.on_up(host)
             return connection
         raise NoHostAvailable("No node answers at the addresses of the contact points", errors)

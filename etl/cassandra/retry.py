@@ -1,4 +1,4 @@
-"""Errors of the driver in the words of an operator, and statements that are repeated until Cassandra answers."""
+"""Clear messages for errors of the driver, and retries of statements until Cassandra answers."""
 
 import random
 import time
@@ -35,7 +35,7 @@ log = structlog.get_logger("etl.cassandra")
 
 PATIENCE = 60.0
 IN_FLIGHT = 32
-# Every statement of ours is idempotent (each write carries its own timestamp), so all of these are safe to repeat.
+# Every statement of this project is idempotent (each write has its own timestamp), so it is safe to retry all of these.
 RETRYABLE: tuple[type[Exception], ...] = (
     OperationTimedOut,
     RequestExecutionException,
@@ -55,20 +55,20 @@ _DRIVER_ERRORS = (
     ErrorMessage,
     UnresolvableContactPoints,
 )
-# Of these the driver shows what it has inside.
+# The driver hides the cause of these errors inside them.
 _PLAIN: dict[type[Exception], str] = {
     NoHostAvailable: "no node answers",
     OperationTimedOut: "no answer in time",
     UnresolvableContactPoints: "none of the names is known, is ETL_CASSANDRA_CONTACT_POINTS right?",
 }
-# So a node begins its answer when it cannot read roles or rights, as while their replicas are away.
+# An answer of a node begins with this if it cannot read roles or rights, because their replicas are unavailable.
 _UNREADABLE = "Unable to perform auth"
 Result = TypeVar("Result")
 
 
 @contextmanager
 def driver_errors(what: str = "") -> Iterator[None]:
-    """Turn the driver's errors into one clear line each, without secrets."""
+    """Convert each error of the driver to one clear line without secrets."""
     try:
         yield
     except _DRIVER_ERRORS as error:
@@ -76,7 +76,7 @@ def driver_errors(what: str = "") -> Iterator[None]:
 
 
 def translated(error: Exception, what: str = "") -> EtlError:
-    """Tell what an error of the driver means to an operator."""
+    """Return the error that tells an operator what an error of the driver means."""
     cause = _cause(error)
     text = " ".join(str(cause).split())
     at = f" at {what}" if what else ""
@@ -84,7 +84,7 @@ def translated(error: Exception, what: str = "") -> EtlError:
         return Unreachable(f"Cassandra{at} cannot read its roles, are their replicas up? {server_message(cause)}")
     if isinstance(cause, AuthenticationFailed):
         return CredentialsError(f"Cassandra{at} refuses the credentials: check ETL_CASSANDRA_USERNAME and _PASSWORD")
-    # A connection that ends amid the handshake is that of a node that goes down, or of a proxy without one.
+    # A connection ends during the handshake if a node is shutting down, or if a proxy has no node behind it.
     if "[SSL" in text and "EOF occurred" not in text:
         return SettingsError(f"Cassandra{at}: TLS fails ({text}): check ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE")
     if isinstance(cause, Unauthorized):
@@ -96,16 +96,16 @@ def translated(error: Exception, what: str = "") -> EtlError:
 
 
 def server_message(error: Any) -> str:
-    """Return what the server said, in one line, without the driver's words around it."""
+    """Return the message of the server in one line, without the text that the driver adds."""
     text = " ".join(str(error).split())
     return text.partition('message="')[2].rstrip('">') or text
 
 
 def _cause(error: Any) -> Any:
-    """Return the reason inside NoHostAvailable; one that waiting does not mend goes first."""
+    """Return the reason inside NoHostAvailable; a permanent one has priority."""
     if not isinstance(error, NoHostAvailable):
         return error
-    # Where only the session found nobody, the driver names addresses without reasons.
+    # If only the session found no node, the driver lists addresses without reasons.
     causes = error.errors.values() if isinstance(error.errors, dict) else ()
     inner: list[Exception] = [cause for cause in causes if isinstance(cause, Exception)]
     lasting = [cause for cause in inner if not isinstance(cause, RETRYABLE) or isinstance(cause, AuthenticationFailed)]
@@ -117,7 +117,7 @@ def _is_unreadable(error: Any) -> bool:
 
 
 def worth_retrying(error: Exception) -> bool:
-    """Tell whether the same statement may succeed a little later."""
+    """Return whether a retry of the same statement may succeed."""
     if isinstance(error, NoHostAvailable):
         cause = _cause(error)
         return cause is error or worth_retrying(cause)
@@ -127,11 +127,11 @@ def worth_retrying(error: Exception) -> bool:
 
 
 def retrying(call: Callable[[], Result], patience: float = PATIENCE) -> Result:
-    """Call until it succeeds, waiting longer each time, for `patience` seconds at most.
+    """Call a function until it succeeds, with growing pauses, for at most `patience` seconds.
 
     Raises:
-        Unreachable: it still fails.
-        SettingsError: waiting would not help.
+        Unreachable: the function still fails.
+        SettingsError: a retry cannot help.
     """
     give_up = time.monotonic() + patience
     wait = 0.1
@@ -142,13 +142,13 @@ def retrying(call: Callable[[], Result], patience: float = PATIENCE) -> Result:
             if not worth_retrying(error) or time.monotonic() + wait > give_up:
                 raise translated(error) from error
             log.warning("Cassandra is asked again", reason=type(_cause(error)).__name__, seconds=round(wait, 1))
-        # Jitter keeps several clients from coming back at the same moment.
+        # Jitter keeps several clients from retrying at the same moment.
         time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
         wait = min(wait * 2, 10.0)
 
 
 def read_schema(refresh: Callable[[], None]) -> None:
-    """Call one of the driver's refreshes of its metadata until it succeeds.
+    """Call one of the driver's functions that refresh its metadata until it succeeds.
 
     Raises:
         Unreachable: it still fails after all retries.
@@ -160,7 +160,7 @@ def read_schema(refresh: Callable[[], None]) -> None:
         except DriverException as error:
             if type(error) is not DriverException:
                 raise
-            # The driver has no class of its own for a schema that it could not read.
+            # The driver has no exception class for a schema that it cannot read.
             raise ConnectionException(str(error)) from error
 
     retrying(attempt)
@@ -169,7 +169,7 @@ def read_schema(refresh: Callable[[], None]) -> None:
 def gather(
     session: Session, statements: Iterable[Any], in_flight: int = IN_FLIGHT, patience: float = PATIENCE
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Execute idempotent statements side by side, at most `in_flight` at once; yield the rows of each, in order."""
+    """Execute idempotent statements concurrently, at most `in_flight` at a time; yield the rows of each, in order."""
     waiting: deque[tuple[Any, Any]] = deque()
 
     def finish() -> list[tuple[Any, ...]]:

@@ -8,24 +8,24 @@ from etl.cassandra.retry import retrying
 
 
 def identifier(name: str) -> str:
-    """Write the name of a role, table or column in CQL."""
+    """Return the name of a role, table or column quoted for CQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """Write text in CQL, for statements that take no parameters."""
+    """Return text quoted for CQL, for statements without parameters."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def set_role(session: Session, name: str, password: str, *, superuser: bool) -> None:
-    """Make a role that may log in, or change it to that.
+    """Create a role that may log in, or change an existing one.
 
     Raises:
-        SettingsError: whoever is logged in lacks a right.
+        SettingsError: the current role lacks a right.
         Unreachable: Cassandra still fails after all retries.
     """
     there = retrying(lambda: session.execute("SELECT role FROM system_auth.roles WHERE role = %s", (name,)).one())
-    # A node refuses to change a password that it has set within five seconds, so a new one is not set twice.
+    # A node refuses to change a password that it has set within the last five seconds, so never set it twice.
     verb = "ALTER ROLE" if there else "CREATE ROLE IF NOT EXISTS"
     options = f"PASSWORD = {literal(password)} AND LOGIN = true AND SUPERUSER = {str(superuser).lower()}"
     retrying(partial(session.execute, f"{verb} {identifier(name)} WITH {options}"))

@@ -1,4 +1,4 @@
-"""Rows of the tables, by partition: each statement is prepared once, and several partitions are asked side by side."""
+"""Read and write rows by partition: each statement is prepared once, and partitions are read concurrently."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ BATCH_ROWS = 24
 class Store:
     """A session in the keyspace, with the statements prepared in it so far; `patience` is seconds of retries.
 
-    One serves all threads. Its methods raise SettingsError where a table, a column or a right is missing, and
-    Unreachable where Cassandra still fails after all retries.
+    One object serves all threads. Its methods raise SettingsError if a table, a column or a right is missing, and
+    Unreachable if Cassandra still fails after all retries.
     """
 
     session: Session
@@ -40,23 +40,23 @@ class Store:
         return self.statements[query]
 
     def ask(self, query: str, keys: Iterable[Sequence[Any]]) -> Iterator[Found]:
-        """Yield what a statement finds for each key, in order."""
+        """Yield the rows of a statement for each key, in order."""
         statement = self.prepared(query)
         return gather(self.session, (statement.bind(key) for key in keys), patience=self.patience)
 
     def page_by_page(self, query: str, key: Sequence[Any] = ()) -> Iterator[Found]:
-        """Yield what one statement finds page by page."""
+        """Yield the rows of one statement page by page."""
         statement = self.prepared(query).bind(key)
         statement.fetch_size = PAGE_ROWS
         return pages(self.session, statement, self.patience)
 
     def write(self, table: Table, rows: Iterable[Row]) -> None:
-        """Write rows, each with all columns of the table; those of one partition that follow each other go together."""
+        """Write rows, each with all columns of the table; consecutive rows of a partition go into one batch."""
         parts = groupby(rows, lambda row: [row[name] for name in table.partition])
         self.change(insert(table), ([[row[name] for name in table.columns] for row in part] for _, part in parts))
 
     def change(self, query: str, parts: Iterable[Sequence[Sequence[Any]]]) -> None:
-        """Execute an idempotent statement for each key, those of one partition (a part) in batches."""
+        """Execute an idempotent statement for each key, in batches of one partition (a part)."""
         statement = self.prepared(query)
 
         def batches() -> Iterator[BatchStatement]:
@@ -71,25 +71,25 @@ class Store:
             pass
 
     def remove(self, table: Table, rows: Iterable[Row]) -> None:
-        """Remove rows by their primary key."""
+        """Delete rows by primary key."""
         key = [*table.partition, *table.clustering]
-        query = f'DELETE FROM "{table.name}" WHERE {_each_given(key)}'  # noqa: S608 - names of ours
+        query = f'DELETE FROM "{table.name}" WHERE {_each_given(key)}'  # noqa: S608 - names from code
         for _ in self.ask(query, ([row[name] for name in key] for row in rows)):
             pass
 
 
 def select(table: Table, columns: Iterable[str] = (), given: Iterable[str] = ()) -> str:
-    """Write a SELECT of some columns (none: all) of the rows in which some other columns are given."""
+    """Return a SELECT of these columns (none: all) with conditions on other columns."""
     chosen = ", ".join(map(identifier, columns or table.columns))
     where = f" WHERE {_each_given(given)}" if given else ""
-    return f'SELECT {chosen} FROM "{table.name}"{where}'  # noqa: S608 - names of ours
+    return f'SELECT {chosen} FROM "{table.name}"{where}'  # noqa: S608 - names from code
 
 
 def insert(table: Table, keyspace: str | None = None) -> str:
-    """Write an INSERT of all columns, into the session's keyspace or another."""
+    """Return an INSERT of all columns, into the session's keyspace or another."""
     name = f'"{keyspace}"."{table.name}"' if keyspace else f'"{table.name}"'
     names, marks = ", ".join(map(identifier, table.columns)), ", ".join("?" * len(table.columns))
-    return f"INSERT INTO {name} ({names}) VALUES ({marks})"  # noqa: S608 - names of ours
+    return f"INSERT INTO {name} ({names}) VALUES ({marks})"  # noqa: S608 - names from code
 
 
 def _each_given(names: Iterable[str]) -> str:
@@ -97,7 +97,7 @@ def _each_given(names: Iterable[str]) -> str:
 
 
 def as_dicts(columns: Sequence[str], parts: Iterable[Found]) -> list[Row]:
-    """Name the values of all rows, and give them Python's own types: aware times, days, dictionaries."""
+    """Return rows as dictionaries by column, with Python's own types: aware times, days, dictionaries."""
     return [dict(zip(columns, map(_plain, row), strict=True)) for rows in parts for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""The watermark of every equipment."""
+"""The watermark of every machine."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +12,7 @@ PAGE_ROWS = 5_000
 
 
 def read_watermarks(session: Session, patience: float = PATIENCE) -> pa.Table:
-    """Read the watermark of every equipment (schema `readings.WATERMARKS`), page by page."""
+    """Read the watermark of every machine (schema `readings.WATERMARKS`), page by page."""
     query = SimpleStatement(
         'SELECT "equipment_id", toUnixTimestamp("timestamp") FROM "watermarks"', fetch_size=PAGE_ROWS
     )
