@@ -1,1 +1,1 @@
-"""Bytes of a record to readings, and back."""
+"""Convert the bytes of records to readings, and back."""

@@ -1,4 +1,4 @@
-"""An Arrow IPC stream a record, with readings of one equipment.
+"""Records that are an Arrow IPC stream with readings of one machine.
 
 The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
@@ -24,7 +24,7 @@ from etl.codec.columns import (
 from etl.model.measurements import MAX_TEXT_BYTES, Measurement, Measurements
 from etl.model.schemas import CHUNK_ROWS, TIMESTAMP
 
-# Half of what a broker takes by default (message.max.bytes, 1 MiB), so that a dead letter with its headers fits too.
+# Half of a broker's default limit (message.max.bytes, 1 MiB), so that a dead letter with its headers also fits.
 RECORD_BYTES = 512 * 1024
 
 
@@ -35,7 +35,7 @@ class _SchemaError(Exception):
 def decode_arrow(
     values: Mapping[int, bytes], measurements: Measurements, dead: list[DeadRecord]
 ) -> tuple[list[Part], list[int]]:
-    """Return the readings, and the positions of the records that cannot be rebuilt from theirs."""
+    """Return the readings, and the positions of the records that cannot be rebuilt from them."""
     payload = payload_schema(measurements)
     parts: list[Part] = []
     raw = []
@@ -47,7 +47,7 @@ def decode_arrow(
             converted = [convert(batch, payload, measurements) for batch in batches]
         except _SchemaError as error:
             dead.append(DeadRecord(position, "schema", str(error)))
-        # pyarrow raises a dozen kinds on hostile bytes, some undocumented; each means the same here.
+        # pyarrow raises a dozen types of errors for hostile bytes, some undocumented; all mean the same here.
         except Exception as error:
             dead.append(DeadRecord(position, "undecodable", f"no Arrow stream: {' '.join(str(error).split())[:200]}"))
         else:
@@ -65,7 +65,7 @@ def _read_stream(value: bytes) -> list[pa.RecordBatch]:
     with pa.ipc.open_stream(value) as reader:
         trouble = _schema_trouble(reader.schema)
         batches = list(reader)
-    # A few bytes can claim any number of rows, for instance of type null.
+    # A few bytes can declare any number of rows, for example of type null.
     if sum(batch.num_rows for batch in batches) > CHUNK_ROWS:
         raise _SchemaError(f"more than {CHUNK_ROWS} readings in one record")
     for batch in batches:
@@ -88,7 +88,7 @@ def _schema_trouble(schema: pa.Schema) -> str | None:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type of the values, whether or not they are dictionary-encoded."""
+    """Return the type of the values, also of dictionary-encoded ones."""
     return kind.value_type if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind) else kind
 
 
@@ -97,14 +97,14 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    # No validation looks at the scale, and pyarrow 26 reads beyond its table of powers for one that is made up.
+    # pyarrow 26 does not validate the scale, and reads beyond its table of powers for an invalid one.
     if pa.types.is_decimal(kind):
         return bool(0 <= kind.scale <= kind.precision)
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _is_canonical(batch: pa.RecordBatch, measurements: Measurements) -> bool:
-    """Tell whether a batch holds what our own producer sends, so that any of its readings can be rebuilt."""
+    """Return whether a batch has the form of this project's producer, so that its readings can be rebuilt."""
     expected = {"timestamp": TIMESTAMP, **{m.name: m.arrow for m in measurements.declared}}
     if not all(expected.get(field.name) == field.type for field in batch.schema):
         return False
@@ -120,7 +120,7 @@ def _canonical(batch: pa.RecordBatch, payload: pa.Schema, measurements: Measurem
 
 
 def _conform(batch: pa.RecordBatch, payload: pa.Schema, measurements: Measurements) -> pa.RecordBatch:
-    """Cast column by column; a cell that has no place in its column is null and named in `bad`."""
+    """Cast column by column; a cell that cannot be cast is null and named in `bad`."""
     number, names = batch.num_rows, set(batch.schema.names)
     columns = list(_timestamps(_decoded(batch.column("timestamp"))))
     masks: dict[str, Mask] = {}
@@ -152,7 +152,7 @@ def _cast(column: pa.Array, measurement: Measurement) -> tuple[pa.Array, Mask | 
 
 
 def _timestamps(column: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Return texts and typed milliseconds; one of both is null."""
+    """Return texts and typed milliseconds; one of them is null."""
     number, kind = len(column), column.type
     if _is_text(kind):
         return shortened(column.cast(pa.string())), pa.nulls(number, pa.int64())
@@ -167,7 +167,7 @@ def _timestamps(column: pa.Array) -> tuple[pa.Array, pa.Array]:
         # Floor division also rounds down before 1970.
         floored = values // {"ms": 1, "us": 1_000, "ns": 1_000_000}[kind.unit]
         return pa.nulls(number, pa.string()), pa.array(floored, pa.int64(), mask=missing)
-    # Seconds can lie beyond what milliseconds hold: then they stay what they are, which is no timestamp.
+    # Seconds can exceed the range of milliseconds. Then they stay unchanged, and are not a timestamp.
     beyond = np.abs(values.astype(np.float64)) > 9.2e15
     texts = [f"{value} s{CUT}" if far else None for value, far in zip(values, beyond, strict=True)]
     return pa.array(texts, pa.string()), pa.array(np.where(beyond, 0, values) * 1000, pa.int64(), mask=missing | beyond)
@@ -176,9 +176,9 @@ def _timestamps(column: pa.Array) -> tuple[pa.Array, pa.Array]:
 def encode_arrow(
     readings: pa.Table, measurements: Measurements, batch_readings: int
 ) -> Iterator[tuple[bytes, bytes, str, int]]:
-    """Turn readings (`schemas.generated`) into records of one equipment each.
+    """Encode readings (`schemas.generated`) as records of one machine each.
 
-    The readings of one equipment keep their order. One with `json` set is sent as that.
+    The readings of a machine keep their order. A reading with `json` is sent as this JSON.
 
     Yields:
         Key, value, content type and number of readings of each record.
@@ -189,7 +189,7 @@ def encode_arrow(
     equipment = codes.indices.to_numpy()[order]
     as_json = table["json"].is_valid().to_numpy()
     keys = [key.encode() for key in codes.dictionary.to_pylist()]
-    # A batch ends with its equipment, and before and after a reading that only JSON can carry.
+    # A batch ends at the next machine, and before and after a reading that only JSON can represent.
     breaks = np.flatnonzero((equipment[1:] != equipment[:-1]) | as_json[1:] | as_json[:-1]) + 1
     names = ["timestamp", *(name for name in measurements.names if table[name].null_count < table.num_rows)]
     whole = table.select(names).to_batches()[0] if table.num_rows else None

@@ -1,4 +1,4 @@
-"""The columns that every format is decoded into."""
+"""The columns of decoded readings, the same for every format."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from etl.model.schemas import consumed
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 CONTENT_TYPE = "content-type"
-# No timestamp is longer; one that is gets cut, and the mark keeps the rest from being taken for a timestamp.
+# No timestamp is longer. Longer texts are cut, and the mark keeps the rest from being parsed as a timestamp.
 MAX_TIMESTAMP = 64
 CUT = "…"
 Positions = npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class DeadRecord(NamedTuple):
-    """A record that holds no reading: its position in the block, the reason and its detail."""
+    """A record without readings: its position in the block, the reason and its detail."""
 
     position: int
     reason: str
@@ -30,7 +30,7 @@ class DeadRecord(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some readings of a block: `positions` tells the record of each, `indexes` its place in there."""
+    """Readings of a block: `positions` is the record of each reading, `indexes` its position in the record."""
 
     positions: Positions
     indexes: Positions
@@ -38,19 +38,19 @@ class Part(NamedTuple):
 
 
 def format_of(content_type: str | None) -> str:
-    """Return the format that a content type names, without its parameters; JSON where there is none."""
+    """Return the format in a content type, without its parameters; JSON if there is none."""
     return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
 
 
 def payload_schema(measurements: Measurements) -> pa.Schema:
-    """The columns of `schemas.consumed` that a value holds; the others come from the record around it."""
+    """Return the columns of `schemas.consumed` that come from a value; the others come from the record."""
     names = ["timestamp", "timestamp_ms", *measurements.names, "bad"]
     schema = consumed(measurements)
     return pa.schema([schema.field(name) for name in names])
 
 
 def bad_names(masks: Mapping[str, Mask], number: int) -> pa.Array:
-    """Join the names of the bad measurements of each reading, null where there is none."""
+    """Join the names of the bad measurements of each reading, null if there is none."""
     names: list[str | None] = [None] * number
     for name, mask in masks.items():
         for at in np.flatnonzero(mask):
@@ -60,7 +60,7 @@ def bad_names(masks: Mapping[str, Mask], number: int) -> pa.Array:
 
 
 def shortened(texts: pa.Array) -> pa.Array:
-    """Cut texts of timestamps that are too long to be one."""
+    """Cut texts that are too long for a timestamp."""
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest is None or longest <= MAX_TIMESTAMP:
         return texts
@@ -70,7 +70,7 @@ def shortened(texts: pa.Array) -> pa.Array:
 
 
 def checked_texts(texts: pa.Array, bad: Mask | None) -> tuple[pa.Array, Mask | None]:
-    """Take out texts that are too long."""
+    """Cut texts that are too long."""
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest is None or longest <= MAX_TEXT_BYTES:
         return texts, bad

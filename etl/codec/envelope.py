@@ -1,4 +1,4 @@
-"""A record of the topic around its readings: key, headers, origin.
+"""Decode key and headers of records.
 
 The key is the equipment ID. The header `content-type` names the format of the value; without one it is JSON.
 """
@@ -19,15 +19,15 @@ from etl.model.measurements import Measurements
 from etl.model.schemas import DEAD_LETTERS, RECORDS, consumed
 
 REPLAYS = "etl-replays"
-# Stands for bytes that are not UTF-8, such as those of a header's name.
+# Replaces bytes that are not UTF-8, for example in the name of a header.
 _REPLACED = "\ufffd"
 log = structlog.get_logger("etl.record")
 
 
 class Decoded(NamedTuple):
-    """What a block of records holds.
+    """The content of a block of records.
 
-    `sizes` counts the readings of each record, one for a record that is none; `records` are the raw bytes of those
+    `sizes` is the number of readings of each record, 1 for an undecodable record. `records` are the raw bytes of those
     that cannot be rebuilt from their readings.
     """
 
@@ -38,7 +38,7 @@ class Decoded(NamedTuple):
 
 
 class HeaderInfo(NamedTuple):
-    """What the headers of a record say."""
+    """The content of the headers of a record."""
 
     kind: str
     content_type: str | None
@@ -50,7 +50,7 @@ _NO_HEADERS = HeaderInfo(JSON, None, 0)
 
 
 def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
-    """Decode a block of records; whatever they hold, nothing is raised and nothing is left out."""
+    """Decode a block of records; any content is accepted without error, and every record is in the result."""
     names, troubles = _read_keys(records.keys)
     said = _read_headers(records.headers)
     dead: list[DeadRecord] = []
@@ -72,7 +72,7 @@ def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     objects = decode_json(in_json, dead)
     if objects:
         parts.append(json_part(objects, measurements))
-    # The key of a letter is the one that was sent, so a record whose key is no ID by itself is kept too.
+    # A dead letter has the original key, so keep a record whose key is not exactly an ID.
     other = {key for key, name in names.items() if key != name.encode()}
     raw += [position for position in in_arrow if records.keys[position] in other] if other else []
     return Decoded(
@@ -84,7 +84,7 @@ def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
 
 
 def _read_keys(keys: Sequence[bytes | None]) -> tuple[dict[bytes | None, str], dict[bytes | None, str]]:
-    """Return the equipment IDs of the keys that hold one, and what is wrong with the others."""
+    """Return the equipment IDs of valid keys, and the errors of the others."""
     names: dict[bytes | None, str] = {}
     troubles: dict[bytes | None, str] = {}
     for key in set(keys):
@@ -96,7 +96,7 @@ def _read_keys(keys: Sequence[bytes | None]) -> tuple[dict[bytes | None, str], d
 
 
 def _read_headers(all_headers: Sequence[Headers]) -> list[HeaderInfo]:
-    """Read each combination of headers once: there are few, and looking at each record's would take the longest."""
+    """Parse each combination of headers once; parsing those of each record would be the slowest step."""
     known: dict[tuple[tuple[str, bytes | None], ...], HeaderInfo] = {(): _NO_HEADERS}
     found = []
     for headers in all_headers:
@@ -145,7 +145,7 @@ def _readings(
     payload = pa.Table.from_batches([part.batch for part in parts])
     columns.update(zip(payload.column_names, payload.columns, strict=True))
     table = pa.table({field.name: columns[field.name] for field in schema}, schema=schema)
-    # Arrow and JSON are decoded apart: back to the order of the topic where a block holds both.
+    # Arrow and JSON are decoded separately. Restore the order of the topic if a block contains both.
     in_order = bool(np.all(positions[1:] >= positions[:-1]))
     return table if in_order else table.take(pa.array(np.argsort(positions, kind="stable")))
 

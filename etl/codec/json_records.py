@@ -1,4 +1,4 @@
-"""One JSON reading a record."""
+"""Records that are one JSON reading."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from etl.model.measurements import Measurement, Measurements
 
 
 def decode_json(values: Mapping[int, bytes], dead: list[DeadRecord]) -> dict[int, dict[str, Any]]:
-    """Return the JSON objects by position; what holds none goes to `dead`."""
+    """Return the JSON objects by position; add the other values to `dead`."""
     objects = {}
     for position, item in zip(values, parse_json(list(values.values())), strict=True):
         if type(item) is dict:
@@ -29,10 +29,10 @@ def decode_json(values: Mapping[int, bytes], dead: list[DeadRecord]) -> dict[int
 
 
 def parse_json(values: list[bytes]) -> list[Any]:
-    """Parse JSON values; one that cannot be parsed gives its ValueError.
+    """Parse JSON values; return a ValueError for each invalid one.
 
-    All are parsed in one go, which is twice as fast, unless that fails. The secret number between two values keeps
-    broken neighbours from making up a good one.
+    All values are first parsed together, which is twice as fast. A random number between two values keeps invalid
+    neighbours from forming a valid one.
     """
     secret = secrets.randbits(62)
     try:
@@ -48,7 +48,7 @@ def _parse(value: bytes) -> Any:
     try:
         return orjson.loads(value)
     except ValueError as error:
-        # Many programs write numbers that JSON does not have: bad values, but the others of the reading are good.
+        # Many programs write numbers that JSON does not allow. They are bad values; the others of the reading are good.
         try:
             return _parse_leniently(value.decode())
         except (ValueError, RecursionError):
@@ -56,10 +56,10 @@ def _parse(value: bytes) -> Any:
 
 
 def _parse_leniently(text: str) -> Any:
-    """Parse JSON with NaN and infinities, which may also be written as C does or as a number beyond a double's range.
+    """Parse JSON with NaN and infinities, also in C's form or as a number beyond the range of a double.
 
     Raises:
-        ValueError: it is no JSON, or no text.
+        ValueError: the value is not JSON, or not text.
     """
     try:
         item = _LENIENT.decode(text)
@@ -68,17 +68,17 @@ def _parse_leniently(text: str) -> Any:
             raise
         item = _LENIENT.decode(_TEXT_OR_SPELLED.sub(_literal, text))
     if "\\ud" in text.lower():
-        json.dumps(item, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        json.dumps(item, ensure_ascii=False).encode()  # half a surrogate pair is not text
     return item
 
 
 def _whole(digits: str) -> int | float:
-    """Return a whole number, infinity far beyond a double's range, where Python would refuse to parse it."""
+    """Return a whole number; infinity for one so large that Python refuses to parse it."""
     return int(digits) if len(digits) < 400 else float(digits)
 
 
 def _literal(found: re.Match[str]) -> str:
-    """Return what the standard library calls such a number; a text stays as it is."""
+    """Return the standard library's name of such a number; text stays unchanged."""
     if found["text"] is not None:
         return found[0]
     return "NaN" if found["nan"] else f"{found['sign'].strip('+')}Infinity"
@@ -86,7 +86,7 @@ def _literal(found: re.Match[str]) -> str:
 
 _LENIENT = json.JSONDecoder(parse_int=_whole)
 _SPELLED = re.compile("nan|inf", re.IGNORECASE)
-# A text that does not end is taken to the end of all, so that a search takes linear time.
+# An unterminated text extends to the end of the value, so that a search takes linear time.
 _TEXT_OR_SPELLED = re.compile(
     r'(?P<text>"(?:[^"\\]|\\.)*+"?)|(?P<sign>[+-]?)(?<![\w.])(?:(?P<nan>nan)|inf(?:inity)?)(?![\w.])',
     re.IGNORECASE | re.DOTALL,
@@ -94,7 +94,7 @@ _TEXT_OR_SPELLED = re.compile(
 
 
 def json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements) -> Part:
-    """Return the readings of JSON objects, which are given by the position of their record."""
+    """Return the readings of JSON objects by the position of their record."""
     items = list(objects.values())
     fields = _fields(items, ["timestamp", *measurements.names])
     masks: dict[str, Mask] = {}
@@ -110,7 +110,7 @@ def json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements)
 
 
 def _fields(items: list[dict[str, Any]], names: list[str]) -> dict[str, Sequence[Any]]:
-    """Turn objects into columns; those of one program mostly have the same names in the same order."""
+    """Convert objects to columns; objects of one program mostly have the same names in the same order."""
     shapes = set(map(tuple, items))
     if len(shapes) > 1:
         return {name: [item.get(name) for item in items] for name in names}
@@ -131,7 +131,7 @@ def _timestamp_text(value: Any) -> str | None:
 
 
 def _json_column(values: Sequence[Any], measurement: Measurement) -> tuple[pa.Array, Mask | None]:
-    """Return one measurement's values, null where missing or bad, and where they are bad (None: nowhere)."""
+    """Return the values of a measurement, null if missing or bad, and flags of bad ones (None: no bad one)."""
     kinds = set(map(type, values))
     if measurement.type == "text":
         texts = [value if type(value) is str else None for value in values]
@@ -144,7 +144,7 @@ def _json_column(values: Sequence[Any], measurement: Measurement) -> tuple[pa.Ar
 
 
 def _double(value: Any) -> float | None:
-    """Return a JSON number as the nearest double, None for anything else (a bool is an int to Python, not to JSON)."""
+    """Return a JSON number as the nearest double, None for anything else (a bool is an int in Python, not in JSON)."""
     try:
         return float(value) if type(value) in (int, float) else None
     except OverflowError:
@@ -157,7 +157,7 @@ def _differ(values: Sequence[Any], good: Sequence[object]) -> Mask | None:
 
 
 def encode_json(readings: pa.Table, measurements: Measurements) -> Iterator[tuple[bytes, bytes, str, int]]:
-    """Turn readings (`schemas.generated`) into one JSON record each, in their order; else as `encode_arrow`."""
+    """Encode readings (`schemas.generated`) as one JSON record each, in order; yield the same as `encode_arrow`."""
     names = ["timestamp", *measurements.names]
     columns = [_iso_texts(readings["timestamp"]), *(_jsonable(readings[name]) for name in measurements.names)]
     ids, given = readings["equipment_id"].to_pylist(), readings["json"].to_pylist()
@@ -169,7 +169,7 @@ def encode_json(readings: pa.Table, measurements: Measurements) -> Iterator[tupl
 
 
 def _iso_texts(timestamps: pa.ChunkedArray) -> list[str | None]:
-    """ISO 8601 in UTC with milliseconds; numpy writes it twenty times as fast as pyarrow."""
+    """Return ISO 8601 texts in UTC with milliseconds; numpy formats them twenty times as fast as pyarrow."""
     milliseconds = timestamps.cast(pa.int64()).fill_null(0).to_numpy().astype("datetime64[ms]")
     texts: list[str | None] = np.datetime_as_string(milliseconds, timezone="UTC").tolist()
     if timestamps.null_count:
@@ -178,7 +178,7 @@ def _iso_texts(timestamps: pa.ChunkedArray) -> list[str | None]:
 
 
 def _jsonable(column: pa.ChunkedArray) -> list[Any]:
-    """Values for JSON, which has no NaN and no infinity: as text they stay the bad values that they are."""
+    """Return values for JSON. It has no NaN and no infinity, so these become text, which is a bad value, too."""
     values: list[Any] = column.to_pylist()
     if pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False:
         return [repr(v) if v is not None and not np.isfinite(v) else v for v in values]

@@ -1,4 +1,4 @@
-"""What was sent for a reading, for its dead letter."""
+"""The original of a reading, for its dead letter."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from etl.model.schemas import TIMESTAMP
 
 
 class Originals(NamedTuple):
-    """Values, keys and content types as they were sent, one per reading."""
+    """Original values, keys and content types, one per reading."""
 
     values: list[bytes]
     keys: list[bytes]
@@ -20,15 +20,15 @@ class Originals(NamedTuple):
 
 
 def originals(readings: pa.Table, records: pa.Table, measurements: Measurements) -> Originals:
-    """Return what was sent for a few readings (`schemas.consumed`), for their dead letters.
+    """Return the originals of a few readings (`schemas.consumed`), for their dead letters.
 
     Args:
         readings: the selected readings.
         records: the raw records of the same file (`schemas.RECORDS`).
-        measurements: what the readings hold.
+        measurements: the declared measurements.
 
     Returns:
-        Of a JSON reading its bytes; of one in a micro-batch a one-row Arrow stream with the batch's own schema.
+        The bytes of a JSON reading; for a reading of a micro-batch an Arrow stream of one row with the batch's schema.
     """
     wanted = records.filter(pc.is_in(records["offset"], pc.unique(readings["offset"]))).to_pylist()
     raw = {(record["partition"], record["offset"]): record for record in wanted}
@@ -48,7 +48,7 @@ def originals(readings: pa.Table, records: pa.Table, measurements: Measurements)
 
 
 def one_row(value: bytes, index: int) -> bytes:
-    """Cut one reading out of an Arrow stream, with its schema as it was."""
+    """Return one reading of an Arrow stream as a stream with the same schema."""
     with pa.ipc.open_stream(value) as reader:
         for batch in reader:
             if index < batch.num_rows:
