@@ -1,1 +1,1 @@
-"""The delivery core that every stage shares."""
+"""The delivery core of every stage."""

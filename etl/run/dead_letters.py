@@ -1,8 +1,9 @@
-"""The dead-letter topic: publish what is no reading or lost against another, list it, replay it.
+"""The dead-letter topic: publish, list and replay dead letters.
 
-A letter's value, key and content type are those of the original; its headers say why and where it came from. A letter
-published twice counts once. A topic that was made anew and a file that has other lines under the same name have letters
-with the same origin, so its identity is that origin, the time of the record, and what was sent.
+A dead letter has the value, key and content type of the original. Its headers state the reason and the origin. A dead
+letter that is published twice counts once. A recreated topic, or a file with other lines under the same name, gives
+dead letters with the same origin. So the identity of a dead letter is its origin, the time of the record, and its
+content.
 """
 
 import re
@@ -19,11 +20,11 @@ from etl.kafka.client import Client
 from etl.kafka.ports import Producer, open_producer, read
 from etl.kafka.records import Span
 
-# Not to be replayed without a second thought: they lost against another reading, or came too late.
+# Replayed only with `--force`: another reading won, or they are late.
 LOST = frozenset(["conflicting", "superseded", "late"])
 _HEADERS = ("reason", "detail", "stage", "topic", "partition", "offset", "index", "file", "line", "record_time")
 _NUMBERS = frozenset(["partition", "offset", "index", "line", "record_time"])
-# A header must leave room for the value.
+# Headers must leave room for the value.
 _MAX_DETAIL = 1000
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
@@ -51,14 +52,14 @@ class Letter:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What tells letters apart; a stored row that lost shares the origin of the reading that beat it."""
+        """The identity of a dead letter; a superseded row has the origin of the reading that replaced it."""
         origin = (self.topic, self.partition, self.offset, self.index, self.file, self.line)
         return (*origin, self.record_time, self.key, self.value, self.reason == "superseded")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which letters: all of those that meet every condition; times are those of publication, `until` excluded."""
+    """A filter of dead letters by all of these conditions; times are times of publication, `until` excluded."""
 
     reasons: frozenset[str] = frozenset()
     run: str | None = None
@@ -66,7 +67,7 @@ class Choice:
     until: datetime | None = None
 
     def holds(self, letter: Letter) -> bool:
-        """Tell whether a letter is one of them."""
+        """Return whether a dead letter meets the conditions."""
         return (
             (not self.reasons or letter.reason in self.reasons)
             and (self.run is None or letter.run == self.run)
@@ -77,7 +78,7 @@ class Choice:
 
 @dataclass
 class Replayed:
-    """What a replay did: letters sent, and those left out because they lost or because a file cannot be replayed."""
+    """Counts of a replay: sent letters, and letters that need force or come from a file."""
 
     sent: int = 0
     lost: int = 0
@@ -85,17 +86,17 @@ class Replayed:
 
 
 def publish(producer: Producer, topic: str, letters: Iterable[pa.Table], run: str) -> int:
-    """Send dead letters (`readings.DEAD_LETTERS`), return their number when all are acknowledged.
+    """Send dead letters (`readings.DEAD_LETTERS`), and return their number once all are confirmed.
 
     Raises:
-        SettingsError: the topic may not be written, or does not take a record that large.
-        Unreachable: Kafka does not acknowledge them.
+        SettingsError: the topic may not be written, or does not accept a record of this size.
+        Unreachable: Kafka does not confirm them.
     """
     sent = 0
     for table in letters:
         for batch in table.to_batches(max_chunksize=10_000):
             for row in batch.to_pylist():
-                # Kafka's clients refuse a record with neither.
+                # Kafka's clients refuse a record without key and value.
                 value = b"" if row["value"] is None and row["key"] is None else row["value"]
                 producer.send(topic, row["key"], value, _headers(row, run))
                 sent += 1
@@ -115,7 +116,7 @@ def _header(name: str) -> str:
 
 
 def list_letters(client: Client, choice: Choice) -> Iterator[Letter]:
-    """Read the chosen letters, oldest first within each partition, each once.
+    """Yield the selected dead letters, oldest first within each partition, each once.
 
     Raises:
         SettingsError: the dead-letter topic is missing, or may not be read.
@@ -160,10 +161,10 @@ def _number(text: str) -> int | None:
 
 
 def replay(client: Client, choice: Choice, force: bool = False) -> Replayed:
-    """Send the chosen letters to the topic they came from, each once, and count the replay in a header.
+    """Send the selected dead letters to their original topic, each once, and count the replay in a header.
 
-    Letters that lost or came too late are left out unless forced. Those from a file are always left out: correct the
-    file, and generate from it again.
+    Conflicting, superseded and late ones are sent only with `force`. Lines of a file are never sent: correct the file,
+    and generate from it again.
 
     Raises:
         SettingsError: a topic is missing, or may not be written.

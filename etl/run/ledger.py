@@ -1,4 +1,4 @@
-"""The ledger of runs in Cassandra: what the stages of the last runs did."""
+"""The ledger of runs in Cassandra: the summaries of stages."""
 
 import json
 from dataclasses import dataclass, fields
@@ -14,17 +14,17 @@ _SUMMARY = [each.name for each in fields(Summary)]
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run in the ledger, its stages in order, and the shards of each."""
+    """A run in the ledger: its stages in order, and the shards of each."""
 
     run: str
     stages: list[Summary]
 
 
 def read_last_runs(store: Store, count: int, now: datetime | None = None) -> list[LoadedRun]:
-    """Read the last runs of this month and the one before, newest first."""
+    """Return the last runs of this month and the previous one, newest first."""
     begun = select(RUNS, ["month", "run", "started"], RUNS.partition)
     whole = select(RUNS, _SUMMARY, [*RUNS.partition, "run"])
-    # Names of runs need not sort by time, so ask when they began before reading the few wanted.
+    # Names of runs may not sort by time, so read their start times before the rows of the wanted ones.
     started: dict[tuple[str, str], datetime] = {}
     for rows in store.ask(begun, ([month] for month in _months(now or datetime.now(UTC)))):
         for month, run, at in rows:
@@ -35,7 +35,7 @@ def read_last_runs(store: Store, count: int, now: datetime | None = None) -> lis
 
 
 def _months(now: datetime) -> list[str]:
-    """Name this month and the one before, as in column `month`."""
+    """Return this month and the previous one, as in column `month`."""
     return [f"{day:%Y-%m}" for day in (now, now.replace(day=1) - timedelta(days=1))]
 
 

@@ -1,7 +1,7 @@
 """Metrics of a finished stage, as a Prometheus textfile or pushed by OTLP/HTTP.
 
-Each value describes the newest run that came to its end, so all of them are gauges. A textfile is what the textfile
-collector of Prometheus' node exporter picks up; OTLP/HTTP is for stages that live too short to be scraped.
+Each value describes the newest finished run, so all metrics are gauges. The textfile collector of Prometheus' node
+exporter reads the textfile. OTLP/HTTP is for stages whose process is too short-lived to be scraped.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = structlog.get_logger("etl.metrics")
 
 @dataclass(frozen=True)
 class Sample:
-    """One value of one metric; the unit is in the name, as Prometheus has it."""
+    """One value of one metric; the unit is in the name, by Prometheus' convention."""
 
     name: str
     help: str
@@ -33,11 +33,11 @@ class Sample:
 
 
 def measure(manifest: Manifest) -> Iterator[Sample]:
-    """Derive the samples of a stage, or of a shard of it, from its manifest.
+    """Yield the samples of a stage, or of a shard of it, from its manifest.
 
     Yields:
-        Time of the last success (Unix seconds), seconds, counts by class, readings per second and, of consume, the lag
-        that it found, per partition.
+        Time of the last success (Unix seconds), seconds, counts by class, readings per second and, only for consume,
+        the lag that it found, per partition.
     """
     summary = manifest.summary
     stage = {"stage": summary.stage} | ({"shard": str(summary.shard)} if summary.shards > 1 else {})
@@ -49,7 +49,7 @@ def measure(manifest: Manifest) -> Iterator[Sample]:
     if summary.seconds and summary.counts:
         rate = max(summary.counts.values()) / summary.seconds
         yield Sample("sensor_etl_readings_per_second", "Readings of the run, by the second.", rate, stage)
-    # The later stages cover the same offsets; told again they would count twice in a sum.
+    # The next stages cover the same offsets; reporting them again would double-count.
     for part in summary.offsets if summary.stage == "consume" else ():
         labels = {**stage, "topic": part.topic, "partition": str(part.partition)}
         lag = part.end + part.left - (part.begin if part.committed is None else part.committed)
@@ -57,7 +57,7 @@ def measure(manifest: Manifest) -> Iterator[Sample]:
 
 
 def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
-    """Publish what a stage did where the settings say so; a failure is a warning, since the stage itself is done."""
+    """Publish the metrics of a stage as set; a failure is only a warning, because the stage itself is done."""
     samples = list(measure(manifest))
     if settings.metrics_folder:
         shard = f"_{manifest.summary.shard}" if manifest.summary.shards > 1 else ""
@@ -78,7 +78,7 @@ def _warning(text: str) -> Iterator[None]:
 
 
 def write_textfile(samples: list[Sample], path: Path) -> None:
-    """Write samples in the Prometheus text format, at once, so that no collector sees half a file.
+    """Write samples in the Prometheus text format, atomically, so that no collector reads half a file.
 
     Raises:
         OSError: the file cannot be written.
@@ -96,11 +96,11 @@ def write_textfile(samples: list[Sample], path: Path) -> None:
 
 
 def push(samples: list[Sample], endpoint: str) -> None:
-    """Push samples to an OTLP/HTTP endpoint; `/v1/metrics` is added, as the specification says, unless it is there.
+    """Push samples to an OTLP/HTTP endpoint; append `/v1/metrics` unless it is there, as the specification requires.
 
     Raises:
         ImportError: the extra `otlp` is not installed.
-        OSError: the endpoint does not take them within `PUSH_SECONDS`.
+        OSError: the endpoint does not accept them within `PUSH_SECONDS`.
     """
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics import MeterProvider
@@ -109,7 +109,7 @@ def push(samples: list[Sample], endpoint: str) -> None:
 
     logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     url = endpoint.rstrip("/").removesuffix(OTLP_PATH) + OTLP_PATH
-    # A reader of our own, since the usual periodic one hides whether the push arrived.
+    # The usual periodic reader hides whether the push arrived.
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], Resource.create({"service.name": "sensor-etl"}), shutdown_on_exit=False)
     meter = provider.get_meter("etl")

@@ -1,4 +1,4 @@
-"""A recorded file of which nothing can be used: one line that says so, with the likely cause."""
+"""A recorded file without any usable reading: one line with the probable cause."""
 
 import re
 from collections import Counter
@@ -17,16 +17,16 @@ _CAUSES = {
 
 
 def any_usable(readings: pa.Table, measurements: Measurements) -> bool:
-    """Tell whether any of these readings (schema `generated`) holds a value."""
+    """Return whether any of these readings (schema `generated`) has a value."""
     return any(readings[name].null_count < len(readings) for name in measurements.names)
 
 
 def all_rejected(readings: int, letters: Iterable[pa.Table]) -> str:
-    """Say why nothing of a file can be used.
+    """Return a line that states why nothing in a file is usable.
 
     Args:
-        readings: how many readings there are, all without a usable value.
-        letters: the lines that are no readings, by `DEAD_LETTERS`.
+        readings: number of readings, all without a usable value.
+        letters: the lines that are not readings, by `DEAD_LETTERS`.
     """
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Run one stage: find its input, let it work in a fresh attempt, and commit the manifest last."""
+"""Run one stage: find its input, run it in a new attempt, and commit the manifest last."""
 
 import gc
 import signal
@@ -37,7 +37,7 @@ log = structlog.get_logger("etl.stage")
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage is given: its input (None where it needs none), and where its output goes."""
+    """The work of a stage: its input (None if it needs none) and its output."""
 
     workspace: Workspace
     measurements: Measurements
@@ -46,7 +46,7 @@ class Work:
 
     @property
     def input(self) -> Source:
-        """The input of a stage that cannot do without."""
+        """The input of a stage that needs one."""
         if self.source is None:
             raise SettingsError(
                 f"run {self.workspace.run}: nothing to {self.output.stage}, the stage before has not finished"
@@ -56,9 +56,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did: counts of readings by class, and the offsets it covered.
+    """The result of a stage: counts of readings by class, and the range of offsets.
 
-    A `complaint` ends the stage with an exit code although all of its work is done, and the next stage may begin.
+    A `complaint` ends the stage with an exit code although its work is done and the next stage may begin.
     """
 
     counts: dict[str, int]
@@ -66,17 +66,17 @@ class Outcome:
     complaint: EtlError | None = None
 
 
-# Takes its work and its settings.
+# Its arguments are its work and its settings.
 Stage = Callable[..., Outcome]
 
 
 def run_stage(name: str, stage: Stage, settings: RunSettings, *parts: BaseSettings) -> Manifest:
-    """Run a stage with its settings unless an attempt of it has finished already; return the manifest.
+    """Run a stage with its settings unless an attempt of it has already finished; return the manifest.
 
     Raises:
-        EtlError: the stage cannot be done, and nothing of it exists for the next one; or it is done, with a complaint.
+        EtlError: the stage failed, and the next stage sees no output; or it is done, with a complaint.
     """
-    # Stages make objects by the ten thousand and drop them all: looking for cycles in between took a third of the time.
+    # Stages create and drop tens of thousands of objects; frequent garbage collection took a third of the time.
     gc.set_threshold(1_000_000)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -103,7 +103,7 @@ def _run_stage(name: str, stage: Callable[[Work], Outcome], settings: RunSetting
     except BaseException:
         discard(output)
         raise
-    # The work is done: from here on a request to end is met by ending well.
+    # The work is done. Ignore SIGTERM from here, so that the manifest is written.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     manifest = commit(output, measurements.sha256, outcome.counts, outcome.offsets, source.manifest if source else None)
     publish_metrics(manifest, settings)
@@ -130,7 +130,7 @@ def _source(workspace: Workspace, name: str) -> Source | None:
 
 
 def _check_shards(workspace: Workspace, name: str) -> None:
-    """Refuse another number of shards than that of this stage or the one before, as far as they have finished."""
+    """Refuse another number of shards than that of finished attempts of this stage and the previous one."""
     position = STAGES.index(name)
     for stage in STAGES[max(0, position - 1) : position + 1]:
         for count in {shard.count for shard in find_shards(workspace, stage)} - {workspace.shard.count}:

@@ -1,7 +1,7 @@
 """The workspace of a run: `<url>/<run>/<stage>/<attempt>/` with Parquet files and a manifest written last.
 
-Of a run in several shards it is `<url>/<run>/<stage>/<shard>-of-<shards>/<attempt>/`, a chain of manifests for each.
-Object stores have no rename, so the manifest is the commit point: files without one do not exist for anyone.
+If a run has several shards, it is `<url>/<run>/<stage>/<shard>-of-<shards>/<attempt>/`, with a chain of manifests each.
+Object stores have no rename, so the manifest is the commit point: readers ignore files without one.
 """
 
 import hashlib
@@ -42,15 +42,15 @@ class File:
 
     @property
     def kind(self) -> str:
-        """What it holds (`readings`, `rows`, ...): its name up to the number."""
+        """The kind of the content (`readings`, `rows`, ...): the name up to the number."""
         return self.name.rsplit("-", 1)[0]
 
 
 @dataclass(frozen=True)
 class Range:
-    """The offsets [begin, end) of one partition; `committed` is what the group had at the start, None if nothing.
+    """The offsets [begin, end) of one partition; `committed` is the group's offset at the start, None if none.
 
-    `left` counts the offsets behind it that a cap leaves to the next run.
+    `left` is the number of offsets after the end that a cap leaves to the next run.
     """
 
     topic: str
@@ -63,7 +63,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished stage, or a shard of it, says of itself; it goes into the `runs` table."""
+    """The summary of a finished stage, or of a shard of it, for the ledger (`runs`)."""
 
     stage: str
     attempt: str
@@ -78,7 +78,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole output of one attempt, and the summaries of the stages before it, oldest first."""
+    """The whole output of one attempt, and the summaries of the previous stages, oldest first."""
 
     run: str
     summary: Summary
@@ -87,23 +87,23 @@ class Manifest:
     history: list[Summary] = field(default_factory=list)
 
     def names(self, kind: str) -> list[str]:
-        """The files of one kind (`readings`, `rows`, ...), in order."""
+        """Return the files of one kind (`readings`, `rows`, ...), in order."""
         return sorted(file.name for file in self.files if file.kind == kind)
 
     def rows(self, kind: str) -> int:
-        """How many rows the files of one kind hold."""
+        """Return the number of rows in the files of one kind."""
         return sum(file.rows for file in self.files if file.kind == kind)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A part of a run's work: that of number `index`, from 0, of `count`."""
+    """Shard number `index`, from 0, of `count` shards of a run."""
 
     index: int = 0
     count: int = 1
 
     def has(self, number: int) -> bool:
-        """Whether the partition of this number, or the machine at this place, belongs to it."""
+        """Return whether the partition with this number, or the machine at this position, belongs to the shard."""
         return number % self.count == self.index
 
 
@@ -112,7 +112,7 @@ WHOLE = Shard()
 
 @dataclass(frozen=True)
 class Workspace:
-    """One run's folder, as a shard of the run sees it; `files` is the fsspec filesystem that holds it."""
+    """The folder of a run for one shard; `files` is its fsspec filesystem."""
 
     files: Any
     root: str
@@ -121,10 +121,10 @@ class Workspace:
 
 
 def open_workspace(url: str, run: str, shard: Shard = WHOLE) -> Workspace:
-    """Open the workspace of a run, creating nothing yet.
+    """Open the workspace of a run; create nothing yet.
 
     Raises:
-        SettingsError: the URL or the run's name cannot be used.
+        SettingsError: the URL or the name of the run cannot be used.
     """
     if not _RUN.fullmatch(run):
         raise SettingsError(f"run ID {run!r}: use letters, digits and ._:+@=-, at most 200 (ETL_RUN_ID)")
@@ -145,7 +145,7 @@ def _path(workspace: Workspace, stage: str, *parts: str) -> str:
 def _write(workspace: Workspace, path: str, data: bytes) -> None:
     try:
         workspace.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        # A local folder can be left with half a file; an object store puts all of it or nothing.
+        # A crash may leave half a file in a local folder; an object store stores the whole file or nothing.
         if isinstance(workspace.files, LocalFileSystem):
             workspace.files.pipe_file(f"{path}.part", data)
             workspace.files.mv(f"{path}.part", path)
@@ -165,7 +165,7 @@ def _read(workspace: Workspace, path: str) -> bytes | None:
 
 
 def once(workspace: Workspace, stage: str, name: str, make: Callable[[], bytes]) -> bytes:
-    """Return what the first attempt of a stage stored under a name; make and store it if none has yet."""
+    """Return the value that the first attempt of a stage stored under a name; create and store it if there is none."""
     path = _path(workspace, stage, name)
     stored = _read(workspace, path)
     if stored is None:
@@ -175,7 +175,7 @@ def once(workspace: Workspace, stage: str, name: str, make: Callable[[], bytes])
 
 
 def find(workspace: Workspace, stage: str, name: str) -> bytes | None:
-    """Return what `once` stored, None if nothing has been yet."""
+    """Return the value that `once` stored, None if there is none."""
     return _read(workspace, _path(workspace, stage, name))
 
 
@@ -223,7 +223,7 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
 
 @dataclass(frozen=True)
 class Source:
-    """The output of the stage before, as its manifest names it."""
+    """The output of the previous stage, according to its manifest."""
 
     workspace: Workspace
     manifest: Manifest
@@ -232,7 +232,7 @@ class Source:
         """Read a Parquet file of the manifest.
 
         Raises:
-            DeliveryError: the file is missing or is not what the manifest says.
+            DeliveryError: the file is missing or does not match the manifest.
         """
         file = next((file for file in self.manifest.files if file.name == name), None)
         if file is None:
@@ -251,7 +251,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Attempt:
-    """The output of a stage in the making; it does not exist for others before `commit`."""
+    """The output of a running stage; others ignore it before `commit`."""
 
     workspace: Workspace
     stage: str
@@ -263,7 +263,7 @@ class Attempt:
         """Write one Parquet file `<kind>-NNNNN.parquet`, at most one chunk of readings."""
         number = sum(file.kind == kind for file in self.files)
         sink = pa.BufferOutputStream()
-        # Doubles and timestamps hardly repeat, so only text is worth a dictionary.
+        # Doubles and timestamps rarely repeat, so only text benefits from a dictionary.
         texts = [column.name for column in table.schema if pa.types.is_string(column.type)]
         pq.write_table(table, sink, compression="lz4", use_dictionary=texts, write_statistics=False)
         data = sink.getvalue()
@@ -274,7 +274,7 @@ class Attempt:
 
 
 def begin(workspace: Workspace, stage: str) -> Attempt:
-    """Begin an attempt under a name of its own, so that two at once never share a file."""
+    """Begin an attempt with a unique name, so that two concurrent attempts never share a file."""
     now = time.time()
     return Attempt(workspace, stage, f"{_stamp(now)}-{secrets.token_hex(3)}", now, [])
 
@@ -286,7 +286,7 @@ def _stamp(seconds: float) -> str:
 def commit(
     attempt: Attempt, measurements: str, counts: dict[str, int], offsets: Sequence[Range], before: Manifest | None
 ) -> Manifest:
-    """Write the manifest: from here on the attempt's output exists."""
+    """Write the manifest; now the output of the attempt exists."""
     summary = Summary(
         stage=attempt.stage,
         attempt=attempt.name,
@@ -317,15 +317,15 @@ def versions() -> dict[str, str]:
 
 
 def discard(attempt: Attempt) -> None:
-    """Remove the files of an attempt that came to nothing."""
+    """Remove the files of a failed attempt."""
     with suppress(FileNotFoundError):
         attempt.workspace.files.rm(_path(attempt.workspace, attempt.stage, attempt.name), recursive=True)
 
 
 def prune(workspace: Workspace, last_stage: str, keep: int) -> list[str]:
-    """Remove all finished runs (the last stage has a manifest in each shard) but the newest; return their names.
+    """Remove old finished runs (the last stage has a manifest in each shard); keep the newest; return removed names.
 
-    Unfinished ones go too once as many newer runs have finished as are kept, and nothing has begun in them for a day.
+    Unfinished runs are also removed if as many newer runs have finished, and no stage of them began for a day.
     """
     finished: dict[str, dict[Shard, str]] = {}
     for run, shard, attempt in _finished(workspace, "*", last_stage):
@@ -338,14 +338,14 @@ def prune(workspace: Workspace, last_stage: str, keep: int) -> list[str]:
         last = _last_attempts(workspace)
         old += sorted(run for run in set(last) - set(newest) if last[run] < min(kept[0], yesterday))
     for run in old:
-        # Another shard may be about to remove the same.
+        # Another shard may remove the same run.
         with suppress(FileNotFoundError):
             workspace.files.rm(f"{workspace.root}/{run}", recursive=True)
     return old
 
 
 def _last_attempts(workspace: Workspace) -> dict[str, str]:
-    """Return the newest attempt of each run, whatever came of it."""
+    """Return the newest attempt of each run, finished or not."""
     last: dict[str, str] = {}
     for path in workspace.files.find(workspace.root):
         run, *parts = path.removeprefix(f"{workspace.root}/").split("/")
