@@ -1,1 +1,1 @@
-"""One stage, one image, one task, one page of docs, one name."""
+"""The stages. Each has one name for code, image, task and page of docs."""

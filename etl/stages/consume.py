@@ -1,4 +1,4 @@
-"""Stage 3: read what is new on the topic, from the committed offsets to the end; commit nothing.
+"""Stage 3: read new records of the topic, from the committed offsets to the end. Commit nothing.
 
 A shard reads its own partitions.
 """
@@ -24,11 +24,11 @@ from etl.terminal import progress
 
 
 def consume(work: Work, settings: ConsumeSettings, kafka: KafkaSettings) -> Outcome:
-    """Read the run's range of offsets, which its first attempt fixes before anything is read.
+    """Read the run's range of offsets, which its first attempt fixes before it reads any record.
 
     Raises:
-        NothingNew: the range is empty, and the run's only one.
-        DeliveryError: records of the range are gone.
+        NothingNew: the range is empty, and the run has no other shard.
+        DeliveryError: the log no longer holds records of the range.
         SettingsError: the topic is missing or may not be read, or an offset cannot be used.
         Unreachable: Kafka does not answer.
     """
@@ -75,18 +75,18 @@ def _choose(client: Client, settings: ConsumeSettings, shard: Shard) -> list[Ran
         if r.begin > r.end:
             raise DeliveryError(
                 f"topic {topic}: group {client.settings.group} committed offset {r.begin} of partition {r.partition},"
-                f" which ends at {r.end}: was the topic made anew? Start at its beginning with --from-offset"
+                f" which ends at {r.end}: was the topic recreated? Start at its beginning with --from-offset"
                 f" {r.partition}:{spans[r.partition].begin}"
             )
     _check(ranges, client)
-    # Of several shards some may well be empty: the run goes on through all of them.
+    # Some of several shards may be empty; the run continues with all of them.
     if shard == WHOLE and all(r.begin == r.end for r in ranges):
         raise NothingNew(f"topic {topic} holds nothing new for group {client.settings.group}")
     return ranges
 
 
 def _given(client: Client, settings: ConsumeSettings, spans: dict[int, Span]) -> dict[int, int]:
-    """Where the operator wants to read again from, by partition."""
+    """Return the offset by partition from which the operator wants to read again."""
     topic = client.settings.topic
     if settings.from_offset is not None:
         given = dict(settings.from_offset)
@@ -101,7 +101,7 @@ def _given(client: Client, settings: ConsumeSettings, spans: dict[int, Span]) ->
 
 
 def _check(ranges: list[Range], client: Client) -> None:
-    """Raise if the log begins after a range."""
+    """Raise an error if the log begins after the start of a range."""
     topic = client.settings.topic
     begins = {p: span.begin for p, span in client.log_spans(topic).items()}
     lost = {r.partition: min(begins[r.partition], r.end) - r.begin for r in ranges}
@@ -110,7 +110,7 @@ def _check(ranges: list[Range], client: Client) -> None:
         way = ",".join(f"{p}:{begins[p]}" for p in gone)
         raise DeliveryError(
             f"topic {topic}: {sum(gone.values())} records were deleted before group {client.settings.group} read them:"
-            f" lengthen the topic's retention, and go on without them in a new run with --from-offset {way}"
+            f" lengthen the topic's retention, and continue without them in a new run with --from-offset {way}"
         )
 
 
@@ -123,7 +123,7 @@ def _decoded(
 
 
 def _halved(records: Records, topic: str, measurements: Measurements) -> Iterator[tuple[Records, Decoded]]:
-    """Decode a block, in halves where it holds more than a file may."""
+    """Decode a block; split it if it holds more readings than a file may."""
     number = len(records.offsets)
     if number == 1 or sum(len(value) for value in records.values if value is not None) <= CHUNK_BYTES:
         decoded = decode(records, topic, measurements)
@@ -135,14 +135,14 @@ def _halved(records: Records, topic: str, measurements: Measurements) -> Iterato
 
 
 def _fitting(decoded: Decoded, room: int, at_least_one: bool) -> int:
-    """How many records have room for all of their readings; a run takes one even if that alone is too large."""
+    """Return how many records fit with all of their readings; a run takes one even if it is too large alone."""
     number = int(np.searchsorted(np.cumsum(decoded.sizes), room, side="right"))
     return max(number, 1) if at_least_one else number
 
 
 @dataclass
 class _Output:
-    """Readings on their way into files; each file of readings has one of raw records with the same number."""
+    """Writes readings into files; each file of readings has a file of raw records with the same number."""
 
     attempt: Attempt
     consumed: int = 0

@@ -1,4 +1,4 @@
-"""Stage 2: write readings to the topic. At least once: a repeated attempt may append them again."""
+"""Stage 2: write readings to the topic, at least once: a retry may append them again."""
 
 from etl.codec.arrow_records import encode_arrow
 from etl.codec.columns import ARROW, CONTENT_TYPE, JSON
@@ -14,19 +14,19 @@ from etl.terminal import progress
 
 
 def produce(work: Work, settings: ProduceSettings, kafka: KafkaSettings) -> Outcome:
-    """Send the readings in their order, then publish the dead letters of `generate`.
+    """Send the readings in order, then publish the dead letters of `generate`.
 
     Raises:
         SettingsError: a topic is missing, or may not be written.
-        Unreachable: Kafka does not acknowledge what it was sent.
+        Unreachable: Kafka does not confirm the records.
 
-    Where nothing of a recorded file can be used, the outcome complains of it once its dead letters are published.
+    If nothing in a recorded file is usable, the outcome has a complaint; its dead letters are published first.
     """
     counts = {"produced": 0, "records": 0, "dead_letters": 0}
     manifest = work.input.manifest
     if not manifest.rows("readings") and not manifest.rows("dead-letters"):
         return Outcome(counts)
-    # JSON is what a record without a content type holds.
+    # A record without a content type contains JSON.
     headers: dict[str, list[tuple[str, bytes]]] = {JSON: [], ARROW: [(CONTENT_TYPE, ARROW.encode())]}
     with connect(kafka) as client:
         client.partitions(kafka.topic)

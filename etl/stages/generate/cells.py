@@ -1,4 +1,4 @@
-"""Rows of a recorded file, as its mapping names their columns, to readings and dead letters."""
+"""Convert rows of a recorded file to readings and dead letters, according to its mapping."""
 
 import json
 import re
@@ -27,7 +27,7 @@ Column: TypeAlias = pa.Array | list[Any]
 
 @dataclass(frozen=True)
 class Cells:
-    """Rows of a file: per column n texts, typed values or objects, the n line numbers, and each line's bytes."""
+    """n rows of a file: n texts, typed values or objects per column, n line numbers, and the bytes of each line."""
 
     columns: dict[str, Column]
     lines: Integers
@@ -40,7 +40,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Letter:
-    """A line that is no reading."""
+    """A line that is not a reading."""
 
     line: int
     value: bytes
@@ -50,9 +50,10 @@ class Letter:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a file: n readings (schema `generated`), and letters of those that are none.
+    """Rows of a file: n readings (schema `generated`), and dead letters for the other rows.
 
-    Of each reading: the local ms of its timestamp (MISSING where it names a zone), its line number, the line's bytes.
+    Each reading has the local ms of its timestamp (MISSING if it names a zone), its line number and the bytes of its
+    line.
     """
 
     readings: pa.Table
@@ -65,10 +66,10 @@ class Block:
 def to_readings(
     cells: Cells, broken: Sequence[Letter], mapping: Mapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
 ) -> Block:
-    """Make readings of the rows, and letters of those that are none, beside the broken lines; each in order.
+    """Convert rows to readings, and the other rows and the broken lines to dead letters; each in order.
 
-    A cell that has no value of its measurement's type is missing in the reading; `json` then holds all of the reading,
-    with the cell as it was. An epoch number before `oldest_ms` is no timestamp.
+    A cell without a value of its measurement's type is missing in the reading; `json` then holds the whole reading with
+    the original cell. An epoch number before `oldest_ms` is not a timestamp.
     """
     equipment = _equipment(cells, mapping)
     column = cells.columns[mapping.timestamp.column]
@@ -123,9 +124,9 @@ def _letter(cells: Cells, mapping: Mapping, row: int, times: Times, *, usable: b
 
 
 def _texts(column: Column) -> pa.Array:
-    """Make texts of a column of keys or timestamps; null where there is none."""
+    """Convert a column of keys or timestamps to texts; null if there is none."""
     if isinstance(column, list):
-        # bool is an int in Python, and no text of either.
+        # bool is an int in Python, but is neither a key nor a timestamp.
         plain = [
             str(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else None for cell in column
         ]
@@ -148,7 +149,7 @@ def _id(text: str) -> str | None:
 
 
 def _json(bad: dict[int, dict[str, object]], ms: Integers, good: Flags, values: dict[str, pa.Array]) -> pa.Array:
-    """Write the readings with a bad cell as JSON, null for all others."""
+    """Return the readings with a bad cell as JSON, null for all others."""
     if not bad:
         return pa.nulls(len(ms), pa.binary())
     rows: list[bytes | None] = [None] * len(ms)
@@ -161,7 +162,7 @@ def _json(bad: dict[int, dict[str, object]], ms: Integers, good: Flags, values: 
 
 
 def _plain(value: object) -> object:
-    """Make a text of NaN and infinities, which JSON cannot hold: a bad value either way."""
+    """Convert NaN and infinities to text, because JSON has no such numbers; the text is a bad value, too."""
     return repr(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -1,8 +1,8 @@
-"""Faults of made-up machines, each with a label: what was wrong with which machine, how badly, from when to when.
+"""Faults of synthetic machines, each with a label: machine, kind, severity, start and end.
 
-Whether a machine has a fault of a kind in a week, and which one, depends on seed, equipment ID, kind and week alone,
-like all chance in `signals`. Kinds, durations and sizes are in `faults.yaml`. A fault begins and ends within its week,
-from Monday 00:00 UTC on. Analysis must not import this module: it is judged by these labels.
+Seed, equipment ID, kind and week alone determine whether a machine has a fault and which one, as in `signals`. Kinds,
+durations and sizes are in `faults.yaml`. A fault begins and ends within its week, which begins on Monday at 00:00 UTC.
+The analysis must not import this module, because its events are compared with these labels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from etl.model.schemas import TIMESTAMP
 from etl.model.yaml_file import first_problem, read_document
 
 SEVERITIES = ("mild", "moderate", "severe")
-# Shortest and longest in hours, and size, by severity, by kind.
+# Shortest and longest duration in hours, and size, by severity, by kind.
 Kinds = dict[str, dict[str, tuple[float, float, float]]]
 _FILE = Path(__file__).with_name("faults.yaml")
 LABELS = pa.schema(
@@ -33,24 +33,24 @@ LABELS = pa.schema(
         pa.field("end", TIMESTAMP),
     ]
 )
-# Sensor faults are about one of these; the others are measured by the electric meter.
+# A sensor fault affects one of these; the electric meter measures the others.
 SENSORS = ("temperature", "vibration", "pressure", "humidity")
 SENSOR_KINDS = ("sensor_stuck", "sensor_drift")
 SIGNED_KINDS = ("frequency_excursion", "sensor_drift")
 HEATING = ("overheating", "phase_imbalance")
-# What disturbs the grid disturbs every machine of the plant.
+# A disturbance of the grid affects every machine of the plant.
 PLANT_KINDS = ("frequency_excursion",)
 
 HOUR = 3_600_000
 WEEK = 168 * HOUR
-_MONDAY = 4 * 24 * HOUR  # the first one after 1970-01-01
+_MONDAY = 4 * 24 * HOUR  # the first Monday after 1970-01-01
 _SEVERITY_SHARES = np.array([0.4, 0.75])
-# Heat comes and goes with a time constant of this, and is gone for good after the second.
+# The time constant of heating and cooling, and the time after which no excess heat is left.
 _INERTIA, _COOLED = HOUR // 2, 3 * HOUR
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-# Draws from [0, 1) for a name and a week; shape (machines,), or (1,) for the plant as a whole.
+# Draws from [0, 1) for a name and a week; shape (machines,), or (1,) for the whole plant.
 Draw = Callable[[str, int], Floats]
 
 
@@ -71,16 +71,16 @@ class Fault:
 
     @property
     def felt_until(self) -> int:
-        """When nothing is left of it: what has become hot takes its time to cool."""
+        """The time from which on no effect is left, including cooling."""
         return self.end + (_COOLED if self.kind in HEATING else 0)
 
 
 @cache
 def kinds(path: Path = _FILE) -> Kinds:
-    """Read what can go wrong.
+    """Read the kinds of faults.
 
     Raises:
-        SettingsError: the file cannot be read, or an entry is wrong; in one line.
+        SettingsError: the file cannot be read, or an entry is wrong; the message has one line.
     """
     try:
         found = TypeAdapter(Kinds).validate_python(read_document(path, "faults"))
@@ -94,12 +94,12 @@ def kinds(path: Path = _FILE) -> Kinds:
 
 
 def schedule(machines: int, draw: Draw, draw_plant: Draw, rate: float, start: int, end: int) -> list[Fault]:
-    """List the faults that are felt from `start` up to before `end`, by kind, week and machine.
+    """Return the faults with an effect in [`start`, `end`), by kind, week and machine.
 
     Args:
-        machines: how many there are.
-        draw: chance of each machine.
-        draw_plant: chance that all of them share.
+        machines: number of machines.
+        draw: random numbers of each machine.
+        draw_plant: random numbers that all machines share.
         rate: faults expected per machine and week, all kinds together.
         start: milliseconds since 1970 in UTC.
         end: the same.
@@ -132,10 +132,10 @@ def _of_week(kind: str, week: int, machines: int, draw: Draw, rate: float) -> It
 
 
 def strength(fault: Fault, times: Integers) -> Floats:
-    """Give what the fault multiplies (`frequency_excursion`: adds in Hz) at each time; shape of `times`.
+    """Return the factor of the fault at each time (`frequency_excursion`: the summand in Hz); shape of `times`.
 
-    Wear, decay and drift grow from nothing to their full size at the end, when somebody repairs them; heat follows its
-    cause with a lag; all others are there at once.
+    Wear, decay and drift grow from nothing to their full size at the end, when they are repaired. Heat follows its
+    cause with a lag. All others have their full size at once.
     """
     progress = (times - fault.start) / (fault.end - fault.start)
     if fault.kind == "bearing_wear":
@@ -148,7 +148,7 @@ def strength(fault: Fault, times: Integers) -> Floats:
 
 
 def heating(fault: Fault, times: Integers) -> Floats:
-    """Give what the fault multiplies the machine's rise of temperature by at each time, also while it cools."""
+    """Return the factor of the machine's temperature rise at each time, also while it cools."""
     # Losses grow with the square of the current.
     full = fault.size * fault.size if fault.kind == "phase_imbalance" else fault.size
     warmed = (np.minimum(times, fault.end) - fault.start) / _INERTIA
@@ -157,7 +157,7 @@ def heating(fault: Fault, times: Integers) -> Floats:
 
 
 def labels(faults: Sequence[Fault], equipment_ids: Sequence[str]) -> pa.Table:
-    """Write faults down as a table of schema `LABELS`, in their order."""
+    """Return faults as a table of schema `LABELS`, in their order."""
     columns = [
         [equipment_ids[fault.place] for fault in faults],
         [fault.kind for fault in faults],

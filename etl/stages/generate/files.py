@@ -1,4 +1,4 @@
-"""Recorded readings from a CSV, Parquet or JSON lines file, in blocks; a bad line never stops the rest."""
+"""Read recorded readings from a CSV, Parquet or JSON lines file, in blocks; a bad line never stops the others."""
 
 import csv
 import json
@@ -27,8 +27,8 @@ from etl.urls import shown
 
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCK_ROWS = 50_000
-MAX_LINE_BYTES = 512 * 1024  # a longer line is no reading, and would not fit into a dead letter
-MAX_QUOTED_LINES = 1000  # a field that spans more was never meant to: its quote is the fault
+MAX_LINE_BYTES = 512 * 1024  # a longer line is not a reading, and would not fit into a dead letter
+MAX_QUOTED_LINES = 1000  # a field that spans more lines is an error: a quote is wrong
 _FORMATS = {"csv": "csv", "parquet": "parquet", "pq": "parquet", "jsonl": "jsonl", "ndjson": "jsonl"}
 _NO_FORMAT = "recorded file {}: its ending tells no format, so put `format:` into the mapping"
 _CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/json", "jsonl": "application/json"}
@@ -38,7 +38,7 @@ log = structlog.get_logger("etl.recorded")
 
 @dataclass(frozen=True)
 class Recorded:
-    """Some rows of a file: readings (schema `generated`) and dead letters (schema `DEAD_LETTERS`), in file order."""
+    """Rows of a file: readings (schema `generated`) and dead letters (schema `DEAD_LETTERS`), in file order."""
 
     readings: pa.Table
     dead_letters: pa.Table
@@ -47,12 +47,13 @@ class Recorded:
 def recorded_readings(
     url: str, mapping: Mapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
 ) -> Iterator[Recorded]:
-    """Read a file by path or fsspec URL, or all members of a zip, in blocks of at most BLOCK_ROWS rows, and a few
-    joined with the block before. An epoch number before `oldest_ms` is no timestamp.
+    """Read a file by path or fsspec URL, or all members of a zip, in blocks of about BLOCK_ROWS rows.
+
+    An epoch number before `oldest_ms` is not a timestamp.
 
     Raises:
-        SettingsError: the file is not there, is not what the mapping says, lacks a mapped column, or is damaged; in
-            part after some tables, of which none may be kept.
+        SettingsError: the file is missing, has not the mapped format or columns, or is damaged. The error may come
+            after some tables; then the caller must discard these.
         Unreachable: the storage does not answer.
     """
     outer = _format(url, mapping)
@@ -82,7 +83,7 @@ def recorded_readings(
 
 
 def _format(path: str, mapping: Mapping) -> str | None:
-    """Tell the format by the mapping, or by the ending before that of a codec."""
+    """Return the format in the mapping, or the format of the ending before that of a codec."""
     if mapping.format:
         return mapping.format
     found = endings(path)
@@ -107,9 +108,9 @@ def _dead_letters(letters: Sequence[Letter], name: str, content_type: str) -> pa
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
-    """Give the lines without their ends, with the number of the first, in lists of at most BLOCK_ROWS.
+    """Yield the lines without line ends, with the number of the first, in lists of at most BLOCK_ROWS.
 
-    Of a line that is too long, a little more than MAX_LINE_BYTES is kept.
+    A line that is too long is cut to a little more than MAX_LINE_BYTES.
     """
     number, rest = 1, b""
     while data := file.read(BLOCK_BYTES):
@@ -145,7 +146,7 @@ def _csv(file: BinaryIO, mapping: Mapping, _measurements: Measurements, name: st
 
 
 def _header(number: int, lines: list[bytes], mapping: Mapping, name: str) -> tuple[int, list[bytes], list[str] | None]:
-    """Take the names of the columns from the first line that is not empty."""
+    """Return the names of the columns from the first line that is not empty."""
     for place, line in enumerate(lines):
         if line.removeprefix(_BOM).strip():
             try:
@@ -164,21 +165,21 @@ def _fields(line: str, mapping: Mapping) -> list[str]:
 
 @cache
 def _well_quoted(delimiter: str) -> re.Pattern[bytes]:
-    """Match lines whose quotes enclose whole fields, each closed on its line."""
+    """Return whether quotes enclose whole fields, each closed on its line."""
     separator = re.escape(delimiter).encode()
     field = rb'(?:"(?:[^"\n]++|"")*+"|[^"\n' + separator + rb"]*+)"
     return re.compile(rb"(?:" + field + rb"(?:" + separator + rb"|\r?\n|\r?\Z))*+")
 
 
 def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping) -> Parsed | None:
-    """Parse lines at full speed if each is one record; None if more is wrong with them than the number of fields."""
+    """Parse lines fast if each is one record; return None if they have other errors than the number of fields."""
     data = b"\n".join(lines)
     quoted = b'"' in data
-    # Arrow takes text after a closing quote, which is a fault.
+    # Arrow accepts text after a closing quote, which is an error.
     if not data or (quoted and not _well_quoted(mapping.delimiter).fullmatch(data)):
         return None
     try:
-        # Decoded in any case, so that columns that nobody reads count as well.
+        # Decode all columns, so that errors in unused columns count, too.
         text = data.decode(mapping.encoding)
     except UnicodeDecodeError:
         return None
@@ -213,7 +214,7 @@ def _read_csv(
     skip: Callable[[pa_csv.InvalidRow], str],
 ) -> pa.Table | None:
     """Read the mapped columns of lines in UTF-8, in the order of the mapping; None where Arrow cannot."""
-    # Named by position, as a column that nobody reads may have any name.
+    # Named by position, because an unused column may have any name.
     names = [str(place) for place in range(len(header))]
     read = [names[header.index(column)] for column in mapping.columns]
     try:
@@ -241,7 +242,7 @@ def _wrong_fields(number: int, line: bytes, got: int, expected: int) -> Letter:
 def _records(
     number: int, lines: list[bytes], mapping: Mapping, width: int, *, last: bool
 ) -> tuple[list[tuple[int, bytes]], int]:
-    """Join lines that are one record, as a quoted field spans them; return the records and how many lines they took."""
+    """Join lines of records whose quoted fields span several lines; return the records and their number of lines."""
     records: list[tuple[int, bytes]] = []
     place = 0
     while place < len(lines):
@@ -251,7 +252,7 @@ def _records(
             if end is None and not last and len(lines) - place < MAX_QUOTED_LINES:
                 break
             joined = b"\n".join(lines[place : end + 1]) if end else b""
-            # A quote that opens by mistake must not take the lines after it along.
+            # A quote that opens by mistake must not swallow the next lines.
             if end and len(joined) <= MAX_LINE_BYTES and _width(joined, mapping) == width:
                 line, taken = joined, end - place + 1
         records.append((number + place, line))
@@ -274,7 +275,7 @@ def _width(record: bytes, mapping: Mapping) -> int | None:
 
 
 def _careful(records: list[tuple[int, bytes]], header: list[str], mapping: Mapping) -> Parsed:
-    """Parse record by record, so that each fault costs one."""
+    """Parse record by record, so that each error costs only one record."""
     letters: list[Letter] = []
     good: list[tuple[int, bytes]] = []
     rows: list[list[str]] = []
@@ -336,6 +337,6 @@ def _object(line: bytes) -> dict[str, object]:
     if not isinstance(found, dict):
         raise ValueError("no JSON object")
     if b"\\ud" in line.lower():
-        # Half a surrogate pair is valid JSON but no text.
+        # Half a surrogate pair is valid JSON, but not text.
         json.dumps(found, ensure_ascii=False).encode()
     return found

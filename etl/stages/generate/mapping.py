@@ -1,4 +1,4 @@
-"""Map the columns of a recorded file to readings, as a YAML file says.
+"""Map the columns of a recorded file to readings, according to a YAML file.
 
     format: csv                       # or parquet, jsonl; default: by the file's ending
     timestamp: {column: Datetime, format: "%d/%m/%Y %H:%M:%S", zone: Europe/Paris, ambiguous: first}
@@ -12,11 +12,11 @@
     thousands: "."
     missing: ["", "?", -9999]         # cells that hold no value, numbers by their value; default: the empty cell
 
-A timestamp without `format` is ISO 8601, or an epoch number whose unit its size tells. `format` is as strptime has it,
-or `excel` for a spreadsheet's serial numbers (days since 1899-12-30). `zone` (default UTC) is for those that name none.
-When clocks go forward, local times that never were are dead letters. When they go back, an hour is there twice: all of
-its readings together tell which is which, and `ambiguous` says what becomes of those that cannot be told apart: dead
-letters (`refuse`, the default), or readings of the `first` or the `second` of the two hours.
+A timestamp without `format` is ISO 8601, or an epoch number, whose size determines the unit. `format` has strptime
+codes, or is `excel` for serial numbers of a spreadsheet (days since 1899-12-30). `zone` (default UTC) applies to
+timestamps without a zone. When clocks go forward, readings with skipped local times become dead letters. When clocks go
+back, an hour occurs twice, and all of its readings together determine the pass of each. Readings that stay ambiguous
+become dead letters (`ambiguous: refuse`, the default), or readings of the `first` or the `second` pass.
 """
 
 import codecs
@@ -37,9 +37,9 @@ from etl.model.yaml_file import first_problem, read_document
 EXCEL = "excel"
 
 _CODES = frozenset("aAwdbBmyYHIpMSfzZjUWGVu%")
-# What people write by mistake, and what they mean.
+# Common mistakes, and the intended entry.
 _MEANT = {
-    "s": "leave `format` out, epoch numbers are told by their size",
+    "s": "leave `format` out, the size of epoch numbers determines their unit",
     "-d": "write %d, which takes one digit too",
     "-m": "write %m, which takes one digit too",
     "-H": "write %H, which takes one digit too",
@@ -63,7 +63,7 @@ def _zone(name: str) -> str:
 
 def _encoding(name: str) -> str:
     try:
-        # A newline must be one byte, as lines are told before they are decoded.
+        # A newline must be one byte, because lines are split before they are decoded.
         if "\n".encode(name) == b"\n":
             return codecs.lookup(name).name
     except LookupError:
@@ -72,7 +72,7 @@ def _encoding(name: str) -> str:
 
 
 def _format(form: str) -> str:
-    """Refuse what pandas would guess at, or what does not name a whole moment."""
+    """Refuse a format at which pandas would guess, or which does not determine a moment."""
     if form == EXCEL:
         return form
     example = f"write it with strptime codes, such as %d/%m/%Y %H:%M:%S, or {EXCEL!r}; none for ISO 8601 and epochs"
@@ -96,7 +96,7 @@ def _format(form: str) -> str:
 
 
 def _tried(form: str) -> str:
-    """Let pandas read what it has written, since it refuses more than the codes tell."""
+    """Let pandas parse a time that it has formatted, because it refuses more formats than the codes show."""
     moment = datetime.fromisoformat("2026-11-05T07:08:09.123+00:00")
     plain = without_zone_name(form)
     try:
@@ -109,7 +109,7 @@ def _tried(form: str) -> str:
 
 
 def without_zone_name(form: str) -> str:
-    """Take %Z off the end of a format."""
+    """Remove %Z from the end of a format."""
     return form.removesuffix("%Z").rstrip()
 
 
@@ -159,7 +159,7 @@ def _short(entry: object) -> object:
 
 
 class Mapping(_Entry):
-    """Which column of a file is what."""
+    """The meaning of the columns of a file."""
 
     format: Literal["csv", "parquet", "jsonl"] | None = None
     timestamp: Annotated[TimestampColumn, BeforeValidator(_short)]
@@ -179,18 +179,18 @@ class Mapping(_Entry):
 
     @property
     def missing_texts(self) -> list[str]:
-        """The texts that stand for no value."""
+        """The texts that mean a missing value."""
         return [str(entry) for entry in self.missing]
 
     @property
     def missing_numbers(self) -> list[float]:
-        """The numbers that stand for no value."""
+        """The numbers that mean a missing value."""
         numbers = [_number(entry) if isinstance(entry, str) else float(entry) for entry in self.missing]
         return [number for number in numbers if number is not None]
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read, each once."""
+        """The names of the used columns, each once."""
         named = [self.timestamp.column, self.equipment.column, *(entry.column for entry in self.measurements.values())]
         return list(dict.fromkeys(name for name in named if name is not None))
 
@@ -199,7 +199,7 @@ def read_mapping(path: Path, measurements: Measurements) -> Mapping:
     """Read a mapping file.
 
     Raises:
-        SettingsError: the file cannot be read, an entry is wrong, or a measurement is not declared; in one line.
+        SettingsError: the file cannot be read, an entry is wrong, or a measurement is not declared.
     """
     try:
         mapping = Mapping.model_validate(read_document(path, "mapping"))

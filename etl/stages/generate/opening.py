@@ -1,4 +1,4 @@
-"""Open a recorded file by path or fsspec URL: its codec, the members of a zip, and whether trouble passes or stays."""
+"""Open a recorded file by path or fsspec URL: codec, members of a zip, and temporary or permanent errors."""
 
 import bz2
 import gzip
@@ -22,11 +22,11 @@ from etl.urls import shown, without_secrets
 
 BUFFER_BYTES = 1024 * 1024
 CODECS = ("gz", "bz2", "xz", "zst", "zip")
-# Answers that may be others a little later.
+# Status codes of temporary errors.
 _PASSING = frozenset({408, 425, 429})
 _SETTINGS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, ValueError)
 _AWAY = (TimeoutError, ConnectionError)
-# What aiohttp, botocore and ftplib raise; by name, as they are not always installed.
+# Exceptions of aiohttp, botocore and ftplib, by name, because these are not always installed.
 _AWAY_NAMES = re.compile(
     r"Connect(or|ion)?(DNS)?Error|Timeout|Disconnected|Payload|Closed|HTTPClientError|gaierror|temp"
 )
@@ -36,20 +36,20 @@ _JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)"
 
 
 def endings(path: str) -> list[str]:
-    """Give the endings of a path or URL, lower case and without points, the codec last."""
+    """Return the endings of a path or URL, in lower case and without points, the codec last."""
     found = (PurePosixPath(shown(part)).suffixes for part in re.split("::", path))
     return [ending.lstrip(".").lower() for ending in next(filter(None, found), [])]
 
 
 def opened(url: str, *, seek: bool) -> Iterator[tuple[str, BinaryIO]]:
-    """Give the file at a URL, decompressed as its ending says, or each member of a zip, in order, with a name to show.
+    """Yield the file at a URL, decompressed by its ending, or each member of a zip in order, with a printable name.
 
     Args:
         url: path or fsspec URL.
-        seek: whether the reader goes back and forth, as one of Parquet does.
+        seek: whether the reader seeks, as a reader of Parquet does.
 
     Raises:
-        SettingsError: it is not there, may not be read, or is not what its ending says.
+        SettingsError: the file is missing, may not be read, or has another format than its ending says.
         Unreachable: the storage does not answer.
     """
     name = shown(url)
@@ -77,10 +77,10 @@ def _decoded(raw: io.RawIOBase | IO[bytes], codec: str, *, seek: bool) -> Binary
 
 
 def _seekable(file: Any, slow: bool = False) -> IO[bytes]:
-    """Copy to a temporary file what cannot be read back and forth, or only by decompressing it again and again."""
+    """Copy a file that cannot seek, or can seek only by repeated decompression, to a temporary file."""
     if not slow and file.seekable():
         return cast(IO[bytes], file)
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with its last reader
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - its last reader closes it
     shutil.copyfileobj(file, copy, BUFFER_BYTES)
     copy.seek(0)
     return copy
@@ -102,7 +102,7 @@ def _members(file: IO[bytes], name: str, *, seek: bool) -> Iterator[tuple[str, B
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Say in one line what is wrong with the bytes of a file; what its storage says is told already."""
+    """Convert an error in the bytes of a file to one line; errors of its storage are already converted."""
     try:
         yield
     except (EtlError, GeneratorExit):
@@ -125,14 +125,14 @@ def reading(name: str) -> Iterator[None]:
 
 
 def _in_one_go() -> dict[str, Any]:
-    """Read HTTP without ranges, which not every server knows, and be patient as long as something comes."""
+    """Read HTTP without ranges, because not every server supports them, and wait as long as data arrive."""
     from aiohttp import ClientTimeout
 
     return {"block_size": 0, "client_kwargs": {"timeout": ClientTimeout(None, sock_connect=30, sock_read=60)}}
 
 
 class _Storage(io.RawIOBase):
-    """A file of any storage, whose errors say whether it is worth a retry, and hold no secret."""
+    """A file of any storage. Its errors state whether a retry may help, and contain no secret."""
 
     def __init__(self, url: str, name: str) -> None:
         self._url, self._name, self._in_one_go = url, name, url.startswith(("http://", "https://"))
@@ -145,7 +145,7 @@ class _Storage(io.RawIOBase):
         try:
             yield
         except Exception as error:
-            # Storages raise what their libraries do, in any of which a secret may stand.
+            # Storages raise errors of their libraries, which may contain secrets.
             raise trouble(error, self._url, f"recorded file {self._name} cannot be {done}") from None
 
     def readable(self) -> bool:
@@ -173,7 +173,7 @@ class _Storage(io.RawIOBase):
 
 
 def trouble(error: Exception, url: str, what: str) -> EtlError:
-    """Tell trouble that may pass (Unreachable) from what someone must change (SettingsError), without a secret."""
+    """Return the error of a storage as temporary (Unreachable) or permanent (SettingsError), without secrets."""
     chain = [error]
     while (
         (cause := chain[-1].__cause__ or chain[-1].__context__) and isinstance(cause, Exception) and cause not in chain
@@ -192,7 +192,7 @@ def trouble(error: Exception, url: str, what: str) -> EtlError:
     if statuses:
         reason = f"HTTP {statuses[0]}"
     elif any(isinstance(each, ValueError) for each in chain) and url != shown(url):
-        # What is no good URL is quoted in pieces, of which any may be a secret.
+        # The message quotes an invalid URL in pieces, and each may be a secret.
         reason = "this is no URL that can be used"
     else:
         reason = without_secrets(" ".join(str(chain[-1]).split()), [url]) or type(chain[-1]).__name__
@@ -201,7 +201,7 @@ def trouble(error: Exception, url: str, what: str) -> EtlError:
 
 
 def _status(error: Exception) -> int | None:
-    """Give the HTTP status in an exception of aiohttp or botocore."""
+    """Return the HTTP status in an exception of aiohttp or botocore."""
     status = getattr(error, "status", None)
     response = getattr(error, "response", None)
     if status is None and isinstance(response, dict):

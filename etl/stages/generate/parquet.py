@@ -45,7 +45,7 @@ def parquet_rows(
 
 
 def _texts_good(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-    """Tell the rows whose texts are UTF-8, which Parquet promises and not every writer keeps."""
+    """Return the rows whose texts are UTF-8. Parquet requires it, but not every writer complies."""
     good = np.ones(len(batch), dtype=bool)
     for column in batch.columns:
         try:

@@ -1,7 +1,7 @@
-"""The hour that is there twice when clocks go back: tell its two passes apart by all of its readings.
+"""Resolve the hour that occurs twice when clocks go back: determine the pass of each reading from all of its readings.
 
-Rows wait, in the order of the file, from the first of such an hour until the hour of each equipment is over: in memory
-if they are few, else in a temporary file. Of the readings near the hour no more than time and place is held.
+Rows wait in the order of the file, from the first row of such an hour until the hour of each machine is over: in memory
+if they are few, else in a temporary file. For readings near the hour, memory holds only time and position.
 """
 
 import json
@@ -21,7 +21,7 @@ from etl.stages.generate.cells import Block, Integers, Letter
 from etl.stages.generate.mapping import TimestampColumn
 from etl.stages.generate.wallclock import Repeat, repeats
 
-NEAR_MS = 3_600_000  # readings that far around the hour tell direction and interval
+NEAR_MS = 3_600_000  # readings this far around the hour show direction and interval
 HELD_BYTES = 64 * 1024 * 1024
 ELSEWHERE, FIRST, SECOND, UNKNOWN = 0, 1, 2, 3
 _WAITING = ("_local", "_line", "_raw")
@@ -35,7 +35,7 @@ log = structlog.get_logger("etl.recorded")
 
 @dataclass
 class _Held:
-    """Rows that wait, and of the readings near an hour: equipment, hour, ms in it, and place among those rows."""
+    """Waiting rows, and the readings near an hour: machine, hour, ms in it, and position among these rows."""
 
     rows: Any = None
     writer: Any = None
@@ -48,14 +48,14 @@ class _Held:
 
 @dataclass
 class _Told:
-    """How many readings of such hours were told apart, and how many were not."""
+    """The number of resolved and of ambiguous readings of such hours."""
 
     apart: int = 0
     not_apart: int = 0
 
 
 def told_apart(blocks: Iterable[Block], entry: TimestampColumn, name: str) -> Iterator[Block]:
-    """Give the same blocks, with the right one of two UTC times; `name` is the file's, for the warning."""
+    """Yield the same blocks with the right one of two UTC times; the warning contains `name`, the file's."""
     held, told = _Held(), _Told()
     first = last = MISSING
     for block in blocks:
@@ -76,8 +76,8 @@ def told_apart(blocks: Iterable[Block], entry: TimestampColumn, name: str) -> It
     if told.apart or told.not_apart:
         rest = "refused" if entry.ambiguous == "refuse" else f"taken as of the {entry.ambiguous} hour"
         log.warning(
-            f"clocks went back in {entry.zone}: readings of the hour that is there twice were told apart by their"
-            f" order; those that cannot be are {rest} (`ambiguous` of the mapping)",
+            f"clocks went back in {entry.zone}: readings of the repeated hour were resolved by their"
+            f" order; ambiguous ones are {rest} (`ambiguous` of the mapping)",
             file=name,
             told_apart=told.apart,
             not_told_apart=told.not_apart,
@@ -85,7 +85,7 @@ def told_apart(blocks: Iterable[Block], entry: TimestampColumn, name: str) -> It
 
 
 def _look(held: _Held, block: Block, known: Integers, zone: str) -> Flags:
-    """Note the readings near an hour, and which hours have begun and ended; tell which readings are in one."""
+    """Store the readings near an hour, and the hours that began and ended; return which readings are in one."""
     inside = np.zeros(len(block.local), dtype=bool)
     hours = repeats(zone, int(known.min()) - NEAR_MS, int(known.max()) + NEAR_MS) if len(known) else []
     if not (hours or held.open):
@@ -101,7 +101,7 @@ def _look(held: _Held, block: Block, known: Integers, zone: str) -> Flags:
         held.open |= {(code, hours[at]) for code, at in zip(machine[near][begun], which[begun], strict=True)}
         waits = held.writer is not None or bool(begun.any())
         numbers = np.array([held.hours.setdefault(hour, len(held.hours)) for hour in hours])
-        # What passes by has no place among the rows that wait.
+        # Rows that do not wait have no position among the waiting ones.
         place = held.count + near if waits else np.full(len(near), -1)
         held.near.append(
             [each.astype(np.int32) for each in (machine[near], numbers[which], local - starts[which], place)]
@@ -119,7 +119,7 @@ def _machines(held: _Held, names: pa.ChunkedArray) -> Integers:
 
 
 def _close(held: _Held, machine: Integers, known: Integers) -> None:
-    """An hour is over where its equipment is elsewhere, and where the file is elsewhere by a day."""
+    """Close an hour if its machine has readings elsewhere, or if the file is a day away from it."""
     if not (held.open and len(known)):
         return
     newest = dict(zip(machine.tolist(), known.tolist(), strict=True))
@@ -159,9 +159,9 @@ def _release(held: _Held, entry: TimestampColumn, told: _Told, *, ascending: boo
 
 
 def _decide(held: _Held, entry: TimestampColumn, *, ascending: bool) -> tuple[Codes, Shorts]:
-    """Give of each waiting row what it is, and the ms by which its UTC time changes."""
+    """Return the pass of each waiting row, and the ms by which its UTC time changes."""
     codes, shift = np.zeros(held.count, dtype=np.int8), np.zeros(held.count, dtype=np.int32)
-    # One after the other, as they may be many.
+    # One after the other, because there may be many.
     place, within, which, group = (np.concatenate([each.pop() for each in held.near]) for _ in range(4))
     held.near.clear()
     group *= len(held.hours)
@@ -183,15 +183,15 @@ def _decide(held: _Held, entry: TimestampColumn, *, ascending: bool) -> tuple[Co
 
 
 def passes(local: Integers, length: int, *, ascending: bool) -> Codes:
-    """Tell the readings of one equipment near the hour [0, length) apart.
+    """Determine the pass of the readings of one machine near the hour [0, length).
 
     Args:
         local: ms from the start of the hour, in the order of the file.
-        length: of the hour, ms. A reading just at its end belongs to it where readings are labelled by their ends.
-        ascending: the direction of the file, for where these few readings do not show it.
+        length: length of the hour, ms. A reading exactly at its end belongs to it if times mark ends of intervals.
+        ascending: direction of the file, used if these few readings do not show it.
 
     Returns:
-        FIRST, SECOND or UNKNOWN of those in the hour, ELSEWHERE of the others.
+        FIRST, SECOND or UNKNOWN for readings in the hour, ELSEWHERE for the others.
     """
     codes = np.full(len(local), ELSEWHERE, dtype=np.int8)
     order = np.arange(len(local))
@@ -222,7 +222,7 @@ def _ascending(local: Integers, length: int, otherwise: bool) -> bool:
 
 
 def _in_a_row(hour: Integers, around: Integers, length: int, times: int) -> Codes | None:
-    """One pass, a large step back, the other pass; None if it is not like that."""
+    """Resolve one pass, a large step back, the other pass; return None if the readings have another form."""
     back = -np.diff(hour)
     if not len(back):
         return None
@@ -239,7 +239,7 @@ def _in_a_row(hour: Integers, around: Integers, length: int, times: int) -> Code
 
 
 def _in_pairs(hour: Integers, length: int, times: int) -> Codes | None:
-    """Both readings of each local time, in whatever order of times; None if most are not there twice."""
+    """Resolve pairs of readings with the same local time, in any order; None if most times occur only once."""
     walls, which, counts = np.unique(hour, return_inverse=True, return_counts=True)
     twice = counts == 2 * times
     if 2 * twice.sum() < len(walls):
@@ -249,15 +249,15 @@ def _in_pairs(hour: Integers, length: int, times: int) -> Codes | None:
     rank[order] = np.arange(len(hour)) - np.repeat(np.cumsum(counts) - counts, counts)
     told = np.where(twice[which], np.where(rank < times, FIRST, SECOND), UNKNOWN).astype(np.int8)
     if hour.max() == length:
-        # Labelled by their ends: what ends as the hour begins was measured before it.
+        # Times mark ends: an interval that ends as the hour begins was measured before it.
         told[(hour == 0) & (told == UNKNOWN)] = FIRST
     return told
 
 
 def _alone(hour: Integers, around: Integers, length: int, times: int) -> int:
-    """Readings of one pass only: that of the side on which they go on without a gap, if the other has one."""
+    """Resolve a single pass: the one that continues without a gap on one side, if the other side has a gap."""
     if np.unique(hour, return_counts=True)[1].max() > times:
-        return UNKNOWN  # some are there twice, so the other pass is not missing
+        return UNKNOWN  # some times occur twice, so the other pass is not missing
     steps = np.diff(np.unique(np.r_[hour, around]))
     if not len(steps):
         return UNKNOWN
@@ -300,7 +300,7 @@ def _twice(local: int, zone: str) -> str:
 
 
 def _with_json(table: pa.Table, changed: Integers, ms: Integers) -> pa.Table:
-    """Correct the time in readings that are carried as JSON."""
+    """Correct the time in readings with JSON."""
     place = table.schema.get_field_index("json")
     if table["json"].null_count == len(table):
         return table

@@ -1,6 +1,6 @@
-"""Stage 1: make up readings, or read recorded ones; or nothing, where gateways fill the topic.
+"""Stage 1: generate synthetic readings or read recorded ones; do nothing if gateways fill the topic.
 
-A shard makes up the readings of its own machines; a recorded file is read by the first one alone.
+A shard generates the readings of its own machines. Only the first shard reads a recorded file.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ log = structlog.get_logger("etl.generate")
 
 
 def generate(work: Work, settings: GenerateSettings) -> Outcome:
-    """Write `readings` in the order to be produced, `dead-letters` for what is no reading, and the faults' `labels`.
+    """Write `readings` in the order of sending, `dead-letters` of lines that are not readings, and `labels` of faults.
 
     Raises:
         SettingsError: catalogue, mapping or recorded file cannot be used; nothing has been written.
@@ -90,7 +90,7 @@ def _recorded(work: Work, settings: GenerateSettings, counts: Counter[str]) -> N
             if len(table):
                 waiting[kind].append(table)
     if not usable and (counts["generated"] or counts["rejected"]):
-        # The letters go their way: it is produce that ends with an exit code, once they are published.
+        # Produce ends with the exit code, once it has published the dead letters.
         log.warning(all_rejected(counts["generated"], waiting["dead-letters"]))
     for kind, tables in waiting.items():
         _flush(work, kind, tables)

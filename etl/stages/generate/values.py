@@ -1,4 +1,4 @@
-"""The cells of a measurement in a recorded file: values, none, or bad cells; never a value that may be wrong."""
+"""Parse the cells of a measurement in a recorded file: values, missing values or bad cells; never guess."""
 
 import re
 from typing import Any
@@ -11,9 +11,9 @@ from etl.model.measurements import Measurement
 from etl.stages.generate.mapping import Mapping, MeasurementColumn
 
 _NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
-# Blanks and apostrophes that print alike.
+# Blanks and apostrophes that look the same.
 _ALIKE = {" ": "[ \u00a0\u2009\u202f]", "'": "['\u2019]"}
-_WHOLE = 2.0**53  # beyond, not every whole number is a double
+_WHOLE = 2.0**53  # not every larger whole number is a double
 _NO_TEXT = pa.scalar(None, pa.string())
 _NO_VALUE = pa.scalar(None, pa.float64())
 
@@ -21,7 +21,7 @@ _NO_VALUE = pa.scalar(None, pa.float64())
 def read_values(
     column: pa.Array | list[Any], measurement: Measurement, entry: MeasurementColumn, mapping: Mapping
 ) -> tuple[pa.Array, dict[int, object]]:
-    """Give the values, null where there is none, and the cells by row that have no value of the declared type."""
+    """Return the values, null if missing, and by row the cells without a value of the declared type."""
     wrong: dict[int, object] = {}
     if measurement.type == "text":
         if isinstance(column, list):
@@ -42,7 +42,7 @@ def read_values(
 
 
 def _of_objects(column: list[Any], mapping: Mapping) -> tuple[pa.Array, dict[int, object]]:
-    """Take JSON numbers; a text is a bad cell, unless it is one that stands for none."""
+    """Parse JSON numbers; a text is a bad cell, unless it means a missing value."""
     wrong: dict[int, object] = {}
     if not set(map(type, column)) <= {float, type(None)}:
         wrong = {row: cell for row, cell in enumerate(column) if not _fits(cell)}
@@ -56,7 +56,7 @@ def _of_objects(column: list[Any], mapping: Mapping) -> tuple[pa.Array, dict[int
 
 
 def _fits(cell: object) -> bool:
-    # bool is an int in Python; and an int beyond 2**53 is no double.
+    # bool is an int in Python, and an int above 2**53 may not be a double.
     return cell is None or type(cell) is float or (type(cell) is int and abs(cell) <= _WHOLE)
 
 
@@ -74,7 +74,7 @@ def _of_numbers(column: pa.Array, mapping: Mapping) -> tuple[pa.Array, dict[int,
 
 
 def _of_texts(texts: pa.Array, mapping: Mapping) -> tuple[pa.Array, dict[int, object]]:
-    """Read numbers as the mapping writes them; one with another mark, or with a mark elsewhere, is a bad cell."""
+    """Parse numbers with the marks of the mapping; another mark, or a mark in a wrong place, makes a cell bad."""
     plain = _plain(texts, mapping)
     try:
         values = plain.cast(pa.float64())
@@ -90,7 +90,7 @@ def _of_texts(texts: pa.Array, mapping: Mapping) -> tuple[pa.Array, dict[int, ob
 
 
 def _plain(texts: pa.Array, mapping: Mapping) -> pa.Array:
-    """Write numbers with a point and no other mark; null where their marks stand where they should not."""
+    """Return numbers with a point and no other mark; null if a mark is in a wrong place."""
     decimal, thousands = mapping.decimal, mapping.thousands
     if decimal == "." and thousands is None:
         return texts
@@ -112,7 +112,7 @@ def _exact(text: str, value: float) -> bool:
 
 
 def _beyond(values: pa.Array) -> list[int]:
-    """Find the rows of finite values beyond what a double can count."""
+    """Return the rows of finite values that are too large for exact whole doubles."""
     numbers = values.to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
         found: list[int] = np.flatnonzero((np.abs(numbers) >= _WHOLE) & np.isfinite(numbers)).tolist()
@@ -128,7 +128,7 @@ def _without(values: pa.Array, rows: dict[int, object]) -> pa.Array:
 
 
 def _without_missing(values: pa.Array, mapping: Mapping, *, single: bool = False) -> pa.Array:
-    """Make null the numbers that stand for no value; `single`: as far as a shorter float tells them."""
+    """Set numbers that mean a missing value to null; `single`: compare them in single precision."""
     numbers = mapping.missing_numbers
     if not numbers:
         return values

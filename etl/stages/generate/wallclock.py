@@ -1,4 +1,4 @@
-"""The timestamps of a recorded file's column: to UTC where they tell it, else to local time and, by zone, to UTC."""
+"""Convert the timestamps of a recorded file to UTC, directly or from local time with a zone."""
 
 import time
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 DAY_MS = 86_400_000
-# Ends in a zone, or is a number: what a zone of the mapping does not apply to.
+# Text that ends in a zone, or a number: the zone of the mapping does not apply to these.
 _ABSOLUTE = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$|^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
 _EPOCH = r"^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
-_FUTURE_MS = 3_600_000  # as transform has it: a later epoch is refused there anyway
+_FUTURE_MS = 3_600_000  # as in transform, which rejects a later epoch anyway
 _SERIAL = r"^\d{2,7}(?:\.\d+)?$"
-# Before that day the calendar of spreadsheets has a 29 February 1900; after the other one it ends.
+# Before the first day the calendar of spreadsheets has a 29 February 1900; after the second it ends.
 _SERIALS = 61.0, 2_958_466.0
 _SERIAL_ZERO_MS = -25_569 * DAY_MS
 _NAMED_ZONE = r"^(?P<rest>.*\S)\s*\b(?P<zone>[A-Za-z]{1,6}|[+-]\d{2,4})$"
@@ -34,9 +34,9 @@ _UTC_NAMES = ("UTC", "GMT", "Z")
 
 @dataclass(frozen=True)
 class Times:
-    """Of n timestamps the UTC ms, and the local ms of those that name no zone; each MISSING where there is none.
+    """UTC ms of n timestamps, and local ms of those without a zone; MISSING if there is none.
 
-    UTC of a local time that is there twice is that of its first pass.
+    The UTC of a local time that occurs twice is that of its first pass.
     """
 
     utc: Integers
@@ -45,7 +45,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Local ms [start, end) that are there twice, and what is taken from them to get UTC, first and second time."""
+    """Local ms [start, end) that occur twice, and the offsets to subtract for UTC, in the first and second pass."""
 
     start: int
     end: int
@@ -54,7 +54,7 @@ class Repeat:
 
 
 def read_times(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int = OLDEST_MS) -> Times:
-    """Read a column of texts, or of Arrow timestamps; an epoch number before `oldest_ms` or in the future is none."""
+    """Parse a column of texts or Arrow timestamps; an epoch before `oldest_ms` or in the future is not a timestamp."""
     form = entry.format
     if pa.types.is_timestamp(column.type):
         ms = _typed(column)
@@ -84,7 +84,7 @@ def _typed(column: pa.Array) -> Integers:
 
 
 def _implausible(texts: pa.Array, ms: Integers, oldest_ms: int) -> Integers:
-    """Find the numbers that are no epoch of a reading: serial numbers, compact dates, clocks that were never set."""
+    """Return which numbers are not epochs of readings: serial numbers, compact dates, clocks that were never set."""
     odd = np.flatnonzero((ms != MISSING) & ((ms < oldest_ms) | (ms > time.time() * 1000 + _FUTURE_MS)))
     if not len(odd):
         return odd
@@ -99,12 +99,12 @@ def _serials(texts: pa.Array, decimal: str) -> Integers:
     days = pc.if_else(number, plain, pa.scalar(None, pa.string())).cast(pa.float64()).fill_null(0.0)
     days = days.to_numpy(zero_copy_only=False)
     known = (days >= _SERIALS[0]) & (days < _SERIALS[1])
-    # Rounded, since a spreadsheet's 08:00 is a double a little below or above.
+    # Rounded, because the 08:00 of a spreadsheet is a double slightly below or above.
     return np.where(known, np.round(days * DAY_MS).astype(np.int64) + _SERIAL_ZERO_MS, MISSING)
 
 
 def _formatted(texts: pa.Array, form: str) -> Integers:
-    # pandas would take words such as "now" too.
+    # pandas would also accept words such as "now".
     digits = pc.if_else(pc.match_substring_regex(texts, r"\d"), texts, pa.scalar(None, pa.string()))
     parsed = pd.to_datetime(digits.to_pandas(), format=form, errors="coerce", utc="%z" in form)
     if not isinstance(parsed.dtype, np.dtype | pd.DatetimeTZDtype):
@@ -114,7 +114,7 @@ def _formatted(texts: pa.Array, form: str) -> Integers:
 
 
 def _with_zone_names(texts: pa.Array, form: str, zone: str) -> Times:
-    """Read abbreviations such as CET as the zone of the mapping has them in that year; other names are none."""
+    """Parse abbreviations such as CET that the zone of the mapping has in that year; other names are errors."""
     parts = pc.extract_regex(texts, _NAMED_ZONE)
     names = pc.struct_field(parts, "zone").to_pandas()
     wall = _formatted(pc.struct_field(parts, "rest"), without_zone_name(form))
@@ -131,7 +131,7 @@ def _with_zone_names(texts: pa.Array, form: str, zone: str) -> Times:
 
 @cache
 def _abbreviations(zone: str, year: int) -> dict[str, int]:
-    """Give the offset in ms of each abbreviation that a zone has in a year; those with two are left out."""
+    """Return the offset in ms of each abbreviation of a zone in a year, except those with two offsets."""
     found: dict[str, set[int]] = {}
     for day in range(366):
         moment = (datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=day)).astimezone(ZoneInfo(zone))
@@ -140,14 +140,14 @@ def _abbreviations(zone: str, year: int) -> dict[str, int]:
 
 
 def _to_utc(local: Integers, zone: str) -> Integers:
-    """Turn local ms into UTC ms, the first of two; MISSING where that local time never was."""
+    """Convert local ms to UTC ms, the first of two; MISSING for a skipped local time."""
     walls = pd.DatetimeIndex(local.astype("datetime64[ms]"))
-    # NaT is MISSING as a number.
+    # NaT as a number is MISSING.
     return walls.tz_localize(zone, ambiguous=np.full(len(local), True), nonexistent="NaT").asi8.copy()
 
 
 def repeats(zone: str, first_ms: int, last_ms: int) -> list[Repeat]:
-    """Find the local times between two others that a zone has twice, in order."""
+    """Return the local times between two others that occur twice in a zone, in order."""
     years = range(_year(first_ms) - 1, _year(last_ms) + 2)
     found = (repeat for year in years if _in_reach(year) for repeat in _repeats_of(zone, year))
     return [repeat for repeat in found if repeat.start <= last_ms and repeat.end >= first_ms]

@@ -1,4 +1,4 @@
-"""Stage 5: rows into Cassandra, offsets last."""
+"""Stage 5: write rows to Cassandra, commit offsets last."""
 
 from etl.stages.load.stage import load
 

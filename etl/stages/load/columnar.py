@@ -16,13 +16,13 @@ from etl.cassandra.retry import IN_FLIGHT, PATIENCE, retrying
 from etl.stages.load.messages import Encoding, bound_batches, encoded_messages, encoding, target_of
 from etl.stages.load.sending import Sender
 
-# Rows are encoded in slices of about this much Arrow data, so that memory stays bounded and the caches warm.
+# Rows are encoded in slices of about this much Arrow data, so that memory stays bounded and slices fit into caches.
 SLICE_ROWS = 16_384
 SLICE_BYTES = 4 * 2**20
 
 
 class Written(NamedTuple):
-    """What a write has done."""
+    """The counts of a write."""
 
     rows: int = 0
     batches: int = 0
@@ -31,12 +31,12 @@ class Written(NamedTuple):
 
 
 def insert(session: Session, table: str, columns: Sequence[str]) -> PreparedStatement:
-    """Prepare the INSERT of some columns with a bound write time.
+    """Prepare the INSERT of these columns with a bound write time.
 
     Args:
         session: a session in the keyspace.
         table: name of the table.
-        columns: names of the columns, as in what is to be written.
+        columns: names of the columns, as in the tables to write.
 
     Raises:
         SettingsError: the table, a column or a right is missing.
@@ -44,7 +44,7 @@ def insert(session: Session, table: str, columns: Sequence[str]) -> PreparedStat
     """
     names = ", ".join(f'"{column}"' for column in columns)
     marks = ", ".join("?" * len(columns))
-    # Qualified by its keyspace, the statement has one id whatever keyspace a connection is in.
+    # With its keyspace in the statement, it has the same ID in any keyspace of a connection.
     cql = f'INSERT INTO "{session.keyspace}"."{table}" ({names}) VALUES ({marks}) USING TIMESTAMP ?'  # noqa: S608
     return retrying(lambda: session.prepare(cql))
 
@@ -60,27 +60,27 @@ def write(
     patience: float = PATIENCE,
     profile: Any = EXEC_PROFILE_DEFAULT,
 ) -> Written:
-    """Write every row of some tables as UNLOGGED batches of one partition each.
+    """Write every row of these tables as UNLOGGED batches of one partition each.
 
-    Rows of one partition should follow each other: a batch ends where the partition key changes. A row with its own
-    write time may be written any number of times, hence what fails for a while is sent again.
+    Rows of one partition should follow each other: a batch ends if the partition key changes. A row with its own write
+    time may be written any number of times, so a batch is retried after temporary errors.
 
     Args:
         session: an open session.
-        statement: a prepared INSERT, such as `insert` makes. Its consistency level, if set, goes before the profile's.
-        tables: tables with a column for each bind marker, named alike; the marker of USING TIMESTAMP takes `write_time`
-            (int64, microseconds since 1970). The boolean column `replaces`, if there, tells what becomes of a missing
-            value: true = null, which deletes a stored value; false, null or no such column = left unset, which makes no
-            tombstone.
+        statement: a prepared INSERT, for example of `insert`. Its consistency level, if set, overrides the profile's.
+        tables: tables with a column of the same name for each bind marker; the marker of USING TIMESTAMP takes
+            `write_time` (int64, microseconds since 1970). The optional boolean column `replaces` determines how missing
+            values are written: true = as null, which deletes a stored value; false, null or no such column = unset,
+            which creates no tombstone.
         rows_per_batch: most rows in a batch.
-        bytes_per_batch: most bytes of entries in a batch; a larger row goes alone.
-        in_flight: most batches under way, those that wait to be sent again included.
+        bytes_per_batch: most bytes of entries in a batch; a larger row is sent alone.
+        in_flight: most batches in flight, including those that wait for a retry.
         patience: seconds from the first failure of a batch to giving up.
         profile: the driver's execution profile: consistency, request timeout, load balancing.
 
     Raises:
         SettingsError: the table, a column or a right is missing, or a column has another type.
-        Unreachable: a batch was not taken within `patience`.
+        Unreachable: a batch was not accepted within `patience`.
         ValueError: the partition key or the write time of a row is null.
     """
     table = target_of(statement)
@@ -98,13 +98,13 @@ def write(
 
 
 def _slices(tables: Iterable[pa.Table | pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Cut tables into record batches that are cheap to hold."""
+    """Split tables into record batches that need little memory."""
     for table in tables:
         if not table.num_rows:
             continue
         whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
         for index, field in enumerate(whole.schema):
-            # pandas, for one, makes other kinds of text.
+            # pandas, for example, creates other types of text.
             if pa.types.is_large_string(field.type) or pa.types.is_dictionary(field.type):
                 whole = whole.set_column(index, field.name, whole.column(index).cast(pa.string()))
         rows = max(1, min(SLICE_ROWS, SLICE_BYTES * whole.num_rows // max(1, whole.nbytes)))

@@ -1,8 +1,8 @@
-"""The columns of a slice of rows, scattered into the entries of BATCH messages.
+"""Encode the columns of a slice of rows as the entries of BATCH messages.
 
-Native protocol specification v4/v5, section 4.1.7: per row `kind, id, number of values`, then per value a length and
-its bytes. Each column is scattered to where its values belong in the rows, whatever their widths, so missing values and
-text need no separate path.
+Native protocol specification v4/v5, section 4.1.7: a row has `kind, id, number of values`, then a length and the bytes
+of each value. Each column is scattered to the positions of its values in the rows, for any width of a value, so missing
+values and text need no separate path.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# Lengths that stand for a value that is deleted, or left as it is.
+# Lengths that mean a deleted value, and an unset one.
 NULL = -1
 UNSET = -2
 Bytes = NDArray[np.uint8]
@@ -25,12 +25,12 @@ class Cells:
     """One column's [value]s: an int of length (negative = none), then as many bytes."""
 
     widths: int | NDArray[np.int64]
-    # (rows or None for all, offset in the cell, bytes per row as a void array)
+    # (rows, or None for all; offset in the cell; bytes per row as a void array)
     pieces: list[tuple[NDArray[np.intp] | None, int, NDArray[np.void]]]
 
 
 def window(buffer: Bytes, width: int) -> NDArray[np.void]:
-    """View a buffer as an array whose element i is the `width` bytes from i on."""
+    """View a buffer as an array whose element i is the `width` bytes that begin at i."""
     return np.ndarray((buffer.size - width + 1,), dtype=f"V{width}", buffer=buffer, strides=(1,))
 
 
@@ -39,7 +39,7 @@ def _voids(values: NDArray[Any]) -> NDArray[np.void]:
 
 
 def _data(array: pa.Array, dtype: str) -> NDArray[Any]:
-    """View a fixed-width Arrow array's values; those of nulls are arbitrary."""
+    """View the values of a fixed-width Arrow array; the values of nulls are arbitrary."""
     buffer = array.buffers()[1]
     return (
         np.frombuffer(buffer, dtype, count=array.offset + len(array))[array.offset :] if buffer else np.empty(0, dtype)
@@ -114,19 +114,19 @@ _TEXT = {"text", "varchar"}
 
 
 def cells(array: pa.Array, cql_type: str, absent: NDArray[Any]) -> Cells:
-    """Lay out one column; `absent` holds the length that stands for a missing value, row by row."""
+    """Encode one column; `absent` is the length field of a missing value for each row."""
     if cql_type in _TEXT:
         return _text(array, absent)
     return _fixed(array, _FIXED[cql_type, array.type], absent)
 
 
 def is_columnar(cql_type: str, arrow_type: pa.DataType) -> bool:
-    """Tell whether `cells` can lay out values of this type for a column of that type."""
+    """Return whether `cells` can encode values of this Arrow type for a column of this CQL type."""
     return (cql_type in _TEXT and arrow_type == pa.string()) or (cql_type, arrow_type) in _FIXED
 
 
 def absent_lengths(rows: pa.RecordBatch) -> NDArray[Any]:
-    """Return the length field that stands for a missing value, row by row."""
+    """Return the length field of a missing value for each row."""
     if "replaces" not in rows.schema.names:
         return np.full(rows.num_rows, UNSET, ">i4")
     replaces = pc.fill_null(rows.column("replaces"), False).to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""Batches of one partition, laid out whole or bound row by row by the driver."""
+"""Batches of one partition, encoded as a whole or bound row by row by the driver."""
 
 import itertools
 import struct
@@ -23,7 +23,7 @@ from etl.errors import SettingsError
 from etl.stages.load.layout import NULL, absent_lengths, cells, is_columnar, window
 
 log = structlog.get_logger("etl.columnar")
-# The name that Cassandra gives to the bind marker of USING TIMESTAMP.
+# Cassandra's name of the bind marker of USING TIMESTAMP.
 WRITE_TIME = "[timestamp]"
 
 
@@ -38,10 +38,10 @@ class Target(NamedTuple):
 
 
 def target_of(statement: PreparedStatement) -> Target:
-    """Return what the encoders need of a prepared INSERT.
+    """Return the columns and keys of a prepared INSERT for the encoders.
 
     Raises:
-        ValueError: it does not bind the whole partition key.
+        ValueError: the INSERT does not bind the whole partition key.
     """
     markers = statement.column_metadata
     if not statement.routing_key_indexes:
@@ -62,7 +62,7 @@ def _never_null(table: Target, rows: pa.RecordBatch) -> None:
 
 
 def _runs(table: Target, rows: pa.RecordBatch) -> list[int]:
-    """Find where runs of rows of one partition end."""
+    """Return the ends of runs of rows of one partition."""
     changes = np.zeros(rows.num_rows - 1, dtype=bool)
     for index in table.partition_key:
         key = rows.column(table.columns[index])
@@ -71,7 +71,7 @@ def _runs(table: Target, rows: pa.RecordBatch) -> list[int]:
 
 
 def _cuts(ends: Iterable[int], offsets: NDArray[np.int64], rows: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut runs of one partition into batches (first row, row after the last) of at most so many rows and bytes."""
+    """Split runs of one partition into batches (first row, row after the last) with limits of rows and bytes."""
     first = 0
     for end in ends:
         while first < end:
@@ -82,7 +82,7 @@ def _cuts(ends: Iterable[int], offsets: NDArray[np.int64], rows: int, size: int)
 
 
 class Batch(BatchStatement):  # type: ignore[misc]
-    """An UNLOGGED batch of one partition, prepared under some id; with `entries` if they are laid out already."""
+    """An UNLOGGED batch of one partition, prepared under some ID; with `entries` if they are already encoded."""
 
     def __init__(self, statement: PreparedStatement, rows: int, size: int) -> None:
         """Take the number of rows, and the bytes of their entries."""
@@ -96,11 +96,11 @@ class Batch(BatchStatement):  # type: ignore[misc]
         return self.rows
 
     def renamed(self, statement: PreparedStatement) -> "Batch":
-        """Make the same batch for the statement under its new id."""
+        """Return the same batch for the statement under its new ID."""
         raise NotImplementedError
 
     def forget(self) -> None:
-        """Let go of the rows once they are stored: the request itself stays until cycles are looked for."""
+        """Release the rows once they are stored; the request itself stays until the next garbage collection."""
         raise NotImplementedError
 
 
@@ -113,7 +113,7 @@ class _Encoded(Batch):
         self.key_parts = routing_key
         self.routing_key = routing_key
         self.keyspace = statement.column_metadata[0].keyspace_name
-        # Should our message not take the place of the driver's, then sending must fail rather than send no rows.
+        # If the message does not replace the driver's, sending must fail rather than send no rows.
         self._statements_and_parameters = None
 
     def renamed(self, statement: PreparedStatement) -> Batch:
@@ -142,7 +142,7 @@ class _Bound(Batch):
 
 
 def columnar_batches(table: Target, rows: pa.RecordBatch, most_rows: int, most_bytes: int) -> Iterator[Batch]:
-    """Lay out all rows at once and cut the bytes into batches."""
+    """Encode all rows in one step and split the bytes into batches."""
     _never_null(table, rows)
     query_id, absent = table.statement.query_id, absent_lengths(rows)
     header = struct.pack(f">BH{len(query_id)}sH", 1, len(query_id), query_id, len(table.columns))
@@ -181,7 +181,7 @@ def columnar_batches(table: Target, rows: pa.RecordBatch, most_rows: int, most_b
 
 
 def bound_batches(table: Target, rows: pa.RecordBatch, most_rows: int, most_bytes: int) -> Iterator[Batch]:
-    """Bind value by value with the driver: slower, for whatever cannot be laid out."""
+    """Bind value by value with the driver; slower, for types that cannot be encoded here."""
     _never_null(table, rows)
     absent = [None if length == NULL else UNSET_VALUE for length in absent_lengths(rows)]
     columns = [_values(rows.column(name), absent) for name in table.columns]
@@ -197,7 +197,7 @@ def bound_batches(table: Target, rows: pa.RecordBatch, most_rows: int, most_byte
 
 
 def _values(array: pa.Array, absent: list[Any]) -> list[Any]:
-    """Return Python values that the driver binds without losing range or milliseconds."""
+    """Return Python values that the driver binds without loss of range or milliseconds."""
     if pa.types.is_date32(array.type):
         days = array.cast(pa.int32()).to_pylist()
         values = [None if day is None else Date(day) for day in days]
@@ -214,7 +214,7 @@ Encoding = Callable[[Target, pa.RecordBatch, int, int], Iterator[Batch]]
 
 
 def encoding(table: Target, rows: pa.RecordBatch, protocol_version: int) -> Encoding:
-    """Choose the columnar way if it makes the very bytes that the driver makes of the first row."""
+    """Choose the columnar encoding if it gives the same bytes as the driver for the first row."""
     for name, cql_type in zip(table.columns, table.cql_types, strict=True):
         if not is_columnar(cql_type, rows.column(name).type):
             log.warning("rows are bound one by one", column=name, cql=cql_type, arrow=str(rows.column(name).type))
@@ -235,11 +235,11 @@ def encoding(table: Target, rows: pa.RecordBatch, protocol_version: int) -> Enco
 
 
 class _EncodedMessage(BatchMessage):  # type: ignore[misc]
-    # Named with an underscore: the driver takes messages of other names for its decoder of the opcode.
+    # The name has an underscore: the driver registers messages with other names as decoders of the opcode.
     encoded: _Encoded
 
     def send_body(self, f: Any, protocol_version: int) -> None:
-        """Write the driver's own body of an empty batch, with the count and the entries in their place."""
+        """Write the driver's body of an empty batch, with the count and the entries inserted."""
         empty = BytesIO()
         super().send_body(empty, protocol_version)
         body = empty.getvalue()
@@ -250,7 +250,7 @@ class _EncodedMessage(BatchMessage):  # type: ignore[misc]
 
 
 def _encoded_message(message: BatchMessage, batch: _Encoded) -> _EncodedMessage:
-    """Make the message of a batch from the one that the driver made, keeping consistency, tracing and so on."""
+    """Return the message of a batch with the consistency, tracing and other settings of the driver's message."""
     ours = _EncodedMessage.__new__(_EncodedMessage)
     ours.__dict__.update(message.__dict__, queries=(), encoded=batch)
     return ours
@@ -264,10 +264,10 @@ def _body(batch: Batch, protocol_version: int) -> bytes:
 
 
 def _on_request(future: Any) -> None:
-    """Prepare a request of ours for sending; the driver calls this between making a request and sending it."""
+    """Insert the encoded message into a request; the driver calls this after it creates the request."""
     batch = future.query
     if isinstance(batch, Batch):
-        # With the statement known, a re-prepare that yields another id fails at once instead of going round in circles.
+        # With a known statement, a re-prepare that yields another ID fails at once instead of looping.
         future.prepared_statement = batch.prepared
     if isinstance(batch, _Encoded):
         future.message = _encoded_message(future.message, batch)
@@ -275,7 +275,7 @@ def _on_request(future: Any) -> None:
 
 @contextmanager
 def encoded_messages(session: Session) -> Iterator[None]:
-    """Let the session send encoded batches as they are, for as long as the context lasts."""
+    """Let the session send encoded batches unchanged while the context is open."""
     session.add_request_init_listener(_on_request)
     try:
         yield

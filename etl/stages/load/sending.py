@@ -1,4 +1,4 @@
-"""Sending batches with back-pressure and retries."""
+"""Send batches with back-pressure and retries."""
 
 import gc
 import heapq
@@ -19,7 +19,7 @@ from etl.errors import Unreachable
 from etl.stages.load.messages import Batch, Target
 
 BACKOFF_SECONDS = (0.05, 5.0)
-# After so many batches the memory of their requests is taken back.
+# The memory of requests is collected after this number of batches.
 CYCLES_BATCHES = 500
 
 
@@ -32,34 +32,34 @@ class _Pending:
 
 
 class Sender:
-    """Keeps a bounded number of batches under way, and sends again what failed for a while."""
+    """Keeps a bounded number of batches in flight, and retries after temporary errors."""
 
     def __init__(self, session: Session, table: Target, in_flight: int, patience: float, profile: Any) -> None:
-        """Take at most `in_flight` batches at once, and `patience` seconds of retries for each."""
+        """Allow at most `in_flight` batches, and `patience` seconds of retries for each."""
         self._session, self._table, self._profile = session, table, profile
         self._statement = table.statement
         self._most, self._patience = in_flight, patience
         self._under_way = 0
-        # (what, how often it had failed when it was sent, with what it failed now)
+        # (batch, its number of failures when it was sent, its new error)
         self._answers: SimpleQueue[tuple[_Pending, int, Exception | None]] = SimpleQueue()
-        # (when to send again, tie-breaker, what), earliest first
+        # (time of the retry, tie-breaker, batch), earliest first
         self._waiting: list[tuple[float, int, _Pending]] = []
         self._ties = itertools.count()
         self.rows = self.batches = self.retries = self.bytes = 0
 
     def send(self, batch: Batch) -> None:
-        """Send a batch; wait while too many are under way.
+        """Send a batch; wait while too many are in flight.
 
         Raises:
             SettingsError: an earlier batch was refused.
-            Unreachable: an earlier batch was not taken in time.
+            Unreachable: an earlier batch was not accepted in time.
         """
         while self._under_way + len(self._waiting) >= self._most:
             self._step()
         self._dispatch(_Pending(batch))
 
     def drain(self) -> None:
-        """Wait until every batch is stored; raise as `send`."""
+        """Wait until every batch is stored; raise the same errors as `send`."""
         while self._under_way or self._waiting:
             self._step()
 
@@ -71,7 +71,7 @@ class Sender:
         sent = (pending, pending.failures)
         future.add_callbacks(self._succeeded, self._failed, callback_args=sent, errback_args=sent)
 
-    # The driver's event loop calls these two.
+    # The driver's event loop calls these two functions.
     def _succeeded(self, _result: object, pending: _Pending, failures: int) -> None:
         self._answers.put((pending, failures, None))
 
@@ -79,7 +79,7 @@ class Sender:
         self._answers.put((pending, failures, error))
 
     def _step(self) -> None:
-        """Wait for the next answer or the next batch to be sent again, and act on it."""
+        """Wait for the next answer or the next retry, and act on it."""
         wait = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
         with suppress(Empty):
             self._take_answer(*self._answers.get(timeout=wait))
@@ -88,7 +88,7 @@ class Sender:
             self._dispatch(heapq.heappop(self._waiting)[2])
 
     def _take_answer(self, pending: _Pending, failures: int, error: Exception | None) -> None:
-        # The driver may answer a request twice, as when it fails once more after an id mismatch.
+        # The driver may answer a request twice, for example if it fails again after an ID mismatch.
         if pending.done or failures != pending.failures:
             return
         self._under_way -= 1
@@ -100,7 +100,7 @@ class Sender:
         self.batches += 1
         self.bytes += pending.batch.size
         pending.batch.forget()
-        # A request of the driver and its timer refer to each other.
+        # A request of the driver and its timer reference each other.
         if self.batches % CYCLES_BATCHES == 0:
             gc.collect(0)
 
@@ -118,12 +118,12 @@ class Sender:
                 f"Cassandra has not taken a batch for {self._table.name} in {pending.failures} attempts: {error}"
             ) from error
         shortest, longest = BACKOFF_SECONDS
-        # Jitter keeps the batches that failed together from coming back together.
+        # Jitter keeps batches that failed together from being retried together.
         pause = min(longest, shortest * 2 ** (pending.failures - 1)) * random.uniform(0.5, 1)  # noqa: S311 - no secret
         heapq.heappush(self._waiting, (now + pause, next(self._ties), pending))
 
     def _prepare_again(self, old: PreparedStatement) -> Exception | None:
-        """Take the id under which Cassandra knows the statement now, unless an earlier failure led to it already."""
+        """Use Cassandra's new ID of the statement, unless an earlier failure has already done so."""
         if old is self._statement:
             try:
                 self._statement = self._session.prepare(old.query_string)
@@ -133,5 +133,5 @@ class Sender:
 
 
 def _is_new_id(error: Exception) -> bool:
-    # The driver has no class of its own for a statement that got another id when it was prepared again.
+    # The driver has no exception class for a statement that gets another ID if it is prepared again.
     return type(error) is DriverException and "ID mismatch" in str(error)

@@ -1,7 +1,7 @@
-"""Stage 5: rows into Cassandra, then everything that says so, the group's offsets last.
+"""Stage 5: write rows, then dead letters, watermarks and ledger, and commit the consumer-group offsets last.
 
-Each step may be repeated from the start at any time: a row carries its own write time, a dead letter is known by its
-origin, a watermark cannot move back, and the offsets move only from where the run began.
+All steps may be repeated from the start at any time: a row has its own write time, a dead letter is identified by its
+origin, a watermark cannot move back, and offsets are committed only if they are still those at the begin of the run.
 """
 
 import json
@@ -32,17 +32,17 @@ from etl.terminal import progress
 
 log = structlog.get_logger("etl.load")
 
-# Exists in the workspace as soon as everything but the commit is done.
+# This file exists in the workspace once everything except the commit is done.
 _COMMITTING = "committing"
 _TOUCHED_AT_ONCE = 4_800
 
-# In the order of the balance: each reading is in exactly one of these classes.
+# Each reading is in exactly one of these classes; in the order of the balance.
 CLASSES = ("loaded", "duplicate", "late_rejected", "conflicting", "rejected")
 
 
 @dataclass
 class Loading:
-    """What the steps share; `counts` grows with each."""
+    """The state that the steps share; each step adds to `counts`."""
 
     work: Work
     session: Session
@@ -61,7 +61,7 @@ def load(work: Work, settings: LoadSettings, cassandra: CassandraSettings, kafka
     """Write the rows of a run, then dead letters, watermarks and ledger, then commit the offsets.
 
     Raises:
-        DeliveryError: the run does not balance, or the group's offsets are no longer those that it began with.
+        DeliveryError: the run does not balance, or the offsets of the group are not those at the begin of the run.
         SettingsError: a table, column, topic or right is missing.
         Unreachable: Kafka or Cassandra does not answer.
     """
@@ -82,7 +82,7 @@ def balanced(manifest: Manifest) -> dict[str, int]:
     """Check that each reading of a run is in exactly one class, by the counts and by the files; return the counts.
 
     Raises:
-        DeliveryError: it is not; the message shows the sum.
+        DeliveryError: a reading is in no class or several; the message shows the sum.
     """
     counts = manifest.summary.counts
     consumed = counts["consumed"]
@@ -109,14 +109,14 @@ def balanced(manifest: Manifest) -> dict[str, int]:
 
 
 def offsets_moved(loading: Loading) -> bool:
-    """Tell whether an earlier attempt of this run has committed already.
+    """Return whether an earlier attempt of this run has already committed.
 
     Raises:
-        DeliveryError: the group's offsets are no longer those that the run began with, nor those that it ends with.
+        DeliveryError: the offsets of the group are neither those at the begin nor those at the end of the run.
     """
     ranges = loading.manifest.summary.offsets
     targets = _targets(ranges)
-    # Only an attempt that had come to its last step can have moved them.
+    # Only an attempt that reached its last step can have committed.
     reached = find(loading.work.workspace, "load", _COMMITTING) is not None
     moved = []
     for topic in {part.topic for part in ranges}:
@@ -135,7 +135,7 @@ def offsets_moved(loading: Loading) -> bool:
 
 
 def _targets(ranges: Iterable[Range]) -> dict[str, dict[int, int]]:
-    """Return what is to be committed; reading old records again does not take the group back."""
+    """Return the offsets to commit; reading old records again does not move the group back."""
     targets: dict[str, dict[int, int]] = {}
     for part in ranges:
         targets.setdefault(part.topic, {})[part.partition] = max(part.end, part.committed or 0)
@@ -143,7 +143,7 @@ def _targets(ranges: Iterable[Range]) -> dict[str, dict[int, int]]:
 
 
 def publish_superseded(loading: Loading) -> None:
-    """Publish the rows that are about to be replaced: once they are, nobody can tell any more what they were."""
+    """Publish the rows that will be replaced; afterwards their values are lost."""
     _publish(loading, "superseded")
 
 
@@ -164,7 +164,7 @@ def write_rows(loading: Loading) -> None:
 
 
 def write_touched(loading: Loading) -> None:
-    """Write down which hours of which partitions the run has touched, beside those of other attempts and shards."""
+    """Write the touched days of the run with their hours, in addition to those of other attempts and shards."""
     update = (
         f'UPDATE "{TOUCHED_DAYS.name}" SET "hours" = "hours" + ?'  # noqa: S608
         ' WHERE "run" = ? AND "equipment_id" = ? AND "day" = ?'
@@ -180,12 +180,12 @@ def write_touched(loading: Loading) -> None:
 
 
 def publish_dead_letters(loading: Loading) -> None:
-    """Publish what consume and transform could not use, and wait for the acknowledgements."""
+    """Publish the dead letters of consume and transform, and wait for the confirmations."""
     _publish(loading, "dead-letters")
 
 
 def write_watermarks(loading: Loading) -> None:
-    """Move the watermarks; each is written with itself as write time, so that the newest wins whoever comes last."""
+    """Move the watermarks; each is its own write time, so the newest one wins in any order of writes."""
 
     def tables() -> Iterator[pa.Table]:
         for table in loading.work.input.tables("watermarks"):
@@ -196,7 +196,7 @@ def write_watermarks(loading: Loading) -> None:
 
 
 def write_ledger(loading: Loading) -> None:
-    """Write a row of `runs` for each stage of the run, or of this shard of it; this one as far as it is."""
+    """Write a row of `runs` for each stage of this shard; load itself with its state so far."""
     manifest, output = loading.manifest, loading.work.output
     own = Summary(
         stage=output.stage,
@@ -210,7 +210,7 @@ def write_ledger(loading: Loading) -> None:
         shards=loading.work.workspace.shard.count,
     )
     summaries = [*manifest.history, manifest.summary, own]
-    # One month for all rows of a run, whenever its last stage ends.
+    # All rows of a run have the same month, whenever its last stage ends.
     month = summaries[0].started[:7]
     rows = [
         {
@@ -226,7 +226,7 @@ def write_ledger(loading: Loading) -> None:
 
 
 def commit_offsets(loading: Loading) -> None:
-    """Commit the end of what the run has read, unless another run has moved the offsets meanwhile."""
+    """Commit the end of the run's ranges, unless another run has moved the offsets in the meantime."""
     if offsets_moved(loading):
         return
     once(loading.work.workspace, "load", _COMMITTING, lambda: b"{}")

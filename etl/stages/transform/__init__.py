@@ -1,4 +1,4 @@
-"""Stage 4: conversion, rounding, only new readings."""
+"""Stage 4: clean and classify readings."""
 
 from etl.stages.transform.stage import transform
 

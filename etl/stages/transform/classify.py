@@ -1,8 +1,10 @@
-"""The class of each reading among all readings of its key, and against the row that Cassandra holds.
+"""Classify each reading against all readings of its key and against the stored row.
 
-A key is (equipment ID, timestamp). The readings of a key, and its stored row, stand in the order (record timestamp,
-partition, offset, index). Walking along it, a reading equal to the current one is a duplicate of it; one that differs
-takes its place, and the one before has lost. What is current at the end is what the table must hold.
+For example, a key has the values 1, 1, 2 in this order. The second reading is a duplicate of the first, the third one
+replaces it, and the first is conflicting. In general the readings of a key (equipment ID, timestamp) and its stored row
+are in the order (record timestamp, partition, offset, index). A reading equal to the current one is a duplicate of it.
+A different reading becomes the current one, and the previous one is conflicting, or superseded if it is the stored row.
+The last current one is the row that the table must hold.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ DUPLICATE: Final = 1
 CONFLICTING: Final = 2
 LATE_REJECTED: Final = 3
 
-# The watermark of an equipment that has none yet: every reading is newer.
+# The watermark of a machine that has none yet: every reading is newer.
 NO_WATERMARK: Final = np.iinfo(np.int64).min
 # The year 5138: a producer may send any number, and microseconds must not overflow.
 _LATEST_MS: Final = 10**14
@@ -28,11 +30,11 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Classes:
-    """The outcome for n readings and m stored rows, in the order they were given.
+    """The outcome for n readings and m stored rows, in the order of the input.
 
-    `code` (n) is one of the classes above; `write_time` (n, microseconds) and `replaces` (n) count for loaded readings
-    only; `late` (n) tells the loaded ones that were at or below the watermark; `beaten_by` (m) is the reading that took
-    the place of a stored row, -1 where the row stays.
+    `code` (n) is one of the classes above. `write_time` (n, microseconds) and `replaces` (n) are valid only for loaded
+    readings. `late` (n) marks the loaded ones at or below the watermark. `beaten_by` (m) is the reading that replaces a
+    stored row, -1 if the row stays.
     """
 
     code: npt.NDArray[np.int8]
@@ -45,15 +47,15 @@ class Classes:
 def classify(
     readings: pd.DataFrame, stored: pd.DataFrame, values: list[str], allowed_lateness: int | None = None
 ) -> Classes:
-    """Give each reading its class.
+    """Return the class of each reading.
 
     Args:
-        readings: n readings sorted by (equipment, timestamp), columns `equipment` (a number), `timestamp` (ms),
-            `watermark` (ms, `NO_WATERMARK` for none), those of ORDER, and the values.
-        stored: the m rows that the table holds for those of these keys that are at or below the watermark, unique,
-            columns `equipment`, `timestamp`, `write_time` (microseconds) and the values.
-        values: names of the columns that make two readings of a key equal.
-        allowed_lateness: how many ms a reading absent from the table may be behind its watermark; None for any.
+        readings: n readings sorted by (equipment, timestamp), with columns `equipment` (a number), `timestamp` (ms),
+            `watermark` (ms, `NO_WATERMARK` for none), the columns of ORDER, and the values.
+        stored: the m stored rows of those keys that are at or below the watermark, unique, with columns `equipment`,
+            `timestamp`, `write_time` (microseconds) and the values.
+        values: names of the columns that two equal readings of a key have in common.
+        allowed_lateness: ms that a reading which is not stored may be behind its watermark; None: any.
     """
     n = len(readings)
     code = np.full(n, LOADED, dtype=np.int8)
@@ -88,7 +90,7 @@ def key_groups(sorted_readings: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The position of each reading's stored row, -1 where there is none."""
+    """Return the position of the stored row of each reading, -1 if there is none."""
     if stored.empty:
         return np.full(len(readings), -1, dtype=np.int64)
     keys = readings.loc[np.r_[True, group[1:] != group[:-1]], ["equipment", "timestamp"]]
@@ -109,7 +111,7 @@ def _contest(
     replaces: Flags,
     beaten_by: npt.NDArray[np.int64],
 ) -> None:
-    """Fill in the outcome for the readings whose key another reading or a stored row has too."""
+    """Fill in the outcome for the readings that share their key with another reading or a stored row."""
     where = np.flatnonzero(contested)
     ours = readings.iloc[where][[*ORDER, *values]].assign(group=group[where], position=where, stored=stored_of[where])
     ours = ours.sort_values(["group", *ORDER], kind="stable", ignore_index=True)
@@ -128,7 +130,7 @@ def _contest(
     last = np.r_[new_group[1:], True]
     wins = np.zeros(holder[-1] + 1, dtype=bool)
     wins[holder[last]] = True
-    # A stored row stands for all that are equal to it, so that reading it again writes nothing.
+    # A stored row represents all readings that are equal to it, so reading them again writes nothing.
     has_stored = np.zeros(len(wins), dtype=bool)
     has_stored[holder[is_stored]] = True
 
@@ -147,10 +149,10 @@ def _contest(
 
 
 def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -> pd.DataFrame:
-    """Put each stored row where it belongs among the readings of its key.
+    """Insert each stored row at its position among the readings of its key.
 
-    Its write time tells the record timestamp it came with, but not its offset: among readings of that same millisecond
-    it stands behind the last that equals it (it came from there), or before all of them (it came before).
+    Its write time gives the record timestamp of its reading, but not the offset. Among readings of this millisecond the
+    row comes after the last one that equals it (that is its reading), or before all of them (its reading came before).
     """
     held = ours[ours["stored"] >= 0]
     its = stored.iloc[held["stored"]].reset_index(drop=True)
@@ -181,7 +183,7 @@ def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -
 
 
 def _known_time(record_time: "pd.Series[int]") -> npt.NDArray[np.int64]:
-    """Record timestamps (ms), 0 where a producer sent none, and small enough to be counted in microseconds."""
+    """Return record timestamps (ms), 0 if a producer sent none, and small enough to be counted in microseconds."""
     return np.asarray(record_time.clip(0, _LATEST_MS), dtype=np.int64)
 
 
@@ -196,9 +198,9 @@ def _equal(left: pd.DataFrame, right: pd.DataFrame, values: list[str]) -> Flags:
 
 
 def _write_times(line: pd.DataFrame, keeps: Flags, groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Give each holder the larger of its record timestamp in µs and the write time of the holder before it plus 1.
+    """Return for each holder the larger of its record timestamp in µs and the previous holder's write time plus 1.
 
-    With k holders before it in its key, that is the running maximum of (own time - k), plus k.
+    For a holder with k previous holders of its key, this is the running maximum of (own time - k), plus k.
     """
     own = _known_time(line["record_time"].fillna(0)) * 1000
     if "write_time" in line:

@@ -1,4 +1,4 @@
-"""One reading at a time: timestamp to UTC milliseconds, values rounded and checked, the unusable told apart."""
+"""Clean readings: convert timestamps to UTC milliseconds, round and check values, reject unusable readings."""
 
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypeAlias
@@ -13,7 +13,7 @@ from etl.model.timestamps import MISSING, to_milliseconds
 
 # One wrong clock must not move a watermark for years.
 FUTURE_MS: Final = 3_600_000
-# From here on a double has no digits left to round, and rounding could overflow.
+# A larger double has no digits left to round, and rounding could overflow.
 _UNROUNDABLE: Final = 1e15
 
 Flags = npt.NDArray[np.bool_]
@@ -21,7 +21,7 @@ Values: TypeAlias = "npt.NDArray[np.float64] | pd.Series[str]"
 
 
 class Times(NamedTuple):
-    """What timestamps are held against, in UTC milliseconds: the oldest to be believed, and when records were read."""
+    """Bounds of timestamps in UTC milliseconds: the oldest valid one, and the time at which records were read."""
 
     oldest: int
     read: int
@@ -34,14 +34,14 @@ def clean(
 
     Args:
         readings: n readings by `readings.consumed`.
-        measurements: what the columns mean.
-        machines: a number for each equipment ID; new ones are added.
+        measurements: the declared measurements.
+        machines: a number for each equipment ID; the function adds new ones.
         times: the bounds of timestamps.
 
     Returns:
-        The good readings: equipment (number), timestamp (ms), the measurements (rounded; NaN or null where missing),
-        quality, the four columns of the order, and row, the position in `readings`. And the rejected ones: row, reason
-        and detail.
+        The good readings: equipment (number), timestamp (ms), the measurements (rounded; NaN or null if missing),
+        quality, the four columns of the order, and row, the position in `readings`. Then the rejected readings: row,
+        reason and detail.
     """
     n = readings.num_rows
     timestamp = _timestamps(readings)
@@ -66,7 +66,7 @@ def clean(
 def _measured(
     readings: pa.Table, measurements: Measurements, reasons: "_Reasons"
 ) -> tuple[dict[str, Values], dict[str, Flags]]:
-    """Return the values of each measurement, and which were bad where some were; reject what has none."""
+    """Return the values of each measurement, and flags of bad ones if any; reject readings without values."""
     columns: dict[str, Values] = {}
     bad, present = {}, np.zeros(readings.num_rows, dtype=bool)
     wrong_type = _named(readings["bad"], measurements)
@@ -96,7 +96,7 @@ def _check_times(
         "past",
         f"timestamp before {oldest} (ETL_TRANSFORM_OLDEST): a clock that was never set, or no epoch number",
     )
-    # A record without a time has -1; and where producers set it, their clocks may be as wrong as those of gateways.
+    # A record without a time has -1. If producers set the time, their clocks may be as wrong as those of gateways.
     believed = (record_time >= times.oldest) & (record_time <= times.read)
     reasons.add(
         timestamp > np.where(believed, record_time, times.read) + FUTURE_MS,
@@ -106,7 +106,7 @@ def _check_times(
 
 
 class _Reasons:
-    """The first reason against each reading."""
+    """The first reason to reject each reading."""
 
     def __init__(self, n: int) -> None:
         self.code = np.zeros(n, dtype=np.uint8)
@@ -139,7 +139,7 @@ def _timestamps(readings: pa.Table) -> npt.NDArray[np.int64]:
 
 
 def _values(column: pa.ChunkedArray, measurement: Measurement) -> tuple[Values, Flags]:
-    """Return a measurement's values, rounded, missing where there are none or a bad one, and which were bad."""
+    """Return the rounded values of a measurement, missing if absent or bad, and flags of bad ones."""
     if measurement.type == "text":
         return column.to_pandas(), np.zeros(len(column), dtype=bool)
     values: npt.NDArray[np.float64] = column.to_numpy()
@@ -154,12 +154,12 @@ def _values(column: pa.ChunkedArray, measurement: Measurement) -> tuple[Values, 
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = np.round(values, measurement.decimals)
         values = np.where(np.abs(values) < _UNROUNDABLE, rounded, values)
-    # Adding zero makes -0.0 equal to 0.0 to the bit.
+    # Adding zero turns -0.0 into 0.0, bit for bit.
     return np.where(bad, np.nan, values + 0.0), bad
 
 
 def _named(column: pa.ChunkedArray, measurements: Measurements) -> dict[str, Flags]:
-    """Turn the comma-joined names of a column into flags by name."""
+    """Convert the comma-joined names of a column to flags by name."""
     if column.null_count == len(column):
         return {}
     names = column.to_pandas().str.split(",")
@@ -170,7 +170,7 @@ def _named(column: pa.ChunkedArray, measurements: Measurements) -> dict[str, Fla
 
 
 def _quality(n: int, bad: dict[str, Flags]) -> pa.Array:
-    """Join the names of the bad measurements of each reading; empty is good."""
+    """Join the names of the bad measurements of each reading; empty means good."""
     quality = np.full(n, "", dtype=object)
     for name, flags in bad.items():
         quality[flags] = [f"{text},{name}" if text else name for text in quality[flags]]

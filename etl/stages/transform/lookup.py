@@ -1,4 +1,4 @@
-"""Look up which of many readings Cassandra holds, in statements of one partition each."""
+"""Look up the stored rows of readings, in statements of one partition each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from etl.cassandra.retry import PATIENCE, gather, retrying
 from etl.model.measurements import Measurements
 from etl.model.schemas import DAY_MS, TIMESTAMP
 
-# A range of keys is asked for at once where it looks dense, and given up at this multiple of the rows wanted.
+# A range of keys is read in one statement if it looks dense, and abandoned at this multiple of the wanted rows.
 RANGE_KEYS = 1_000
 RANGE_EXCESS = 4
 IN_KEYS = 100
@@ -45,7 +45,7 @@ def lookup_rows(session: Session, measurements: Measurements, wanted: pa.Table, 
     unknown = pc.is_null(found["write_time"])
     if not pc.any(unknown).as_py():
         return found
-    # Only rows that somebody else wrote lack the quality cell.
+    # Only rows of other writers lack the quality cell.
     times = {name: (f'WRITETIME("{name}")', pa.int64()) for name in measurements.names}
     cells = _ask(session, times, found.filter(unknown).select(["equipment_id", "timestamp"]), patience)
     newest = pc.max_element_wise(pa.scalar(0, pa.int64()), *(cells[name] for name in measurements.names))
@@ -59,7 +59,7 @@ def lookup_rows(session: Session, measurements: Measurements, wanted: pa.Table, 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some wanted timestamps (ms, ascending) within one partition, to be asked for at once."""
+    """Wanted timestamps (ms, ascending) within one partition, for one statement."""
 
     equipment: str
     day: int
@@ -68,7 +68,7 @@ class _Piece:
 
 
 def _ask(session: Session, values: dict[str, tuple[str, pa.DataType]], wanted: pa.Table, patience: float) -> pa.Table:
-    """Select some values (name: CQL, type) of the wanted keys; return them with equipment_id and timestamp."""
+    """Select values (name: CQL, type) of the wanted keys; return them with equipment_id and timestamp."""
     select = (
         f'SELECT toUnixTimestamp("timestamp"), {", ".join(cql for cql, _ in values.values())} FROM "sensor_data"'  # noqa: S608
         ' WHERE "equipment_id" = ? AND "day" = ? AND "timestamp" '
@@ -97,7 +97,7 @@ def _ask(session: Session, values: dict[str, tuple[str, pa.DataType]], wanted: p
 
 
 def _pieces(wanted: pa.Table) -> Iterator[_Piece]:
-    """Group wanted keys by equipment and day, and cut each group into what one statement asks for."""
+    """Group wanted keys by machine and day, and split each group into pieces for one statement each."""
     if not wanted.num_rows:
         return
     equipment = wanted["equipment_id"].combine_chunks()
@@ -113,9 +113,9 @@ def _pieces(wanted: pa.Table) -> Iterator[_Piece]:
 
 
 def _dense(stamps: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
-    """Guess whether a range holds few rows beyond those wanted, from how evenly these are spaced.
+    """Estimate from the spacing of the wanted rows whether a range holds few other rows.
 
-    Keys picked at random, or with a hole between them, have most gaps far below their mean.
+    Keys that are picked at random, or that have a hole between them, have most gaps far below the mean gap.
     """
     gaps = np.diff(stamps)
     return len(stamps) > IN_KEYS // 4 and bool(gaps.mean() <= 2 * np.quantile(gaps, 0.1))

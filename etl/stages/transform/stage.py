@@ -1,7 +1,7 @@
-"""Stage 4: readings off the topic to rows for Cassandra, only those that it does not hold yet.
+"""Stage 4: clean and classify readings, and turn those that Cassandra does not hold yet into rows.
 
-All readings of a key must meet, wherever in the run they stand, in bounded memory. So the readings are cleaned file by
-file, spilled into buckets by equipment and day, and classified bucket by bucket.
+The stage must compare all readings of a key, wherever they are in the run, in bounded memory. So it cleans readings
+file by file, spills them into buckets by machine and day, and classifies them bucket by bucket.
 """
 
 import tempfile
@@ -41,7 +41,7 @@ _DETAILS = {
 
 @dataclass
 class _Run:
-    """What is carried from bucket to bucket."""
+    """The state that all buckets share."""
 
     work: Work
     session: Session
@@ -50,15 +50,15 @@ class _Run:
     machines: dict[str, int] = field(default_factory=dict)
     watermarks: dict[str, int] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
-    # Bit h stands for hour h of that machine and day.
+    # Bit h is hour h of that machine and day.
     touched: dict[tuple[int, int], int] = field(default_factory=dict)
-    # Where in the input the readings stand that lost: (class, file, row) by bucket.
+    # Positions in the input of conflicting and late rejected readings: (class, file, row) by bucket.
     lost: list[pd.DataFrame] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
 def transform(work: Work, settings: TransformSettings, cassandra: CassandraSettings) -> Outcome:
-    """Clean and classify the readings of a run, and leave rows, watermarks, touched days and dead letters.
+    """Clean and classify the readings of a run; write rows, watermarks, touched days and dead letters.
 
     Raises:
         SettingsError: a table or column is missing.
@@ -83,13 +83,13 @@ def transform(work: Work, settings: TransformSettings, cassandra: CassandraSetti
 
 
 def _read_at(work: Work) -> int:
-    """When the records had been read; the same for each attempt, so that a retry judges them alike."""
+    """Return the time at which the records were read; the same for each attempt, so a retry classifies alike."""
     consumed = work.input.manifest.summary
     return int((datetime.fromisoformat(consumed.started).timestamp() + consumed.seconds) * 1000)
 
 
 def _snapshot(work: Work, session: Session) -> dict[str, int]:
-    """Read the watermarks once in the life of a run, so that a retry classifies against the same."""
+    """Read the watermarks only once per run, so that a retry classifies against the same watermarks."""
 
     def stored() -> bytes:
         sink = pa.BufferOutputStream()
@@ -103,7 +103,7 @@ def _snapshot(work: Work, session: Session) -> dict[str, int]:
 
 
 def _cleaned(run: _Run) -> Iterator[pa.Table]:
-    """Clean the input file by file; what is rejected becomes dead letters at once."""
+    """Clean the input file by file; write rejected readings as dead letters."""
     source, output, measurements = run.work.input, run.work.output, run.work.measurements
     for number, name in enumerate(source.manifest.names("readings")):
         readings = source.read(name)
@@ -117,9 +117,9 @@ def _cleaned(run: _Run) -> Iterator[pa.Table]:
 
 
 def _spill(tables: Iterable[pa.Table], folder: Path, span_ms: int, total: int) -> Iterator[Iterator[pa.Table]]:
-    """Spread readings over files by equipment and span of time, and give back one file after the other.
+    """Spill readings into files by machine and time span, and yield one file after the other.
 
-    A file that is still too large is spread again by shorter spans.
+    A file that is still too large is split again by shorter spans.
     """
     paths = [folder / f"{span_ms}-{number}.arrow" for number in range(-(-total * 5 // (CHUNK_ROWS * 4)))]
     sizes = np.zeros(len(paths), dtype=np.int64)
@@ -127,7 +127,7 @@ def _spill(tables: Iterable[pa.Table], folder: Path, span_ms: int, total: int) -
         writers: dict[int, pa.RecordBatchWriter] = {}
         for table in tables:
             spans = table["timestamp"].to_numpy() // span_ms
-            # Any spread that depends on both will do; the multiplier is the 32-bit golden ratio.
+            # Any hash of both works; the multiplier is the 32-bit golden ratio.
             bucket = ((table["equipment"].to_numpy() * 2654435761 + spans) % len(paths)).astype(np.uint16)
             order = np.argsort(bucket, kind="stable")
             table = table.take(order).combine_chunks()
@@ -155,7 +155,7 @@ def _unspill(path: Path) -> Iterator[pa.Table]:
 
 
 def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
-    """Classify the readings of a bucket, write its rows, and return how many readings it held."""
+    """Classify the readings of a bucket, write its rows, and return its number of readings."""
     if not any(part.num_rows for part in parts):
         return 0
     readings = _sorted(pa.concat_tables(parts).to_pandas())
@@ -168,7 +168,7 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
     classes = classify(readings, stored, values, run.allowed_lateness)
 
     loaded = classes.code == LOADED
-    # What is there already may be of a run that did not come to its end, of which nobody else would tell.
+    # Stored rows may come from an unfinished run, which would not report its touched days.
     _touch(run, readings.loc[loaded | (classes.code == DUPLICATE), ["equipment", "timestamp"]])
     _write_rows(run, readings[loaded], classes.write_time[loaded], classes.replaces[loaded])
     superseded = classes.beaten_by >= 0
@@ -190,7 +190,7 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
 
 
 def _sorted(readings: pd.DataFrame) -> pd.DataFrame:
-    """Sort by (equipment, timestamp), cheaply where both fit into one integer."""
+    """Sort by (equipment, timestamp), faster if both fit into one integer."""
     equipment, timestamp = readings["equipment"].to_numpy(dtype=np.int64), readings["timestamp"].to_numpy()
     first, span = timestamp.min(), int(timestamp.max()) - int(timestamp.min()) + 1
     order: npt.NDArray[np.int64]
@@ -203,7 +203,7 @@ def _sorted(readings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _look_up(run: _Run, readings: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Fetch the stored rows of the keys at or below their watermark."""
+    """Read the stored rows of the keys at or below their watermark."""
     old = readings.loc[readings["timestamp"] <= readings["watermark"], ["equipment", "timestamp"]].reset_index(
         drop=True
     )
@@ -251,7 +251,7 @@ def _write_rows(
 
 
 def _touch(run: _Run, there: pd.DataFrame) -> None:
-    """Note the hours of readings, sorted by equipment and timestamp, that the table will hold."""
+    """Add the hours of readings (sorted by equipment and timestamp) that the table will hold."""
     if there.empty:
         return
     equipment, timestamp = there["equipment"].to_numpy(), there["timestamp"].to_numpy()
@@ -265,7 +265,7 @@ def _touch(run: _Run, there: pd.DataFrame) -> None:
 
 
 def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) -> None:
-    """Keep the rows that are about to be replaced, as JSON; their origin is the reading that takes their place."""
+    """Write the superseded rows as JSON; their origin is the reading that replaces them."""
     names = run.work.measurements.names
     texts = pd.to_datetime(stored["timestamp"], unit="ms", utc=True).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").str[:-3] + "Z"
     values = [
@@ -287,7 +287,7 @@ def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) ->
 
 
 def _write_lost(run: _Run) -> None:
-    """Write the dead letters of the readings that lost, one input file at a time."""
+    """Write the dead letters of conflicting and late rejected readings, one input file at a time."""
     if not run.lost:
         return
     lost = pd.concat(run.lost, ignore_index=True)
@@ -304,7 +304,7 @@ def _write_lost(run: _Run) -> None:
 
 
 def _letters(run: _Run, readings: pa.Table, records: pa.Table, reasons: pa.Array, details: pa.Array) -> pa.Table:
-    """Make dead letters of readings, each with its original bytes and where it came from."""
+    """Return dead letters of readings, each with original bytes and origin."""
     values, keys, content_types = originals(readings, records, run.work.measurements)
     letters: dict[str, object] = {
         "value": values,
@@ -330,7 +330,7 @@ def _letter_table(columns: dict[str, object], length: int) -> pa.Table:
 
 
 def _write_watermarks(run: _Run) -> None:
-    """Leave the watermarks that the load will have reached, and the days it will have touched."""
+    """Write the watermarks after the load, and its touched days."""
     names = list(run.machines)
     moved = {
         names[code]: newest
