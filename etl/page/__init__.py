@@ -1,1 +1,1 @@
-"""The page that a plant engineer opens in the morning: `etl page`."""
+"""The page for plant engineers: `etl page`."""

@@ -1,4 +1,4 @@
-"""The Dash application: one layout, one callback that shows a place, and those that lead to another place."""
+"""The Dash application: one layout, one callback that renders a URL, and callbacks that lead to another URL."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -38,12 +38,12 @@ INDEX = """<!DOCTYPE html>
 
 
 def today() -> date:
-    """The day from which the newest data is looked for."""
+    """Return the current day (UTC)."""
     return datetime.now(UTC).date()
 
 
 def make_app(reader: Reader) -> Dash:
-    """Make the application; its Flask server is `server`."""
+    """Return the application; its Flask server is `server`."""
     app = Dash(
         "etl.page",
         title="Sensor ETL",
@@ -73,7 +73,7 @@ def make_app(reader: Reader) -> Dash:
         prevent_initial_call=True,
     )
     def steer(_: list[str], __: list[Any], path: str, search: str) -> Any:
-        # Several at once are those of a new view, which nobody has touched.
+        # Several changes at once come from a new view, not from a user.
         if len(ctx.triggered) != 1:
             return no_update
         place = Place.of(path, search)
@@ -91,7 +91,7 @@ def make_app(reader: Reader) -> Dash:
         prevent_initial_call=True,
     )
     def act(clicks: list[Any], enters: list[Any], values: list[str], path: str, search: str) -> list[Any]:
-        # The buttons of a new view count as changed too.
+        # The buttons of a new view also count as changed.
         if not any(clicks) and not any(enters):
             return [no_update, [no_update] * len(clicks)]
         place, answer = acknowledge(reader, Place.of(path, search), *values)
@@ -101,7 +101,7 @@ def make_app(reader: Reader) -> Dash:
 
 
 def view_of(reader: Reader, place: Place, day: date) -> View:
-    """Make the view of a place; an expected error becomes a line in it."""
+    """Return the view of a URL; it shows an expected error as one line."""
     try:
         if equipment_id := machine_of(place.path):
             return machine(reader, place, equipment_id, day)
@@ -118,7 +118,7 @@ def view_of(reader: Reader, place: Place, day: date) -> View:
 
 
 def steered(place: Place, by: Any, value: Any) -> Place:
-    """Return where a filter or a zoomed chart leads."""
+    """Return the URL to which a filter or a zoomed chart leads."""
     if isinstance(by, dict) and "filter" in by:
         return place.but(**{by["filter"]: value or None})
     if isinstance(value, dict) and "xaxis.range[0]" in value:
@@ -128,7 +128,7 @@ def steered(place: Place, by: Any, value: Any) -> Place:
 
 
 def _time_of(value: str | float) -> datetime:
-    """Read a time as Plotly gives it: text without a zone, or milliseconds."""
+    """Parse a time of Plotly: text without a zone, or milliseconds."""
     if isinstance(value, str):
         return datetime.fromisoformat(value.replace(" ", "T")).replace(tzinfo=UTC)
     return datetime.fromtimestamp(value / 1000, UTC)

@@ -1,4 +1,4 @@
-"""Charts as Plotly takes them. Text, lines and grounds get their colours from the style sheet, light or dark.
+"""Charts in Plotly's format. Text, lines and backgrounds get their colours from the style sheet, light or dark.
 
 Every time is a text in UTC (`utc_text`): Plotly shows numbers in the browser's zone.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from etl.results import format as written
 from etl.results.series import Series, utc_text, utc_texts
 
-# Okabe and Ito's colours, which all eyes tell apart; none too light or too dark for either ground.
+# Colours of Okabe and Ito, which colour-blind people can distinguish; visible on a light and a dark background.
 LINES = ("#2b83ba", "#d9730d", "#0e9f7e", "#b5589b")
 SEVERITY = {"severe": "#d1495b", "moderate": "#d98e04", "mild": "#4a86c5"}
 SYMBOLS = {"severe": "triangle-up", "moderate": "diamond", "mild": "circle"}
@@ -31,11 +31,11 @@ def readings(
     start: datetime,
     end: datetime,
 ) -> Figure:
-    """Draw measurements below each other over the same time, with bands where events were.
+    """Draw measurements below each other over the same time, with bands that mark events.
 
     Args:
-        lines: name, unit, and series by what the legend calls it, for each measurement.
-        events: what to mark.
+        lines: name, unit, and series by their name in the legend, for each measurement.
+        events: the events to mark.
         start: left edge.
         end: right edge.
     """
@@ -71,7 +71,7 @@ def readings(
 
 
 def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], unit: str) -> Figure:
-    """Draw what grows, and how it goes on to its threshold."""
+    """Draw a trend and its continuation to the threshold."""
     name = written.measurement(trend["measurement"])
     layout = _layout(ROW + 60)
     layout["xaxis"] = {**_TIME_AXIS, "fixedrange": True}
@@ -108,7 +108,7 @@ def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], uni
 
 
 def over_time(times: Sequence[datetime], lines: dict[str, Sequence[float | None]], unit: str) -> Figure:
-    """Draw a few lines over the time of a day."""
+    """Draw lines over the time of a day."""
     layout = _layout(ROW + 90)
     layout["xaxis"] = {**_TIME_AXIS, "fixedrange": True}
     layout["yaxis"] = {**_AXIS, "title": {"text": unit}, "rangemode": "tozero", "fixedrange": True}
@@ -143,7 +143,7 @@ _TIME_AXIS: Figure = {**_AXIS, "type": "date", "title": {"text": "time (UTC)"}, 
 
 
 def _moments(lines: Iterable[Series]) -> str:
-    """Return how a time is written beside the pointer: with milliseconds where any point has some."""
+    """Return the format of a time beside the pointer, with milliseconds if any point has them."""
     finer = any((series.stamps[~np.isnan(series.mean)] % 1000).any() for series in lines)
     return _MILLISECONDS if finer else _SECONDS
 
@@ -181,7 +181,7 @@ def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> l
 
 
 def _spread(series: Series, color: str, axis: str) -> Figure:
-    """Draw the area between lowest and highest, each stretch without a gap by itself."""
+    """Draw the area between lowest and highest value, separately for each stretch without a gap."""
     whole = ~np.isnan(series.low)
     x: list[str | None] = []
     y: list[float | None] = []

@@ -1,4 +1,4 @@
-"""What one sees, as a file: the rows behind a view, at most `MOST_ROWS` of them, streamed."""
+"""Download the rows of a view as a file, at most `MOST_ROWS` of them, streamed."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ from etl.results.series import Series
 MOST_ROWS = 100_000
 _CHUNK_ROWS = 1_000
 _CHUNK_BYTES = 64 * 1024
-# A spreadsheet takes text that begins with one of these for a formula.
+# A spreadsheet interprets text that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
@@ -57,7 +57,7 @@ def add_downloads(server: Flask, reader: Reader, today: Callable[[], date]) -> N
 
 
 def csv_of(rows: Iterator[Row]) -> Iterator[bytes]:
-    """Write rows with a header; times have their zone."""
+    """Return rows as CSV with a header; times have their zone."""
     header: list[str] = []
     while chunk := list(islice(rows, _CHUNK_ROWS)):
         text = io.StringIO()
@@ -70,7 +70,7 @@ def csv_of(rows: Iterator[Row]) -> Iterator[bytes]:
 
 
 def parquet_of(rows: list[Row]) -> Iterator[bytes]:
-    """Write rows as a Parquet file; the rows of a download fit into memory."""
+    """Return rows as a Parquet file; the rows of a download fit into memory."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink)
     body = sink.getvalue().to_pybytes()

@@ -1,4 +1,4 @@
-"""The building blocks of all views, each of them usable by keyboard and screen reader."""
+"""The building blocks of all views, usable with keyboard and screen reader."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ STATES = ("overload", "running", "idle", "off")
 
 @dataclass(frozen=True)
 class View:
-    """What a place shows: the title, the sentence that a screen reader says, and all below the heading."""
+    """The content of a URL: the title, the sentence for screen readers, and everything below the heading."""
 
     title: str
     says: str
@@ -28,17 +28,17 @@ class View:
 
 
 def nothing_yet(title: str) -> View:
-    """What a view shows before the first analysis."""
+    """Return the content of a view before the first analysis."""
     return View(title, "No data yet.", [empty("No analysed data yet: run `etl analyze` after the first load.")])
 
 
 def aria(**names: str) -> dict[str, Any]:
-    """ARIA attributes, which have a hyphen in their names."""
+    """Return ARIA attributes, whose names contain a hyphen."""
     return {f"aria-{name}": value for name, value in names.items() if value}
 
 
 def badge(severity: str | None, text: str = "") -> Component:
-    """A severity by colour, shape and word; that all is acknowledged looks like `fine`."""
+    """Return a severity as colour, shape and word; acknowledged events look like `fine`."""
     level = FINE if severity == ACKNOWLEDGED else severity if severity in ICONS else "mild"
     return html.Span(
         [html.Span(ICONS[level], **aria(hidden="true")), " ", text or severity or FINE],
@@ -49,24 +49,24 @@ def badge(severity: str | None, text: str = "") -> Component:
 def link(
     text: Children, place: Place | str, class_name: str = "", *, current: bool = False, label: str = ""
 ) -> Component:
-    """A link inside the page; the page's script follows it without loading everything again."""
+    """Return a link inside the page; the script of the page follows it without a reload."""
     href = place.href if isinstance(place, Place) else place
     return html.A(text, href=href, className=class_name or None, **aria(label=label, current="true" if current else ""))
 
 
 def machine_link(equipment_id: str, name: str, place: Place) -> Component:
-    """A link to a machine's page."""
+    """Return a link to the page of a machine."""
     return link(name, place.at(machine_path(equipment_id)))
 
 
 def card(heading: Children, *children: Children, class_name: str = "", level: int = 2) -> Component:
-    """A part of the view with its heading."""
+    """Return a part of the view with its heading."""
     title = html.H2(heading) if level == 2 else html.H3(heading)
     return html.Section([title, *children], className=f"card {class_name}")
 
 
 def stats(values: Sequence[tuple[str, str, str]]) -> Component:
-    """A row of figures: label, value and what it means."""
+    """Return a row of figures: label, value and explanation."""
     return html.Dl(
         [
             html.Div([html.Dt(label), html.Dd([html.Strong(value), html.Span(note)])], className="stat")
@@ -79,9 +79,9 @@ def stats(values: Sequence[tuple[str, str, str]]) -> Component:
 def table(
     caption: str, headings: Sequence[str], rows: Iterable[Sequence[Children]], numeric: Iterable[int] = ()
 ) -> Component:
-    """A table whose columns named `numeric` align to the right.
+    """Return a table whose columns named `numeric` align to the right.
 
-    Where the screen is narrow it scrolls by itself, or its rows become cards if it has several columns.
+    On a narrow screen it scrolls, or its rows become cards if it has several columns.
     """
     right = set(numeric)
     head = [html.Th(text, scope="col", className="num" if i in right else "") for i, text in enumerate(headings)]
@@ -104,7 +104,7 @@ def _cell(i: int, cell: Children, headings: Sequence[str], right: set[int]) -> C
 
 
 def choices(label: str, options: Iterable[tuple[str, Place, bool]]) -> Component:
-    """A choice of one, each a link: text, where it leads, whether it is the current one."""
+    """Return links of which one is current: text, URL, whether it is the current one."""
     return html.Div(
         [html.Span(label, className="label")]
         + [link(text, place, "choice", current=current) for text, place, current in options],
@@ -115,21 +115,21 @@ def choices(label: str, options: Iterable[tuple[str, Place, bool]]) -> Component
 
 
 def field(name: str, label: str, value: str, kind: str = "text", placeholder: str = "") -> Component:
-    """A filter that goes into the URL as parameter `name`."""
-    # A date is no type that Dash knows of, but the browser does.
+    """Return a filter, which sets the parameter `name` of the URL."""
+    # Dash does not know the input type of dates, but browsers do.
     given: Any = {"type": kind, "placeholder": placeholder}
     box = dcc.Input(id={"filter": name}, value=value, debounce=0.5, autoComplete="off", **given)
     return html.Label([html.Span(label, className="label"), box], className=f"field filter-{name}")
 
 
 def entry(name: str, label: str, most: int) -> Component:
-    """A box of a form, for at most so many characters."""
+    """Return a text field of a form with a maximum length."""
     box = dcc.Input(id={"form": name}, value="", maxLength=most, autoComplete="off")
     return html.Label([html.Span(label, className="label"), box], className=f"field filter-{name}")
 
 
 def pages(place: Place, number: int, rows: int, of_a_page: int) -> list[Component]:
-    """Links to the page before and after, where there is more than one."""
+    """Return links to the previous and the next page, if there is more than one."""
     last = max(1, -(-rows // of_a_page))
     if last == 1:
         return []
@@ -141,17 +141,17 @@ def pages(place: Place, number: int, rows: int, of_a_page: int) -> list[Componen
 
 
 def empty(text: Children) -> Component:
-    """What is said where there is nothing to show."""
+    """Return a line for a part without data."""
     return html.P(text, className="empty")
 
 
 def alert(text: str) -> Component:
-    """An error in one line that says what to do."""
+    """Return an error in one line that states the remedy."""
     return html.P([html.Strong("! ", **aria(hidden="true")), text], className="alert", role="alert")
 
 
 def downloads(what: str, place: Place) -> Component:
-    """Links that download what one sees."""
+    """Return links that download the rows of the view."""
     return html.Span(
         [
             html.A(text, href=f"/download/{what}.{suffix}{_with_path(place)}", className="button", download="")
@@ -166,7 +166,7 @@ def _with_path(place: Place) -> str:
 
 
 def bar(value: float | None, text: str) -> Component:
-    """A share from 0 to 1 as a bar with its number; without a bar where it is not known."""
+    """Return a share from 0 to 1 as a bar with its number; an unknown share has no bar."""
     if value is None:
         return html.Span(text, className="measured")
     width = f"{100 * min(max(value, 0), 1):.1f}%"
@@ -175,14 +175,14 @@ def bar(value: float | None, text: str) -> Component:
 
 
 def stacked(parts: Sequence[tuple[str, float]], label: str) -> Component:
-    """Parts of a whole side by side: name of their colour, and size."""
+    """Return the parts of a whole side by side: name of the colour, and size."""
     total = sum(size for _, size in parts) or 1.0
     spans = [html.Span(className=name, style={"width": f"{100 * size / total:.2f}%"}) for name, size in parts if size]
     return html.Span(spans, className="stack", role="img", **aria(label=label))
 
 
 def states(row: dict[str, Any]) -> Component:
-    """How long a machine was in each state, as a bar; what it ran overloaded is a part of the time that it ran."""
+    """Return the time of a machine in each state as a bar; overload is a part of the running time."""
     if all(row.get(f"{name}_seconds") is None for name in STATES):
         return html.Span(NOT_MEASURED)
     seconds = {name: row.get(f"{name}_seconds") or 0.0 for name in STATES}
@@ -191,12 +191,12 @@ def states(row: dict[str, Any]) -> Component:
 
 
 def legend(names: Iterable[str]) -> Component:
-    """What the colours of stacked bars mean."""
+    """Return the legend of stacked bars."""
     return html.P([html.Span([html.I(className=name), name], className="key") for name in names], className="legend")
 
 
 def chart(name: str, figure: dict[str, Any], summary: str, *rest: Component) -> Component:
-    """A chart with its text alternative; zooming in one with a name goes into the URL."""
+    """Return a chart with its text alternative; zooming in a chart with a name changes the URL."""
     config: Any = {"displayModeBar": False, "responsive": True, "doubleClick": False, "scrollZoom": False}
     graph = dcc.Graph(id={"chart": name}, figure=figure, config=config, className="plot", responsive=True)
     height = {"height": f"{figure['layout']['height']}px"}

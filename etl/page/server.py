@@ -47,15 +47,15 @@ def serve() -> None:
 
 
 def _end(*_: object) -> None:
-    """Make the server finish what it answers, and return."""
+    """Let the server finish its current answers and stop."""
     raise SystemExit(TERMINATED)
 
 
 def make_server(reader: Reader, settings: PageSettings) -> Flask:
-    """Make the whole WSGI application."""
+    """Return the whole WSGI application."""
     app = make_app(reader)
     server: Flask = app.server
-    # An equipment ID may hold two slashes in a row.
+    # An equipment ID may contain two slashes in a row.
     server.url_map.merge_slashes = False
     _health(server, reader)
     add_downloads(server, reader, today)
@@ -66,7 +66,7 @@ def make_server(reader: Reader, settings: PageSettings) -> Flask:
 
 
 def guard(server: Flask, settings: PageSettings) -> None:
-    """Ask for a user and password, where they are set, and refuse what another site sends."""
+    """Require user and password if they are set, and refuse requests of other sites."""
 
     @server.before_request
     def check() -> Response | None:
@@ -76,7 +76,7 @@ def guard(server: Flask, settings: PageSettings) -> None:
             return None
         given = request.authorization
         name, password = (given.username or "", given.password or "") if given else ("", "")
-        # Both are compared, so that the time tells nothing about either.
+        # Compare both, so that the response time reveals neither.
         known = _same(name, settings.username), _same(password, settings.password.get_secret_value())
         if all(known):
             return None
@@ -90,12 +90,12 @@ def _same(given: str, wanted: str) -> bool:
 
 
 def protect(server: Flask, app: Dash) -> None:
-    """Set headers that keep anything foreign out of the page."""
+    """Set headers that forbid content of other sites."""
     scripts = " ".join(["'self'", *(f"{found}" for found in app.csp_hashes())])
     policy = {
         "default-src": "'none'",
         "script-src": scripts,
-        # Plotly writes style elements and attributes.
+        # Plotly writes style elements and attributes itself.
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data:",
         "font-src": "'self'",
@@ -123,11 +123,11 @@ def protect(server: Flask, app: Dash) -> None:
 
 
 def compress(server: Flask) -> None:
-    """Compress what is text, and keep what is always the same."""
+    """Compress text, and keep the compressed form of files that never change."""
 
     @server.after_request
     def pack(response: Response) -> Response:
-        # A file is passed through, unless it is one of the scripts.
+        # Files are streamed unchanged, except scripts.
         if "gzip" not in str(request.accept_encodings) or not (response.mimetype or "").startswith(_COMPRESSIBLE):
             return response
         if response.is_streamed and not response.direct_passthrough:

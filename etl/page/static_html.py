@@ -1,6 +1,6 @@
-"""Parts of a view that no callback touches, as HTML text.
+"""Render parts of a view without callbacks as HTML text.
 
-Dash makes a component of each element, which takes a browser a millisecond or more; a table has hundreds of them.
+Dash creates a component for each element, which takes a browser a millisecond or more; a table has hundreds of them.
 """
 
 from html import escape
@@ -14,7 +14,7 @@ _ALLOWED = {"class", "tabindex", "href", "role", "scope", "style", "download"}
 
 
 def stilled(component: Component) -> Component:
-    """Return a component that the page's script fills with the HTML, or the same one where it holds what must live."""
+    """Return a component that the page's script fills with HTML; return it unchanged if it needs callbacks."""
     if is_live(component):
         return component
     text: dict[str, Any] = {"data-html": as_html(component)}
@@ -22,7 +22,7 @@ def stilled(component: Component) -> Component:
 
 
 def is_live(node: Any) -> bool:
-    """Tell whether there is something in it that callbacks know, or that is more than an HTML element."""
+    """Return whether a component contains an element with callbacks, or one that is not plain HTML."""
     if isinstance(node, list | tuple):
         return any(map(is_live, node))
     if not isinstance(node, Component):
@@ -31,7 +31,7 @@ def is_live(node: Any) -> bool:
 
 
 def as_html(node: Any) -> str:
-    """Write elements as HTML, all text escaped."""
+    """Return elements as HTML; all text is escaped."""
     if node is None:
         return ""
     if isinstance(node, list | tuple):

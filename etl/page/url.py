@@ -1,28 +1,28 @@
-"""Where somebody is on the page: a path and parameters, all of it in the URL."""
+"""The URL of a view: a path and parameters, which hold its whole state."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from urllib.parse import quote, unquote, unquote_plus
 
-# An event ID holds an equipment ID of up to 255 bytes.
+# An event ID contains an equipment ID of up to 255 bytes.
 MAX_TEXT = 600
 MOST_WORDS = 20
-# Parameters that are lists: commas part the words in the URL, and a comma inside a word is written as %2C.
+# Parameters that are lists: commas separate the words in the URL, and a comma inside a word is written as %2C.
 LISTS = ("machines", "show")
 _BETWEEN = "\x1f"
 
 
 @dataclass(frozen=True)
 class Place:
-    """A path and its parameters; what cannot be used counts as not given."""
+    """A path and its parameters; unusable parameters count as not given."""
 
     path: str
     given: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: str | None, search: str | None) -> "Place":
-        """Read the two parts of a URL."""
+        """Parse the two parts of a URL."""
         given: dict[str, str] = {}
         for part in (search or "").removeprefix("?").split("&"):
             name, _, value = part.partition("=")
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def search(self) -> str:
-        """The query as it stands in the URL, the same for the same parameters."""
+        """The query of the URL, the same for the same parameters."""
         shown = [f"{quote(name)}={_quoted(name, value)}" for name, value in sorted(self.given.items()) if value]
         return f"?{'&'.join(shown)}" if shown else ""
 
@@ -46,7 +46,7 @@ class Place:
         return self.path + self.search
 
     def but(self, **changes: object) -> "Place":
-        """Return the place with other parameters; None takes one away. Another choice begins on the first page."""
+        """Return the URL with other parameters; None removes one. Other parameters start on the first page."""
         kept = {**self.given, **({} if "page" in changes else {"page": ""})}
         changed = kept | {name.rstrip("_"): written(value) for name, value in changes.items()}
         return Place(self.path, {name: value for name, value in changed.items() if value})
@@ -56,25 +56,25 @@ class Place:
         return Place(path, {name: self.given[name] for name in names if name in self.given})
 
     def text(self, name: str) -> str:
-        """A parameter as it is, empty if it is not there."""
+        """Return a parameter unchanged, empty if it is missing."""
         return self.given.get(name, "").strip()
 
     def choice(self, name: str, allowed: Collection[str]) -> str:
-        """A parameter that is one of those allowed, else empty."""
+        """Return a parameter if it is one of the allowed values, else an empty text."""
         found = self.text(name)
         return found if found in allowed else ""
 
     def words(self, name: str) -> list[str]:
-        """A parameter that is a list, each word once."""
+        """Return the words of a list parameter, each once."""
         return list(dict.fromkeys(word for word in self.given.get(name, "").split(_BETWEEN) if word))
 
     def number(self, name: str, default: int, most: int) -> int:
-        """A parameter that is a whole number from 1 on."""
+        """Return a parameter that is a whole number of at least 1."""
         found = self.text(name)
         return min(int(found), most) if found.isascii() and found.isdigit() and int(found) else default
 
     def day(self, name: str) -> date | None:
-        """A parameter that is a day."""
+        """Return a parameter that is a day."""
         try:
             found = date.fromisoformat(self.text(name))
             return found if _has_neighbours(found) else None
@@ -82,7 +82,7 @@ class Place:
             return None
 
     def time(self, name: str) -> datetime | None:
-        """A parameter that is a time, in UTC where it has no zone."""
+        """Return a parameter that is a time, in UTC if it has no zone."""
         try:
             found = datetime.fromisoformat(self.text(name))
             found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
@@ -92,7 +92,7 @@ class Place:
 
 
 def written(value: object) -> str:
-    """Write a parameter as the getters read it."""
+    """Format a parameter in the form that the getters parse."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -109,17 +109,17 @@ def _quoted(name: str, value: str) -> str:
 
 
 def _has_neighbours(day: date) -> bool:
-    """Whether there are days enough before and after for every window around it."""
+    """Return whether a date has enough days before and after it for every window around it."""
     return MINYEAR + 1 < day.year < MAXYEAR - 1
 
 
 def machine_path(equipment_id: str) -> str:
     """Return the path of a machine's page."""
-    # Browsers take a part of dots alone for a folder, even where they are escaped.
+    # Browsers treat a part of dots alone as a folder, even if they are escaped.
     mark = "~" if equipment_id.startswith("~") or not equipment_id.strip(".") else ""
     return f"/machine/{mark}{quote(equipment_id, safe='')}"
 
 
 def machine_of(path: str) -> str | None:
-    """Return the machine whose page has this path."""
+    """Return the equipment ID of the machine whose page has this path."""
     return unquote(path.removeprefix("/machine/")).removeprefix("~") or None if path.startswith("/machine/") else None

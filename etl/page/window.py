@@ -1,4 +1,4 @@
-"""The days that a view looks at: up to one day, so many of them."""
+"""The days of a view: a last day and a number of days."""
 
 from datetime import date, timedelta
 
@@ -16,12 +16,12 @@ USUAL = 7
 
 
 def day_of(reader: Reader, place: Place, today: date) -> date | None:
-    """Return the day of a place, else the newest one with data."""
+    """Return the day in a URL, else the newest one with data."""
     return place.day("day") or reader.newest_day(today)
 
 
 def days_of(place: Place, last: date) -> list[date]:
-    """Return the days of a place up to the last one."""
+    """Return the days in a URL up to the last one."""
     count = place.number("days", USUAL, MOST_DAYS)
     return days_between(last - timedelta(days=count - 1), last)
 
@@ -33,7 +33,7 @@ def said(days: list[date]) -> str:
 
 
 def day_picker(place: Place, day: date) -> Component:
-    """A picker of the day, with the one before and the one after."""
+    """Return a picker of the day, with links to the previous and the next day."""
     return html.Div(
         [
             link("←", place.but(day=day - timedelta(days=1)), "button", label="Day before"),
@@ -45,7 +45,7 @@ def day_picker(place: Place, day: date) -> Component:
 
 
 def nothing_on_this_day(place: Place, newest: date | None) -> Component:
-    """What a view says of a day without data, with a link to the newest one that has some."""
+    """Return the content of a view on a day without data, with a link to the newest day with data."""
     parts: list[Component | str] = ["Nothing was analysed here: choose another day"]
     if newest:
         parts += [", or ", link(f"the newest analysed day, {written.calendar_day(newest)}", place.but(day=newest))]
@@ -53,6 +53,6 @@ def nothing_on_this_day(place: Place, newest: date | None) -> Component:
 
 
 def length_picker(place: Place) -> Component:
-    """A choice of how many days."""
+    """Return links for the number of days."""
     count = str(place.number("days", USUAL, MOST_DAYS))
     return choices("Period", [(text, place.but(days=days), days == count) for days, text in LENGTHS.items()])

@@ -1,1 +1,1 @@
-"""The report of some days as one HTML or PDF file."""
+"""The report of several days as one HTML or PDF file."""

@@ -1,4 +1,4 @@
-"""`etl report`: what a plant did over some days, as one file for people who never saw the system."""
+"""`etl report`: the results of some days in one file, for readers who do not know the system."""
 
 import os
 import shutil
@@ -48,16 +48,16 @@ PDF_SECONDS = 120
 _BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome")
 
 GLOSSARY = {
-    "Acknowledged": f"Somebody has said on the page that they know of the event and take care of it. {ACKNOWLEDGING}",
-    "Dead letter": "A message that could not be used. It is kept with the reason, and can be sent again.",
-    "Efficiency": "An index from 0 to 100 for a day: 100 less points for running empty, missing readings, a low power "
+    "Acknowledged": f"A person has stated on the page that they know of the event and take care of it. {ACKNOWLEDGING}",
+    "Dead letter": "A message that could not be used. It is kept with the reason, and can be replayed.",
+    "Efficiency": "An index from 0 to 100 for a day: 100 minus points for idle time, missing readings, a low power "
     "factor, overload, bad supply, vibration and heat. It compares a machine with itself, not with other kinds.",
     "EN 50160": "The European standard of what a supplier of electricity delivers: voltage within 10 %, and frequency "
     "within 1 % of the nominal one.",
     "Event": "Something that differs from what the machine's own past and its load explain, with a begin and an end.",
-    "Forecast": "What grows is continued in a straight line. In 80 of 100 cases the threshold is reached between the "
+    "Forecast": "A trend, continued in a straight line. In 80 of 100 cases it reaches its threshold between the "
     "earliest and the latest day.",
-    "Idle, running empty": "The machine is switched on but does no work. Idle energy is used while it is idle or off.",
+    "Idle": "The machine is switched on but does no work. Idle energy is used while it is idle or off.",
     "kWh, MWh": "Kilowatt-hour: what a machine of one kilowatt uses in an hour. A MWh is 1,000 of them.",
     "Lag": "Messages that are still waiting to be read from the topic, where machines put them.",
     "Power factor": "The part of the current that does work, from 0 to 1. Below 0.9 most suppliers charge it.",
@@ -69,7 +69,7 @@ GLOSSARY = {
 
 @dataclass(frozen=True)
 class Material:
-    """All that a report tells."""
+    """The data of a report."""
 
     days: list[date]
     judged: list[Judged]
@@ -82,18 +82,18 @@ class Material:
     units: dict[str, str]
 
     def name_of(self, equipment_id: str) -> str:
-        """What people call a machine, as HTML."""
+        """Return the name of a machine as HTML."""
         names = (machine.name for machine in self.judged if machine.equipment_id == equipment_id)
         return escape(next(names, equipment_id))
 
     @property
     def end(self) -> datetime:
-        """When the last day ends."""
+        """The end of the last day."""
         return datetime.combine(self.days[-1] + timedelta(days=1), time(), UTC)
 
 
 def report(first: date, last: date, output: Path, *, pdf: bool = False) -> str:
-    """Write the report of some days; return a line about it.
+    """Write the report of these days; return a line about it.
 
     Raises:
         SettingsError: the days, the file or a program cannot be used, or there is no data.
@@ -117,7 +117,7 @@ def report(first: date, last: date, output: Path, *, pdf: bool = False) -> str:
 
 
 def gathered(reader: Reader, days: list[date]) -> Material:
-    """Read what the report tells."""
+    """Read the data of the report."""
     by_day = {day: rows for day in days if (rows := reader.fleet(day))}
     if not by_day:
         raise SettingsError(_no_data(reader, days))
@@ -150,7 +150,7 @@ def _no_data(reader: Reader, days: list[date]) -> str:
 
 
 def _events_in(reader: Reader, days: list[date], by_day: Mapping[date, list[Row]]) -> list[Row]:
-    """Read the events that began on these days, and those that began before and lasted into them."""
+    """Read the events that began on these days, or began before and lasted into them."""
     start = datetime.combine(days[0], time(), UTC)
     machines = {row["equipment_id"] for rows in by_day.values() for row in rows if row["events"]}
     lasting = reader.lasting_events(sorted(machines), start, start + timedelta(days=len(days)))
@@ -158,7 +158,7 @@ def _events_in(reader: Reader, days: list[date], by_day: Mapping[date, list[Row]
 
 
 def with_worst(rows: Iterable[Row], events: Iterable[Row]) -> list[Row]:
-    """Give each machine its worst event of all days, one that nobody has acknowledged if there is any."""
+    """Return machines with their worst event of all days, an unacknowledged one if there is any."""
     own: dict[str, list[Row]] = {}
     for event in events:
         own.setdefault(event["equipment_id"], []).append(event)
@@ -183,7 +183,7 @@ def _history(reader: Reader, trend: Row) -> list[tuple[datetime, float]]:
 
 
 def as_html(material: Material, now: datetime) -> str:
-    """Write the report as one HTML document that needs nothing else."""
+    """Return the report as one HTML document without external files."""
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     first, last = material.days[0], material.days[-1]
     span = (
@@ -264,12 +264,12 @@ def _figures(material: Material) -> str:
 
 
 def _sum(rows: Iterable[Row], name: str) -> float:
-    """Add up counts; a day without a row has none."""
+    """Return the sum of counts; a day without a row has none."""
     return total(rows, name) or 0.0
 
 
 def _table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
-    """Write a table; the cells are HTML already."""
+    """Return a table; the cells are already HTML."""
     right = set(numeric)
     marks = ["class='num'" if i in right else "" for i in range(len(headings))]
     head = "".join(f'<th scope="col" {mark}>{text}</th>' for text, mark in zip(headings, marks, strict=True))
@@ -315,7 +315,7 @@ def _energy(material: Material) -> str:
     text = f"The machines used {written.energy(kwh)}."
     if lost is not None:
         share = written.share(quotient(lost, kwh))
-        text += f" {written.energy(lost)} ({share}) went into machines that ran empty or stood by."
+        text += f" {written.energy(lost)} ({share}) was idle energy."
     missing = sum(use.kwh is None for use in material.uses)
     if missing:
         text += f" {missing:,} of {len(material.uses):,} machines do not measure it and are left out."
@@ -333,7 +333,7 @@ def _energy(material: Material) -> str:
         ]
         for use in [use for use in material.uses if use.kwh is not None][:MOST_WASTERS]
     ]
-    headings = ("Machine", "Idle energy", "of its energy", "Energy", "Running empty")
+    headings = ("Machine", "Idle energy", "of its energy", "Energy", "Idle time")
     return (
         f"<h2>Energy and idle waste</h2><p>{text}</p><figure>{chart}"
         f"<figcaption>Energy by day {key}</figcaption></figure>"
@@ -449,10 +449,10 @@ def _glossary() -> str:
 
 
 def find_browser(settings: ReportSettings) -> str:
-    """Find the program that prints PDF.
+    """Return the path of the program that prints PDF.
 
     Raises:
-        SettingsError: it is not there.
+        SettingsError: it is not installed.
     """
     wanted = [settings.chromium] if settings.chromium else _BROWSERS
     found = next(filter(None, map(shutil.which, wanted)), None)
@@ -474,7 +474,7 @@ def print_pdf(browser: str, text: str, output: Path) -> None:
         page.write_text(text, encoding="utf-8")
         command = [browser, "--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
         command += ["--disable-background-networking", f"--user-data-dir={folder}/profile", "--no-pdf-header-footer"]
-        # Chromium has no sandbox for root; what it prints is ours and has no scripts.
+        # Chromium has no sandbox for root. The document comes from this code and has no scripts.
         command += ["--no-sandbox"] if os.geteuid() == 0 else []
         printed = Path(folder, "report.pdf")
         try:

@@ -1,4 +1,4 @@
-"""Simple charts as SVG text, which needs no script and prints well."""
+"""Simple charts as SVG text, which needs no script and is suitable for print."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,8 +19,8 @@ def bars(names: Sequence[str], parts: Sequence[tuple[str, Sequence[float]]], uni
     Args:
         names: one for each bar.
         parts: class and values of each part, the lowest first.
-        unit: of the values.
-        label: what the chart says, for those who do not see it.
+        unit: unit of the values.
+        label: text alternative of the chart.
     """
     totals = [sum(values) for values in zip(*(values for _, values in parts), strict=True)]
     most = nice(max(totals, default=0.0))
@@ -51,7 +51,7 @@ def growth(
     unit: str,
     label: str,
 ) -> str:
-    """Draw what grows, how it goes on to its threshold, and when it may be there at the earliest and latest."""
+    """Draw a trend, its continuation to the threshold, and the interval in which it reaches it."""
     times = [*(time for time, _ in history), now[0], reached[0], *bounds]
     begin, end = min(times), max(times)
     most = nice(max([value for _, value in history] + [now[1], reached[1]]))

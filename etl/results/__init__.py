@@ -1,1 +1,1 @@
-"""What page and report both say."""
+"""Results that page and report share."""

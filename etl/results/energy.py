@@ -1,4 +1,4 @@
-"""Energy of machines over some days, and the part of it that they used while they ran idle."""
+"""Energy of machines over several days, and the idle energy in it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from etl.results.sums import quotient, total
 
 @dataclass(frozen=True)
 class EnergyUse:
-    """What a machine used over some days; None is not measured."""
+    """The energy of a machine over some days; None: not measured."""
 
     equipment_id: str
     name: str
@@ -21,12 +21,12 @@ class EnergyUse:
 
     @property
     def idle_share(self) -> float | None:
-        """The part of its energy that went into running empty."""
+        """The share of idle energy in its energy."""
         return quotient(self.idle_kwh, self.kwh)
 
 
 def uses(rows: Iterable[Row]) -> list[EnergyUse]:
-    """Add up the days of each machine; those that waste most come first, those that measure no energy last."""
+    """Sum up the days of each machine; machines with the most idle energy first, unmeasured ones last."""
     days: dict[str, list[Row]] = {}
     for row in rows:
         days.setdefault(row["equipment_id"], []).append(row)
@@ -36,7 +36,7 @@ def uses(rows: Iterable[Row]) -> list[EnergyUse]:
 
 
 def by_day(rows: Iterable[Row], days: Sequence[date]) -> dict[date, tuple[float | None, float | None]]:
-    """Add up useful and idle energy of all machines on each day; None where no machine measures it."""
+    """Return the useful and the idle energy of all machines by day; None if no machine measures it."""
     of_day: dict[date, list[Row]] = {day: [] for day in days}
     for row in rows:
         of_day[row["day"]].append(row)

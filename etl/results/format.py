@@ -1,4 +1,4 @@
-"""How values are written for people: numbers with units and sensible digits, times with their zone."""
+"""Format values for people: numbers with units and sensible digits, times with their zone."""
 
 from datetime import date, datetime, timedelta
 from math import isfinite
@@ -21,7 +21,7 @@ _KINDS = {
 
 
 def number(value: float | None, unit: str = "", digits: int = 3) -> str:
-    """Write a number with about so many significant digits, never fewer than its whole ones."""
+    """Return a number with a number of significant digits, never fewer than its whole ones."""
     if value is None or not isfinite(value):
         return NONE
     places = max(0, digits - len(str(int(abs(value)))) if abs(value) >= 1 else digits - 1)
@@ -33,12 +33,12 @@ def number(value: float | None, unit: str = "", digits: int = 3) -> str:
 
 
 def count(how_many: int, what: str) -> str:
-    """Write how many there are of something."""
+    """Return a count with its noun."""
     return f"{how_many:,} {what}{'' if how_many == 1 else 's'}"
 
 
 def share(value: float | None) -> str:
-    """Write a share from 0 to 1 in percent."""
+    """Return a share from 0 to 1 in percent."""
     if value is None or not isfinite(value):
         return NONE
     percent = 100 * value
@@ -48,12 +48,12 @@ def share(value: float | None) -> str:
 
 
 def energy(kwh: float | None) -> str:
-    """Write an energy in kWh, or in MWh where that is shorter."""
+    """Return an energy in kWh, or in MWh if that is shorter."""
     return number(kwh / 1000, "MWh") if kwh is not None and kwh >= 10_000 else number(kwh, "kWh")
 
 
 def length(seconds: float | None) -> str:
-    """Write a length of time in its two largest units."""
+    """Return a duration in its two largest units."""
     if seconds is None or not isfinite(seconds):
         return NONE
     whole = round(seconds)
@@ -66,34 +66,34 @@ def length(seconds: float | None) -> str:
 
 
 def moment(time: datetime | None) -> str:
-    """Write a time to the minute, with its zone."""
+    """Return a time to the minute, with its zone."""
     return NONE if time is None else f"{time:%-d %b %Y %H:%M} UTC"
 
 
 def clock(time: datetime | None, beside: date) -> str:
-    """Write a time, without the day where that is the one beside it."""
+    """Return a time, without the day if it is the given day."""
     if time is None:
         return NONE
     return f"{time:%H:%M} UTC" if time.date() == beside else f"{time:%-d %b %H:%M} UTC"
 
 
 def calendar_day(day: date) -> str:
-    """Write a day with its weekday."""
+    """Return a day with its weekday."""
     return f"{day:%a %-d %b %Y}"
 
 
 def kind(name: str | None) -> str:
-    """Name a kind of event."""
+    """Return the name of a kind of event."""
     return _KINDS.get(name or "", (name or "").replace("_", " ")) or NONE
 
 
 def measurement(name: str) -> str:
-    """Name a measurement."""
+    """Return the name of a measurement."""
     return name.replace("_", " ")
 
 
 def ahead(reached: datetime | None, now: datetime) -> str:
-    """Say in how many days something comes."""
+    """Return in how many days a time comes, as text."""
     if reached is None:
         return NONE
     days = (reached - now) / timedelta(days=1)

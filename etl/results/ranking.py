@@ -1,4 +1,4 @@
-"""Which machine needs attention, and why: what the analysis found, put in order and in words."""
+"""Rank machines by attention, and describe the reasons."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ LOW_EFFICIENCY = 50.0
 
 @dataclass(frozen=True)
 class Concern:
-    """One reason to look at a machine; seen: somebody has acknowledged it, so that it does not rank the machine."""
+    """One reason to look at a machine. `seen`: a person has acknowledged it, so it does not rank the machine."""
 
     severity: str
     text: str
@@ -37,29 +37,29 @@ class Concern:
 
 @dataclass(frozen=True)
 class Judged:
-    """A machine's day with the reasons to look at it, worst first."""
+    """The day of a machine with the reasons to look at it, worst first."""
 
     row: Row
     concerns: list[Concern]
 
     @property
     def equipment_id(self) -> str:
-        """Its key."""
+        """The ID of the machine."""
         return str(self.row["equipment_id"])
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name of the machine for people."""
         return str(self.row.get("name") or self.row["equipment_id"])
 
     @property
     def level(self) -> str:
-        """The severity of the worst reason that nobody has acknowledged, or `fine`."""
+        """The severity of the worst reason that is not acknowledged, or `fine`."""
         return next((concern.severity for concern in self.concerns if not concern.seen), FINE)
 
     @property
     def attention(self) -> str:
-        """The level in a word: `acknowledged` rather than `fine` where there is something, all of it acknowledged."""
+        """The level in a word: `acknowledged` instead of `fine` if all reasons are acknowledged."""
         return ACKNOWLEDGED if self.level == FINE and self.concerns else self.level
 
     @property
@@ -71,12 +71,12 @@ class Judged:
 def judge(
     rows: Iterable[Row], events: Iterable[Row], trends: Iterable[Row], day: date, units: Mapping[str, str]
 ) -> list[Judged]:
-    """Put the machines of a day in the order in which they need attention.
+    """Rank the machines of a day by attention.
 
     Args:
         rows: rows of `fleet_days`.
-        events: events with their acknowledgements (`by`): the worst of each row, and all of those machines whose
-            worst one is acknowledged.
+        events: events with their acknowledgements (`by`): the worst event of each row, and all events of the machines
+            whose worst event is acknowledged.
         trends: rows of `trends`.
         day: the day of the rows.
         units: unit by measurement.
@@ -112,7 +112,7 @@ def _urgency(machine: Judged) -> tuple[int, int, float, str]:
 
 
 def rank(severity: str | None) -> int:
-    """Give a severity's place, the worst first; one that is not known comes after those that are."""
+    """Return the position of a severity, worst first; an unknown one comes last."""
     return LEVELS.index(severity) if severity in LEVELS else len(SEVERITIES) - 1
 
 
@@ -150,13 +150,13 @@ def _worst_first(event: Row) -> tuple[int, datetime]:
 def in_day(event: Row, day: date) -> bool:
     """Return whether an event lasted into a day (UTC)."""
     begin = datetime.combine(day, time(), UTC)
-    # One that ends at midnight is no event of the day that begins then.
+    # An event that ends at midnight does not belong to the day that begins then.
     goes_on = event["end"] is None or event["end"] > begin or event["start"] >= begin
     return bool(goes_on and event["start"] < begin + timedelta(days=1))
 
 
 def describe(event: Row, day: date, units: Mapping[str, str]) -> str:
-    """Say in a line what an event is, how far it is off, and since when."""
+    """Describe an event in one line: kind, severity, deviation and start."""
     text = f"{written.kind(event['kind'])}, {event['severity']}"
     name = event.get("measurement")
     if name and _is_known(event.get("observed")):
@@ -184,7 +184,7 @@ def _of_trends(trends: Iterable[Row], day: date, units: Mapping[str, str]) -> li
 
 
 def forecast(trend: Row, now: datetime, units: Mapping[str, str]) -> str:
-    """Say when what grows reaches its threshold."""
+    """Describe when a trend reaches its threshold."""
     name = trend["measurement"]
     text = f"{written.measurement(name)} reaches {written.number(trend['threshold'], units.get(name, ''))}"
     text += f" {written.ahead(trend['reached'], now)}"
@@ -210,7 +210,7 @@ def _of_efficiency(row: Row) -> list[Concern]:
 
 
 def summary(judged: list[Judged]) -> str:
-    """Say in a sentence how many machines need attention."""
+    """Return a sentence about how many machines need attention."""
     counts = {level: sum(machine.level == level for machine in judged) for level in SEVERITIES}
     urgent = sum(counts.values())
     seen = sum(machine.attention == ACKNOWLEDGED for machine in judged)

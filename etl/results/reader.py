@@ -1,6 +1,7 @@
-"""All reads of the page and of the report, and its one write.
+"""All reads of the page and the report, and the one write of the page.
 
-Each statement is restricted to one partition, but for one that reads which days a table holds, where none is recent.
+Each statement reads one partition. There is one exception: if no recent day has data, one statement reads the list of
+days.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,58 +46,58 @@ _WITHIN_HOURS = ' AND "hour" >= ? AND "hour" < ?'
 
 
 class Reader:
-    """What the views ask Cassandra; one for all threads."""
+    """The queries of the views; one object for all threads."""
 
     def __init__(self, session: Session, measurements: Measurements) -> None:
-        """Ask through this session, for these measurements."""
+        """Use this session and these measurements."""
         self.store = Store(session, PATIENCE)
         self.measurements = measurements
         self.doubles = [found.name for found in measurements.declared if found.type == "double"]
         self.units = {found.name: found.unit for found in measurements.declared}
 
     def answers(self) -> None:
-        """Ask for nothing but an answer, from the node's own partition of `system.local`."""
+        """Check that a node answers, with its own partition of `system.local`."""
         with driver_errors():
             self.store.session.execute("SELECT key FROM system.local WHERE key = 'local'", timeout=PATIENCE)
 
     def newest_day(self, today: date) -> date | None:
-        """Find the newest analysed day, however old."""
+        """Return the newest analysed day, however old it is."""
         return self._newest_day(FLEET_DAYS, today)
 
     def newest_health_day(self, today: date) -> date | None:
-        """Find the newest day on which the pipeline was measured, however old."""
+        """Return the newest day with measurements of the pipeline, however old it is."""
         return self._newest_day(PIPELINE_HEALTH, today)
 
     def _newest_day(self, table: Table, today: date) -> date | None:
-        """Ask for a row of the last partitions (day) of a table; if they hold none, for the keys of all partitions."""
+        """Read a row of the last partitions (day) of a table; if they have none, the keys of all partitions."""
         query = f"{select(table, table.partition, table.partition)} LIMIT 1"
         days = [today - timedelta(days=back) for back in range(-1, _PROBES)]
         found = zip(days, self.store.ask(query, [(day,) for day in days]), strict=True)
         if newest := next((day for day, rows in found if rows), None):
             return newest
-        # A key is a day, so there are few, and no row is read.
-        pages = self.store.page_by_page(f'SELECT DISTINCT "day" FROM "{table.name}"')  # noqa: S608 - names of ours
+        # A key is a day, so there are few keys, and no row is read.
+        pages = self.store.page_by_page(f'SELECT DISTINCT "day" FROM "{table.name}"')  # noqa: S608 - names from code
         every = [row["day"] for row in as_dicts(["day"], pages)]
         return max((day for day in every if day <= today), default=max(every, default=None))
 
     def fleet(self, day: date) -> list[Row]:
-        """All machines of a day: partition (day) of `fleet_days`."""
+        """Return all machines of a day: partition (day) of `fleet_days`."""
         return self._rows(FLEET_DAYS, [(day,)])
 
     def fleet_energy(self, days: Iterable[date]) -> list[Row]:
-        """Energy of all machines on some days: partitions (day) of `fleet_days`, a statement each."""
+        """Return the energy of all machines on these days: partitions (day) of `fleet_days`, one statement each."""
         return self._rows(FLEET_DAYS, [(day,) for day in days], ["day", *_ENERGY])
 
     def events(self, days: Iterable[date]) -> list[Row]:
-        """Events that began on these days: partitions (day) of `events` and `acknowledgements`, a statement each."""
+        """Return the events that began on these days: partitions (day) of `events` and `acknowledgements`."""
         keys = [(day,) for day in days]
         return self._acknowledged(self._rows(EVENTS, keys), keys)
 
     def ranking_events(self, fleet: Sequence[Row], day: date) -> list[Row]:
-        """The events that rank the machines of a day, wherever they began.
+        """Return the events that rank the machines of a day, whenever they began.
 
-        Those of the days that the IDs of the worst ones name, as `events`; and where the worst one is acknowledged, all
-        that lasted into the day, as `lasting_events`.
+        `events` reads the days in the IDs of the worst events. For machines whose worst event is acknowledged,
+        `lasting_events` reads all events that lasted into the day.
         """
         began = {start for row in fleet if (start := event_day(row.get("worst_event")))}
         found = {event["event_id"]: event for event in self.events(sorted(began))}
@@ -106,31 +107,31 @@ class Reader:
         return list((found | {event["event_id"]: event for event in more}).values())
 
     def knows(self, equipment_id: str) -> bool:
-        """Whether a machine is in the catalogue or has readings: as `machine` and `watermark`."""
+        """Return whether a machine is in the catalogue or has readings: as `machine` and `watermark`."""
         return self.machine(equipment_id) is not None or self.watermark(equipment_id) is not None
 
     def machine(self, equipment_id: str) -> Row | None:
-        """A machine of the catalogue: partition (equipment_id) of `equipment`."""
+        """Return a machine of the catalogue: partition (equipment_id) of `equipment`."""
         return next(iter(self._rows(EQUIPMENT, [(equipment_id,)])), None)
 
     def watermark(self, equipment_id: str) -> datetime | None:
-        """The newest loaded time of a machine: partition (equipment_id) of `watermarks`."""
+        """Return the watermark of a machine: partition (equipment_id) of `watermarks`."""
         rows = self._rows(WATERMARKS, [(equipment_id,)], ["timestamp"])
         return rows[0]["timestamp"] if rows else None
 
     def machine_days(self, equipment_id: str, first: date, last: date) -> list[Row]:
-        """Days of a machine, oldest first: partitions (equipment_id, year) of `machine_days`."""
+        """Return days of a machine, oldest first: partitions (equipment_id, year) of `machine_days`."""
         keys = [(equipment_id, year, first, last) for year in range(first.year, last.year + 1)]
         return self._rows(MACHINE_DAYS, keys, more=' AND "day" >= ? AND "day" <= ?')[::-1]
 
     def machine_events(self, equipment_id: str, start: datetime, end: datetime) -> list[Row]:
-        """Events of a machine that touch a time: as `lasting_events`."""
+        """Return the events of a machine in a time span: as `lasting_events`."""
         return self.lasting_events([equipment_id], start, end)
 
     def lasting_events(self, machines: Iterable[str], start: datetime, end: datetime) -> list[Row]:
-        """Events of machines that touch a time, each once.
+        """Return the events of machines in a time span, each once.
 
-        Partitions (equipment_id, year) of `machine_events` and (day) of `acknowledgements`, a statement each.
+        Partitions (equipment_id, year) of `machine_events` and (day) of `acknowledgements`, one statement each.
         """
         keys = [(equipment_id, year) for equipment_id in machines for year in range(start.year - 1, end.year + 1)]
         columns = [name for name in MACHINE_EVENTS.columns if name != "year"]
@@ -140,13 +141,13 @@ class Reader:
         return self._acknowledged(touching, [(day,) for day in sorted(days)])
 
     def trends(self, equipment_id: str | None = None) -> list[Row]:
-        """What grows, on all machines or one: partitions (measurement) of `trends`, a statement each."""
+        """Return the trends of all machines or of one: partitions (measurement) of `trends`, one statement each."""
         if equipment_id is None:
             return self._rows(TRENDS, [(name,) for name in self.doubles])
         return self._rows(TRENDS, [(name, equipment_id) for name in self.doubles], more=' AND "equipment_id" = ?')
 
     def hours(self, equipment_id: str, start: datetime, end: datetime, columns: Sequence[str]) -> list[Row]:
-        """Hours of a machine, oldest first: partitions (equipment_id, month) of `machine_hours`."""
+        """Return hours of a machine, oldest first: partitions (equipment_id, month) of `machine_hours`."""
         keys = [(equipment_id, month, start, end) for month in months_between(start.date(), end.date())]
         rows = self._rows(MACHINE_HOURS, keys, ["hour", *columns], _WITHIN_HOURS)
         return sorted(rows, key=lambda row: row["hour"])
@@ -154,14 +155,14 @@ class Reader:
     def series(
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime, level: Level
     ) -> dict[str, Series]:
-        """Read measurements at one level, from the partitions that `_hour_series` and the others name."""
+        """Return measurements at one level, from the partitions of `_hour_series` and its siblings."""
         read = {"hours": self._hour_series, "minutes": self._minute_series, "readings": self._reading_series}[level]
         return read(equipment_id, names, start, end)
 
     def _hour_series(
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
     ) -> dict[str, Series]:
-        """Partitions (equipment_id, month) of `machine_hours`; of its maps only the measurements asked for."""
+        """Read partitions (equipment_id, month) of `machine_hours`, and only the wanted measurements of its maps."""
         cells = [f'"{part}"[{literal(name)}]' for name in names for part in ("lows", "means", "highs")]
         query = (
             f'SELECT "hour", {", ".join(cells)} FROM "machine_hours"'  # noqa: S608 - declared names
@@ -176,7 +177,7 @@ class Reader:
     def _minute_series(
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
     ) -> dict[str, Series]:
-        """Partitions (equipment_id, day) of `machine_minutes`."""
+        """Read partitions (equipment_id, day) of `machine_minutes`."""
         query = select(MACHINE_MINUTES, ["minutes"], MACHINE_MINUTES.partition)
         keys = [(equipment_id, day) for day in days_between(start.date(), end.date())]
         parts = [
@@ -194,7 +195,7 @@ class Reader:
     def _reading_series(
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
     ) -> dict[str, Series]:
-        """Partitions (equipment_id, day) of `sensor_data`, at most `MOST_READINGS` rows of each."""
+        """Read partitions (equipment_id, day) of `sensor_data`, at most `MOST_READINGS` rows of each."""
         rows = self.readings(equipment_id, names, start, end)
         stamps = _stamps(row[0] for row in rows)
         columns = _floats(rows, len(names))
@@ -203,7 +204,7 @@ class Reader:
     def readings(
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
     ) -> list[tuple[Any, ...]]:
-        """Readings of a machine, oldest first: partitions (equipment_id, day) of `sensor_data`, with a LIMIT each."""
+        """Return readings of a machine, oldest first: partitions (equipment_id, day) of `sensor_data`, with a LIMIT."""
         table = sensor_data(self.measurements)
         query = select(table, ["timestamp", *names], table.partition)
         query += f' AND "timestamp" >= ? AND "timestamp" < ? LIMIT {MOST_READINGS}'
@@ -211,22 +212,22 @@ class Reader:
         return [row for part in self.store.ask(query, keys) for row in part[::-1]]
 
     def health(self, day: date, count: int = 500) -> list[Row]:
-        """How the pipeline was on a day, newest first: partition (day) of `pipeline_health`."""
+        """Return the health of the pipeline on a day, newest first: partition (day) of `pipeline_health`."""
         return self._rows(PIPELINE_HEALTH, [(day,)], more=f" LIMIT {count}")
 
     def runs(self, count: int, now: datetime) -> list[LoadedRun]:
-        """The last runs: partitions (month) of `runs`, of this month and the one before."""
+        """Return the last runs: partitions (month) of `runs`, of this month and the previous one."""
         return read_last_runs(self.store, count, now)
 
     def event(self, event_id: str) -> Row | None:
-        """One event, of the partition (day) of `events` that its ID names."""
+        """Return one event, from the partition (day) of `events` in its ID."""
         day = event_day(event_id)
         if day is None:
             return None
         return next(iter(self._rows(EVENTS, [(day, event_id)], more=' AND "event_id" = ?')), None)
 
     def acknowledge(self, event_id: str, by: str, note: str, at: datetime) -> None:
-        """Write who has acknowledged an event: a row in partition (day) of `acknowledgements`."""
+        """Store the acknowledgement of an event: a row in partition (day) of `acknowledgements`."""
         row = {"day": event_day(event_id), "event_id": event_id, "by": by, "at": at, "note": note}
         self.store.write(ACKNOWLEDGEMENTS, [row])
 
@@ -242,7 +243,7 @@ class Reader:
     def _rows(
         self, table: Table, keys: Sequence[tuple[Any, ...]], columns: Sequence[str] = (), more: str = ""
     ) -> list[Row]:
-        """Read rows of some partitions; `more` restricts them further."""
+        """Read rows of partitions; `more` restricts them further."""
         names = list(columns or table.columns)
         found = as_dicts(names, self.store.ask(select(table, names, table.partition) + more, keys))
         return [{name: None if value != value else value for name, value in row.items()} for row in found]
@@ -256,7 +257,7 @@ def _stamps(times: Iterable[datetime]) -> Any:
 
 
 def _floats(rows: list[tuple[Any, ...]], count: int) -> list[Any]:
-    """Return the columns after the first as numbers, what is missing as NaN."""
+    """Return all columns except the first as numbers; missing values are NaN."""
     if not rows:
         return [np.array([], dtype=float)] * count
     return [np.array(column, dtype=float) for column in list(zip(*rows, strict=True))[1:]]
@@ -275,9 +276,9 @@ def _series_of(values: list[float]) -> Series:
 
 
 def whole_end(end: datetime | None) -> datetime | None:
-    """Return the time of an event's last reading, where its end is that time and a millisecond.
+    """Return the time of an event's last reading if the end is one millisecond later.
 
-    The analysis looks at readings up to a millisecond after the newest one.
+    The analysis reads up to a millisecond after the newest reading.
     """
     return end.replace(microsecond=0) if end and end.microsecond == 1_000 else end
 
@@ -287,7 +288,7 @@ def _midnight(day: date) -> datetime:
 
 
 def event_day(event_id: str | None) -> date | None:
-    """Return the day with which an event's ID begins."""
+    """Return the day at the begin of an event ID."""
     try:
         return date.fromisoformat((event_id or "")[:10])
     except ValueError:

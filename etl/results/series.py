@@ -1,4 +1,4 @@
-"""Lines that a screen can show: the finest table that fits the time, cut down with lows and highs kept."""
+"""Series for charts: choose the finest table for a time span, and reduce points but keep lows and highs."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ _GAP_STEPS = 3
 
 @dataclass(frozen=True)
 class Series:
-    """One measurement over time: stamps (ms, ascending) with the lowest, mean and highest value of each step."""
+    """One measurement over time: timestamps (ms, ascending) with the lowest, mean and highest value of each step."""
 
     stamps: Array
     low: Array
@@ -29,14 +29,14 @@ class Series:
 
 
 def level_of(span: timedelta) -> Level:
-    """Choose the coarsest table that still fills the screen."""
+    """Return the coarsest table that still fills the screen."""
     if span <= READINGS_UP_TO:
         return "readings"
     return "minutes" if span <= MINUTES_UP_TO else "hours"
 
 
 def reduced(series: Series, most: int = MOST_POINTS) -> Series:
-    """Join neighbours in time until no more than so many points are left; lows and highs are kept."""
+    """Join neighbouring points until at most this number is left; keep lows and highs."""
     if len(series) <= most:
         return series
     begin, end = int(series.stamps[0]), int(series.stamps[-1])
@@ -55,7 +55,7 @@ def reduced(series: Series, most: int = MOST_POINTS) -> Series:
 
 
 def with_gaps(series: Series) -> Series:
-    """Put an empty point wherever readings are missing, so that no line is drawn across."""
+    """Insert an empty point at each gap of the readings, so that no line crosses it."""
     if len(series) < _GAP_STEPS:
         return series
     steps = np.diff(series.stamps)
@@ -65,19 +65,19 @@ def with_gaps(series: Series) -> Series:
 
 
 def utc_texts(stamps: Array) -> list[str]:
-    """Write stamps as Plotly takes a time without regard to the browser's zone: text, in UTC, without a zone.
+    """Return timestamps as text in UTC without a zone, which Plotly shows unchanged in any zone of the browser.
 
-    A number would be turned into the browser's local time.
+    Plotly would convert a number to the browser's local time.
     """
     texts: list[str] = np.datetime_as_string(stamps.astype("datetime64[ms]")).tolist()
     return texts
 
 
 def utc_text(time: datetime) -> str:
-    """Write one time as `utc_texts` does."""
+    """Return one time in the form of `utc_texts`."""
     return utc_texts(np.array([milliseconds(time)]))[0]
 
 
 def milliseconds(time: datetime) -> int:
-    """Return a time as a stamp."""
+    """Return a time in milliseconds."""
     return round(time.timestamp() * 1000)

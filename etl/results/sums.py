@@ -1,4 +1,4 @@
-"""Sums over rows in which a machine may not measure something: what is not measured is left out, and said."""
+"""Sums over rows with unmeasured values, which are excluded and counted."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,34 +7,34 @@ NOT_MEASURED = "not measured"
 
 
 def known(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
-    """Return the values of a column that are there."""
+    """Return the known values of a column."""
     return [row[name] for row in rows if row.get(name) is not None]
 
 
 def total(rows: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    """Add up what is there; None if nothing is."""
+    """Return the sum of the known values of a column; None if there are none."""
     return total_of(row.get(name) for row in rows)
 
 
 def total_of(values: Iterable[float | None]) -> float | None:
-    """Add up those that are there; None if none is."""
+    """Return the sum of the known values; None if there are none."""
     there = [value for value in values if value is not None]
     return float(sum(there)) if there else None
 
 
 def mean(rows: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    """Return the mean of what is there; None if nothing is."""
+    """Return the mean of the known values; None if there are none."""
     values = known(rows, name)
     return sum(values) / len(values) if values else None
 
 
 def quotient(part: float | None, whole: float | None) -> float | None:
-    """Divide a part by a whole; None where either is unknown or the whole is nothing."""
+    """Divide a part by a whole; None if either is unknown or the whole is 0."""
     return part / whole if part is not None and whole else None
 
 
 def left_out(values: Sequence[object], what: str = "machine") -> str:
-    """Say how many of some values a sum leaves out, as they are not measured; empty if none."""
+    """Return how many unmeasured values a sum excludes, as text; empty if none."""
     missing = sum(value is None for value in values)
     if not missing:
         return ""
@@ -44,5 +44,5 @@ def left_out(values: Sequence[object], what: str = "machine") -> str:
 
 
 def lag_of(row: Mapping[str, Any]) -> int | None:
-    """Add up the lag of all partitions; None if none was measured."""
+    """Return the sum of the lag of all partitions; None if none was measured."""
     return sum(row["lags"].values()) if row["lags"] else None

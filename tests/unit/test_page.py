@@ -204,9 +204,7 @@ def test_sum_of_energy_leaves_out_and_names_machines_when_they_do_not_measure_it
     ]
     assert found[0].running_seconds is None
     said = used(found, "a day").replace("\u202f", " ")
-    assert said == (
-        "17 kWh in a day, 5 kWh of it by machines that ran empty. 1 of 3 machines do not measure it and are left out."
-    )
+    assert said == ("17 kWh in a day, 5 kWh of it idle energy. 1 of 3 machines do not measure it and are left out.")
     assert used(found[2:], "a day") == "No machine measures energy in a day."
     other = DAY + timedelta(days=1)
     assert by_day(rows, [DAY, other]) == {DAY: (12.0, 5.0), other: (None, None)}

@@ -1,1 +1,1 @@
-"""One module a view of the page."""
+"""The views of the page, one module each."""

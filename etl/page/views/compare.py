@@ -1,4 +1,4 @@
-"""`/compare?machines=a,b`: a few machines beside each other."""
+"""`/compare?machines=a,b`: up to four machines over the same time."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -36,13 +36,13 @@ SPANS = {"1 day": 1, "1 week": 7, "4 weeks": 28}
 
 
 def _told_apart(names: dict[str, str]) -> dict[str, str]:
-    """Add the equipment IDs where several machines have one name."""
+    """Add the equipment IDs to names that several machines have."""
     twice = Counter(names.values())
     return {key: name if twice[name] == 1 else f"{name} ({key})" for key, name in names.items()}
 
 
 def compare(reader: Reader, place: Place, today: date) -> View:
-    """Show some machines over the same time."""
+    """Show machines over the same time."""
     day = reader.newest_day(today)
     machines = chosen_machines(reader, place)
     end = datetime.combine((day or today) + timedelta(days=1), time(), UTC)
@@ -76,10 +76,10 @@ def compare(reader: Reader, place: Place, today: date) -> View:
 
 
 def chosen_machines(reader: Reader, place: Place) -> list[str]:
-    """Return the machines that a place compares.
+    """Return the machines that a URL compares.
 
-    An ID may hold commas. Where they are not escaped in the URL, words that are no machine are joined again to one that
-    is; and a word whose commas are escaped though they part machines is parted.
+    An ID may contain commas. If they are not escaped in the URL, words that are not machines are joined to one that is.
+    A word with escaped commas that separate machines is split.
     """
     words = place.words("machines")
     found: list[str] = []
@@ -94,7 +94,7 @@ def chosen_machines(reader: Reader, place: Place) -> list[str]:
 
 
 def days_by_machine(reader: Reader, machines: Iterable[str], seen: Window) -> dict[str, list[Row]]:
-    """Read the analysed days in a time of each machine."""
+    """Return the analysed days of each machine in a time span."""
     return {equipment_id: days_in(reader, equipment_id, seen) for equipment_id in machines}
 
 
@@ -120,7 +120,7 @@ def _suggestions(
 
 
 def measurement_of(reader: Reader, place: Place, days: Mapping[str, list[Row]]) -> str:
-    """Return the measurement that a place compares: the one it names, else the first that most machines measure."""
+    """Return the measurement that a URL compares: the one it names, else the first one that most machines have."""
     order = sorted(reader.doubles, key=lambda name: name != USUAL_MEASUREMENT)
     there = Counter(name for rows in days.values() for name in measured(rows))
     return place.choice("measurement", reader.doubles) or max(order, key=lambda name: there[name])

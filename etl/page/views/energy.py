@@ -1,4 +1,4 @@
-"""`/energy`: where energy goes, and how much of it into machines that run empty."""
+"""`/energy`: energy by day and machine, and the share of idle energy."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -35,18 +35,18 @@ ROWS = 50
 
 
 def used(found: Sequence[EnergyUse], span: str) -> str:
-    """Say how much energy machines used, how much of it while they ran empty, and how many machines that leaves out."""
+    """Return a sentence about the energy of machines, their idle energy, and how many machines it excludes."""
     kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
     if kwh is None:
         return f"No machine measures energy in {span}." if found else f"Nothing was analysed for {span}."
     text = f"{written.energy(kwh)} in {span}"
-    text += f", {written.energy(idle)} of it by machines that ran empty." if idle is not None else "."
+    text += f", {written.energy(idle)} of it idle energy." if idle is not None else "."
     missing = sum(use.kwh is None for use in found)
     return f"{text} {missing:,} of {len(found):,} machines do not measure it and are left out." if missing else text
 
 
 def matching(found: list[EnergyUse], place: Place) -> list[EnergyUse]:
-    """Return the machines that the filter lets through."""
+    """Return the machines that match the filter."""
     text = place.text("text").lower()
     return [use for use in found if text in f"{use.equipment_id} {use.name}".lower()]
 
@@ -91,12 +91,12 @@ def _figures(found: list[EnergyUse], days: int) -> Component:
     of_all = f"{written.share(quotient(idle, kwh))} of all" if idle is not None else ""
     together = "of all machines together" if empty_seconds is not None else ""
     states_missing = left_out([use.idle_seconds for use in found])
-    none = "no machine ran empty" if idle is not None else NOT_MEASURED
+    none = "no machine was idle" if idle is not None else NOT_MEASURED
     return stats(
         [
             ("Energy", written.energy(kwh), _listed(a_day, missing)),
             ("Idle energy", written.energy(idle), _listed(of_all, idle_missing)),
-            ("Time running empty", written.length(empty_seconds), _listed(together, states_missing)),
+            ("Idle time", written.length(empty_seconds), _listed(together, states_missing)),
             (
                 "Wastes most",
                 worst.name if worst else written.NONE,
@@ -147,7 +147,7 @@ def _machines(shown: list[EnergyUse], place: Place) -> list[Component]:
         ]
         for use in shown[(number - 1) * ROWS : number * ROWS]
     ]
-    headings = ("Machine", "Useful and idle", "Energy", "Idle energy", "Idle share", "Running empty", "Running")
+    headings = ("Machine", "Useful and idle", "Energy", "Idle energy", "Idle share", "Idle time", "Running")
     listed = table("Machines by idle energy, most first", headings, rows, (2, 3, 5, 6))
     return [
         card("Where energy is wasted", legend(("useful", "idle")), listed),

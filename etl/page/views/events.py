@@ -1,4 +1,4 @@
-"""`/events`: what was wrong, and who has acknowledged it."""
+"""`/events`: events and their acknowledgements."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -62,7 +62,7 @@ def events(reader: Reader, place: Place, today: date) -> View:
 
 
 def matching(found: Iterable[Row], place: Place) -> list[Row]:
-    """Return the events that the filters let through, the newest first."""
+    """Return the events that match the filters, newest first."""
     severity, kind, status = place.text("severity"), place.text("kind"), place.choice("status", STATUS)
     text = place.text("text").lower()
     kept = [
@@ -171,7 +171,7 @@ def _form(reader: Reader, place: Place) -> list[Component]:
 
 
 def acknowledge(reader: Reader, place: Place, by: str, note: str) -> tuple[Place, str]:
-    """Write that somebody has acknowledged the event of a place; return where to go, and what was wrong."""
+    """Store the acknowledgement of the event in a URL; return the next URL, and the error if any."""
     event_id = place.text("ack")
     if not by.strip():
         return place, "Say who you are, so that others know whom to ask."

@@ -1,4 +1,4 @@
-"""`/`: all machines of a day, those first that need attention."""
+"""`/`: all machines of a day, ranked by attention."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -61,13 +61,13 @@ def fleet(reader: Reader, place: Place, today: date) -> View:
 
 
 def judged(reader: Reader, day: date) -> list[Judged]:
-    """Read a day and put its machines in order."""
+    """Read a day and rank its machines."""
     rows = reader.fleet(day)
     return judge(rows, reader.ranking_events(rows, day), reader.trends(), day, reader.units)
 
 
 def matching(machines: Iterable[Judged], place: Place) -> list[Judged]:
-    """Return the machines that the filters let through."""
+    """Return the machines that match the filters."""
     text, level = place.text("text").lower(), place.choice("severity", LEVELS)
     return [
         machine
@@ -131,7 +131,7 @@ def _figures(machines: list[Judged]) -> Component:
     running = f"{sum(state in RUNNING for state in states):,}" if states else written.NONE
 
     def note(text: str, name: str) -> str:
-        """Without the text where nothing is measured, and with the machines that do not measure it."""
+        """Return the note of a figure: no text if nothing is measured, and the number of machines without a value."""
         values = [row.get(name) or None if name == "state" else row.get(name) for row in rows]
         there = any(value is not None for value in values)
         return ", ".join(filter(None, [text if there else "", left_out(values)]))

@@ -1,4 +1,4 @@
-"""`/machine/<equipment_id>`: one machine, from a year down to the single reading."""
+"""`/machine/<equipment_id>`: one machine, from a year down to a single reading."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -46,7 +46,7 @@ _FINER: dict[Level, Level | None] = {"readings": "minutes", "minutes": "hours", 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time."""
+    """A time span."""
 
     start: datetime
     end: datetime
@@ -57,22 +57,22 @@ class Window:
         return self.end - self.start
 
     def moved(self, share: float) -> "Window":
-        """Return the one that is so many lengths later."""
+        """Return the window moved by a number of its lengths."""
         return Window(self.start + share * self.span, self.end + share * self.span)
 
     def zoomed(self, factor: float) -> "Window":
-        """Return the one that is so many times as long around the same middle."""
+        """Return the window scaled by a factor around the same middle."""
         span = min(max(self.span * factor, SHORTEST), LONGEST)
         middle = self.start + self.span / 2
         return Window(middle - span / 2, middle + span / 2)
 
     def in_(self, place: Place) -> Place:
-        """Return the place that shows it."""
+        """Return the URL that shows the window."""
         return place.but(from_=self.start, to=self.end)
 
 
 def window(place: Place, newest: datetime) -> Window:
-    """Return the time that a place shows: what it says, else the last week."""
+    """Return the time span in a URL, else the last week."""
     end = place.time("to") or newest
     start = place.time("from") or end - USUAL
     start, end = min(start, end), max(start, end)
@@ -80,7 +80,7 @@ def window(place: Place, newest: datetime) -> Window:
 
 
 def shown_measurements(reader: Reader, place: Place, there: Collection[str]) -> list[str]:
-    """Return the measurements that a place shows: those it names, else the first of those that are `there`."""
+    """Return the measurements in a URL, else the first ones of those that are `there`."""
     chosen = [name for name in place.words("show") if name in reader.doubles][:MOST_SHOWN]
     first = [name for name in FIRST_SHOWN if name in reader.doubles]
     order = first + [name for name in reader.doubles if name not in first]
@@ -88,12 +88,12 @@ def shown_measurements(reader: Reader, place: Place, there: Collection[str]) -> 
 
 
 def measured(days: Iterable[Row]) -> set[str]:
-    """Return the measurements that have a value on any of some days; none of them if nothing is known."""
+    """Return the measurements with a value on any of these days; empty if nothing is known."""
     return {name for row in days for name in (row["means"] or {})}
 
 
 def days_in(reader: Reader, equipment_id: str, seen: Window) -> list[Row]:
-    """Read the analysed days of a machine in a time, the last 31 of them, oldest first."""
+    """Return the last 31 analysed days of a machine in a time span, oldest first."""
     last = (seen.end - timedelta(microseconds=1)).date()
     first = max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1))
     return reader.machine_days(equipment_id, first, last)
@@ -102,7 +102,7 @@ def days_in(reader: Reader, equipment_id: str, seen: Window) -> list[Row]:
 def read_finest(
     reader: Reader, equipment_id: str, names: Sequence[str], seen: Window
 ) -> tuple[Level, dict[str, Series]]:
-    """Read at the level that fits the time, or at the next coarser one that holds anything."""
+    """Read at the level that fits the time span, or at the next coarser level with data."""
     level: Level | None = level_of(seen.span)
     while level:
         found = reader.series(equipment_id, names, seen.start, seen.end, level)
@@ -113,7 +113,7 @@ def read_finest(
 
 
 def newest_of(reader: Reader, equipment_id: str, today: date) -> datetime:
-    """Return when a machine's data ends, rounded up to the hour."""
+    """Return the end of a machine's data, rounded up to the hour."""
     mark = reader.watermark(equipment_id) or datetime.combine(today, time(), UTC)
     return (mark + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
 
@@ -152,7 +152,7 @@ def _counted(events: list[Row]) -> str:
 
 def _about(equipment_id: str, known: Row | None, mark: datetime | None, there: Collection[str]) -> str:
     parts = [equipment_id]
-    # A catalogue may hold a voltage for a machine without mains: where no voltage is measured, it says nothing.
+    # A catalogue may contain a voltage for a machine without mains. Without measured voltage it means nothing.
     volts, amperes = (not there or name in there for name in ("voltage", "current"))
     if known:
         parts += [
@@ -200,7 +200,7 @@ def _figures(days: list[Row]) -> Component:
     span = written.count(len(days), "day")
 
     def figure(label: str, name: str, value: str, note: str) -> tuple[str, str, str]:
-        """Without the note where nothing is measured, and with the days on which it is not."""
+        """Return a figure with its note: no text if nothing is measured, and the number of days without a value."""
         missing = left_out([row[name] for row in days], "day")
         return label, value, ", ".join(filter(None, [note if known(days, name) else "", missing]))
 
@@ -252,7 +252,7 @@ def _summary(reader: Reader, found: dict[str, Series]) -> Component:
 
 
 def extremes(series: Series, unit: str) -> list[str]:
-    """Write the lowest, the mean and the highest value."""
+    """Return the lowest, the mean and the highest value as text."""
     if not len(series) or np.isnan(series.mean).all():
         return [written.NONE] * 3
     values = np.nanmin(series.low), np.nanmean(series.mean), np.nanmax(series.high)
@@ -298,7 +298,7 @@ def _trends(reader: Reader, equipment_id: str) -> list[Component]:
             f"{written.measurement(name).capitalize()} is {written.number(trend['value'], unit)} and changes by"
             f" {written.number(trend['per_day'], unit)} a day: "
             + (forecast(trend, trend["as_of"], reader.units) if trend["reached"] else "no threshold is in reach")
-            + f". The band holds 80 % of the chance. {trend['evidence'] or ''}"
+            + f". The band is the 80 % confidence interval. {trend['evidence'] or ''}"
         )
         parts.append(
             card(

@@ -1,4 +1,4 @@
-"""`/pipeline`: whether the data is fresh and whole."""
+"""`/pipeline`: consumer lag, dead letters, watermarks and the last runs."""
 
 from datetime import UTC, date, datetime, time
 
@@ -19,7 +19,7 @@ RUNS = 10
 
 
 def pipeline(reader: Reader, place: Place, today: date) -> View:
-    """Show how the pipeline was on a day."""
+    """Show the health of the pipeline on a day."""
     day = shown_day(reader, place, today)
     health = reader.health(day)
     runs = reader.runs(RUNS, datetime.combine(day, time(12), UTC))
@@ -37,7 +37,7 @@ def pipeline(reader: Reader, place: Place, today: date) -> View:
 
 
 def shown_day(reader: Reader, place: Place, today: date) -> date:
-    """Return the day of a place, else the newest one with a measurement, else today."""
+    """Return the day in a URL, else the newest one with a measurement, else today."""
     return place.day("day") or reader.newest_health_day(today) or today
 
 
