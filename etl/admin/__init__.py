@@ -1,1 +1,1 @@
-"""The operator's commands."""
+"""The commands for operators."""

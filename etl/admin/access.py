@@ -1,4 +1,4 @@
-"""Who may touch what, as data: `access.yaml`, and the ACLs and permissions that follow from it."""
+"""Access rights as data: `access.yaml`, and the ACLs and permissions that follow from it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from etl.settings import KafkaSettings
 
 Access = dict[str, dict[str, dict[str, list[str]]]]
 
-# What Kafka asks for each right: (resource, operation); READ and WRITE include DESCRIBE.
+# The operations that Kafka requires for each right: (resource, operation). READ and WRITE include DESCRIBE.
 _KAFKA = {
     "write": [("itself", "WRITE")],
     "read": [("itself", "READ")],
@@ -25,7 +25,7 @@ _KAFKA = {
         ),
     ],
 }
-# What Cassandra asks: everything but the right to pass rights on.
+# The permissions that Cassandra requires: all except the right to grant.
 _CASSANDRA = {"read": {"SELECT"}, "modify": {"MODIFY"}, "everything": {"ALTER", "CREATE", "DROP", "MODIFY", "SELECT"}}
 
 
@@ -38,14 +38,14 @@ class Acl(NamedTuple):
 
 
 def read_access() -> Access:
-    """Return rights by stage, then by service (`kafka`, `cassandra`), then by what they are on."""
+    """Return rights by stage, then by service (`kafka`, `cassandra`), then by resource."""
     access: Access = yaml.safe_load(Path(__file__).with_name("access.yaml").read_text(encoding="utf-8"))
     return access
 
 
 def kafka_operations(stage: str) -> dict[str, list[str]]:
-    """Return the operations that a stage needs, no more, by resource: `topic`, `dead-letters`, `events`,
-    `group`, `cluster`.
+    """Return exactly the operations that a stage needs, by resource: `topic`, `dead-letters`, `events`, `group`,
+    `cluster`.
     """
     needed: dict[str, dict[str, None]] = {}
     for on, rights in read_access()[stage].get("kafka", {}).items():
@@ -56,7 +56,7 @@ def kafka_operations(stage: str) -> dict[str, list[str]]:
 
 
 def kafka_acls(stage: str, settings: KafkaSettings) -> list[Acl]:
-    """Return the ACLs that a stage needs, no more."""
+    """Return exactly the ACLs that a stage needs."""
     resources = {
         "topic": ("topic", settings.topic),
         "dead-letters": ("topic", settings.dead_letter_topic),
@@ -72,9 +72,9 @@ def kafka_acls(stage: str, settings: KafkaSettings) -> list[Acl]:
 
 
 def cassandra_permissions(stage: str, keyspace: str) -> dict[str, set[str]]:
-    """Return the permissions that a stage needs, no more, by resource as Cassandra stores it: `data/KEYSPACE/TABLE`.
+    """Return exactly the permissions that a stage needs, by resource as Cassandra stores it: `data/KEYSPACE/TABLE`.
 
-    `schema` has to create the keyspace where it is not there yet, hence a right on all of them (`data`).
+    `schema` has a right on all keyspaces (`data`), because it may have to create its keyspace.
     """
     rights = read_access()[stage].get("cassandra", {})
     if "keyspace" in rights:

@@ -1,4 +1,4 @@
-"""`etl doctor`: check every dependency, and say what to do about what is wrong."""
+"""`etl doctor`: check every dependency, and name the remedy for each problem."""
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ from etl.stages.generate.files import recorded_readings
 from etl.stages.generate.mapping import read_mapping
 from etl.urls import shown
 
-# What is not up within this time is reported, rather than waited for as a stage does.
+# A service that is not available within this time is reported; a stage would wait for it.
 CONNECT_SECONDS = 10.0
 KEEPS_EVERYTHING = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
 
@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Check:
-    """One line: how it is, what was checked, and the way out; `exit_code` is that of a stage that met the problem."""
+    """One line: state, subject and remedy of a check; `exit_code` is that of a stage with the same problem."""
 
     state: Literal["ok", "warn", "fail"]
     what: str
@@ -53,7 +53,7 @@ class Check:
 
 
 def worst(checks: Sequence[Check]) -> int:
-    """Return the exit code of the problem that asks for most: 4 (try again) only where nothing else is wrong."""
+    """Return the exit code of the worst problem: 4 (retry) only if there is no other problem."""
     codes = {check.exit_code for check in checks if check.state == "fail"}
     return next(
         (error.exit_code for error in (SettingsError, DeliveryError, Unreachable) if error.exit_code in codes), 0
@@ -61,10 +61,10 @@ def worst(checks: Sequence[Check]) -> int:
 
 
 def check_all(*, patient: bool = False) -> Iterator[Check]:
-    """Check settings, workspace, Kafka and Cassandra, one line after the other; nothing is changed.
+    """Check settings, workspace, Kafka and Cassandra, and yield a line for each; change nothing.
 
     Args:
-        patient: wait for a service that is not up as long as its timeout says, as a stage does.
+        patient: wait for an unavailable service until its timeout, as a stage does.
     """
     yield Check(
         "ok", "versions", f"sensor-etl {version('sensor-etl')}, Python {python_version()}, pyarrow {pa.__version__}"
@@ -79,7 +79,7 @@ def check_all(*, patient: bool = False) -> Iterator[Check]:
 
 
 def _try(what: str, check: Callable[[], str | Check]) -> Check:
-    """Make a line of what a check says or raises."""
+    """Return the result of a check, or the error that it raises, as a line."""
     try:
         found = check()
         return found if isinstance(found, Check) else Check("ok", what, found)
@@ -88,7 +88,7 @@ def _try(what: str, check: Callable[[], str | Check]) -> Check:
 
 
 def _for_analysis(check: Check) -> Check:
-    """What only the analysis needs is worth no more than a warning: a run goes without it."""
+    """Turn failures of the analysis' dependencies into warnings: a run does not need them."""
     return replace(check, state="warn") if check.state == "fail" else check
 
 
@@ -114,7 +114,7 @@ def _source() -> str | Check:
         return {"none": "gateways fill the topic"}.get(settings.source, f"{settings.machines} synthetic machine(s)")
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     mapping = read_mapping(settings.mapping_file, measurements)
-    # The first rows tell whether file, format and columns are right.
+    # The first rows show whether file, format and columns are right.
     oldest = int(settings.oldest.timestamp() * 1000)
     for block in recorded_readings(settings.recorded_url, mapping, measurements, oldest):
         if block.readings.num_rows or block.dead_letters.num_rows:
@@ -155,7 +155,7 @@ def _topic_settings(client: kafka.Client) -> Check:
     try:
         stamp = client.topic_settings(topic)["message.timestamp.type"]
     except SettingsError as error:
-        # No stage needs this right, so its absence is no fault.
+        # No stage needs this right, so its absence is not a problem.
         return Check("warn", "topic", f"its settings are not shown: {error}")
     if stamp == "LogAppendTime":
         return Check("ok", "topic", "records are stamped by the broker (LogAppendTime)")
@@ -192,10 +192,10 @@ def _offsets(client: kafka.Client) -> str:
         lag += span.end - (span.begin if at is None else at)
         if at is None or span.begin <= at <= span.end or consume.from_offset or consume.from_time:
             continue
-        lost = f"{span.begin - at:,} records are lost" if at < span.begin else "the topic was made anew"
+        lost = f"{span.begin - at:,} records are lost" if at < span.begin else "the topic was recreated"
         raise DeliveryError(
             f"group {group} stands at offset {at} of partition {partition}, the log has {span.begin} to {span.end}: "
-            f"{lost}; `etl consume --from-offset {partition}:{span.begin}` goes on with what is left"
+            f"{lost}; `etl consume --from-offset {partition}:{span.begin}` continues with the remaining records"
         )
     return f"group {group} lags {lag:,} record(s) behind the end"
 
@@ -205,7 +205,7 @@ def _cassandra(patient: bool) -> Iterator[Check]:
         try:
             settings = read_settings(CassandraSettings)
             if not patient:
-                # A node refuses at once, and a lookup fails at once: one attempt tells.
+                # A refusal and a failed lookup are immediate, so one attempt is enough.
                 settings = settings.model_copy(update={"timeout": 0.0})
             session = stack.enter_context(connect_cassandra(settings, keyspace=False))
             (release,) = retrying(
@@ -226,7 +226,7 @@ def _replicas(of: str, find: Callable[[], Sequence[str]]) -> Check:
     try:
         thin = find()
     except EtlError as error:
-        # No stage needs to know them.
+        # No stage needs this right.
         return Check("warn", what, f"not shown: {error}")
     if thin:
         return Check("warn", what, f"{'; '.join(thin)}: docs/kubernetes.md says how to change that")

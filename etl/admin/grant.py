@@ -1,4 +1,4 @@
-"""`etl grant`: give each stage's Kafka user and Cassandra role its password and its rights, and no others."""
+"""`etl grant`: set the password and exactly the rights of each stage's Kafka user and Cassandra role."""
 
 import time
 from collections.abc import Iterator
@@ -33,10 +33,10 @@ from etl.kafka.client import connect as connect_kafka
 from etl.kafka.connection import reach
 from etl.settings import CassandraSettings, GrantSettings, KafkaSettings, read_settings
 
-# A new password takes a moment to reach the brokers.
+# A new password reaches the brokers with a delay.
 LOGIN_SECONDS = 60.0
 
-# Permissions by resource, as Cassandra names both.
+# Permissions by resource, with Cassandra's names.
 Rights = dict[str, set[str]]
 
 
@@ -50,9 +50,9 @@ class Account:
 
 
 def grant_access(settings: GrantSettings) -> Iterator[Finding]:
-    """Make the users and roles of the mounted secrets, or change them; yield a line each, a warning if it lost rights.
+    """Create or change the users and roles of the mounted secrets; yield a line for each, a warning if it lost rights.
 
-    Whoever the settings of Kafka and Cassandra name has to be an administrator there.
+    The users in the settings of Kafka and Cassandra must be administrators.
 
     Raises:
         SettingsError: a folder cannot be used, a table is missing, or the administrator lacks a right.
@@ -60,7 +60,7 @@ def grant_access(settings: GrantSettings) -> Iterator[Finding]:
     """
     if not (settings.kafka_dir or settings.cassandra_dir):
         raise SettingsError("nobody to give rights: set ETL_GRANT_KAFKA_DIR, ETL_GRANT_CASSANDRA_DIR or both")
-    # Everything is read before anything is changed.
+    # Read everything before changing anything.
     users = _accounts("ETL_GRANT_KAFKA_DIR", settings.kafka_dir, KafkaSettings)
     roles = _accounts("ETL_GRANT_CASSANDRA_DIR", settings.cassandra_dir, CassandraSettings)
     if users:
@@ -81,7 +81,7 @@ def _accounts(
         return []
     if not folder.is_dir():
         raise SettingsError(f"{setting}: {folder} is no folder")
-    # Kubernetes keeps what it mounts in hidden folders, and links to them.
+    # Kubernetes mounts files in hidden folders, with links to them.
     found = {path.name: path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
     stages = list(read_access())
     if unknown := sorted(set(found) - set(stages)):
@@ -113,7 +113,7 @@ def _secret(setting: str, path: Path, default: str | None = None) -> str:
 
 
 def _grant_user(client: Client, account: Account) -> Finding:
-    """Set password and ACLs of a Kafka user; what else it has is taken, but for other topics and groups by name."""
+    """Set password and ACLs of a Kafka user; revoke its other ACLs, except on named topics and groups of others."""
     principal = f"User:{account.name}"
     wanted = {
         ACL(
@@ -146,7 +146,7 @@ def _grant_user(client: Client, account: Account) -> Finding:
 
 
 def _elsewhere(acl: ACL, settings: KafkaSettings) -> bool:
-    """Whether it is on a topic or group of another pipeline; a pattern is not."""
+    """Return whether an ACL is on a topic or group of another pipeline; patterns do not count."""
     pattern = acl.resource_pattern
     ours = {
         ResourceType.TOPIC: (settings.topic, settings.dead_letter_topic, settings.events_topic),
@@ -167,7 +167,7 @@ def _named(acls: set[ACL]) -> list[str]:
 
 
 def _await_login(settings: KafkaSettings, account: Account) -> None:
-    """Log in as the user: that the password was refused kafka-python does not always tell."""
+    """Log in as the user, because kafka-python does not always report that Kafka refused the password."""
     own = settings.model_copy(update={"username": account.name, "password": account.password})
     deadline = time.monotonic() + LOGIN_SECONDS
     while True:
@@ -183,12 +183,12 @@ def _await_login(settings: KafkaSettings, account: Account) -> None:
 
 
 def _grant_role(session: Session, account: Account, keyspace: str) -> Finding:
-    """Set password and permissions of a Cassandra role; what else it has on this keyspace, or on all, is taken."""
+    """Set password and permissions of a Cassandra role; revoke its others on this keyspace and on all keyspaces."""
     role = identifier(account.name)
     set_role(session, account.name, account.password.get_secret_value(), superuser=False)
     wanted = cassandra_permissions(account.stage, keyspace)
     if keyspace not in session.cluster.metadata.keyspaces:
-        # Whoever creates it has all rights on it.
+        # The creator of a role has all rights on it.
         wanted.pop(f"data/{keyspace}", None)
     found = {
         resource: set(permissions)
@@ -214,7 +214,7 @@ def _rows(session: Session, what: str, account: Account) -> list[Any]:
 
 
 def _beyond(rights: Rights, others: Rights) -> Rights:
-    """Return the rights that are not among others."""
+    """Return the rights that are not in another set."""
     return {resource: permissions - others.get(resource, set()) for resource, permissions in rights.items()}
 
 
@@ -227,7 +227,7 @@ def _in_cql(rights: Rights) -> list[str]:
 
 
 def _resource(name: str) -> str:
-    """Write a resource in CQL: `data`, `data/KEYSPACE`, `data/KEYSPACE/*` (all its tables) or `data/KEYSPACE/TABLE`."""
+    """Return in CQL `data`, `data/KEYSPACE`, `data/KEYSPACE/*` (all its tables) or `data/KEYSPACE/TABLE`."""
     path = [identifier(part) for part in name.split("/", 2)[1:]]
     if not path:
         return "ALL KEYSPACES"

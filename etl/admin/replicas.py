@@ -1,4 +1,4 @@
-"""How many replicas a cluster can hold, and which keyspaces and topics have fewer. With one, a lost node loses data."""
+"""Number of replicas that a cluster can hold, and topics and keyspaces with fewer. With one, a lost node loses data."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -7,24 +7,24 @@ from cassandra.cluster import Session
 
 from etl.kafka.client import Client
 
-# More make writing slower and keep nothing safer.
+# More replicas make writes slower, and data no safer.
 ENOUGH = 3
-# Where Kafka keeps how far groups have read; it makes it when the first group commits.
+# Kafka stores committed offsets here; it creates the topic when the first group commits.
 GROUPS_TOPIC = "__consumer_offsets"
 
 
 def fitting(nodes: int) -> int:
-    """Return how many replicas so many nodes can hold."""
+    """Return how many replicas a number of nodes can hold."""
     return max(1, min(ENOUGH, nodes))
 
 
 def nodes_by_datacenter(session: Session) -> dict[str, int]:
-    """Count the nodes of Cassandra that a session knows of, up or down."""
+    """Return the number of nodes that a session knows by datacenter, up or down."""
     return dict(Counter(host.datacenter for host in session.cluster.metadata.all_hosts()))
 
 
 def brokers(client: Client) -> int:
-    """Count the brokers that a cluster of Kafka has.
+    """Return the number of brokers of a Kafka cluster.
 
     Raises:
         Unreachable: Kafka does not answer.
@@ -34,7 +34,7 @@ def brokers(client: Client) -> int:
 
 
 def topic_replicas(client: Client, topic: str) -> int | None:
-    """Return how many replicas each partition of a topic has at least, None where the topic is not to be seen.
+    """Return the smallest number of replicas of a topic's partitions, None if the topic is not visible.
 
     Raises:
         Unreachable: Kafka does not answer.
@@ -44,17 +44,17 @@ def topic_replicas(client: Client, topic: str) -> int | None:
 
 
 def thin_topics(found: Mapping[str, int | None], nodes: int) -> Iterator[str]:
-    """Say of which topics, by their replicas, a cluster of so many brokers could hold more."""
+    """Return lines about topics with fewer replicas than a cluster of this size could hold."""
     for topic, replicas in found.items():
         if replicas is not None and replicas < fitting(nodes):
             yield f"topic {topic} has {replicas} replica(s) on {nodes} brokers, which can hold {fitting(nodes)}"
 
 
 def thin_keyspace(keyspace: str, replication: Mapping[str, str], nodes: Mapping[str, int]) -> Iterator[str]:
-    """Say of which datacenters, by their nodes, a keyspace with this replication has fewer replicas than they can hold.
+    """Return lines about datacenters in which a keyspace has fewer replicas than their nodes can hold.
 
-    Datacenters that it leaves out are left out on purpose; where it wants more replicas than there are nodes, none of
-    its rows can be read or written with a quorum once one node too many is away.
+    Datacenters without replication are left out on purpose. If the keyspace has more replicas than there are nodes,
+    its rows cannot be read or written with a quorum if too many nodes are unavailable.
     """
     if replication.get("class", "").endswith("SimpleStrategy"):
         replication, nodes = (

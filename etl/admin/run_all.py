@@ -1,4 +1,4 @@
-"""`etl run`: check everything, then one process per stage, then a table of what they did."""
+"""`etl run`: check everything, run one process per stage, then show a table of the results."""
 
 import os
 import secrets
@@ -30,7 +30,7 @@ log = structlog.get_logger("etl.run")
 
 @dataclass(frozen=True)
 class Process:
-    """How a stage's process ended: exit code, seconds by the wall clock, peak resident memory in bytes."""
+    """The end of a stage's process: exit code, seconds of wall-clock time, peak resident memory in bytes."""
 
     stage: str
     code: int
@@ -39,15 +39,15 @@ class Process:
 
 
 def new_run_id() -> str:
-    """Make a run ID that sorts by time: UTC to the second, and something random."""
+    """Return a run ID that sorts by time: UTC to the second, and a random part."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def run_stages(run_id: str | None = None) -> int:
-    """Run all stages of a run, those that have finished already apart; return the exit code of the last one.
+    """Run all unfinished stages of a run; return the exit code of the last one.
 
     Raises:
-        SettingsError: a setting is wrong; nothing was started.
+        SettingsError: a setting is wrong; no stage was started.
     """
     settings = read_settings(RunSettings, run_id=run_id or os.environ.get("ETL_RUN_ID") or new_run_id())
     if settings.shards > 1:
@@ -67,7 +67,7 @@ def run_stages(run_id: str | None = None) -> int:
                 log.info("already done", stage=stage, run=settings.run_id)
                 continue
             processes.append(_run_process(stage, settings.run_id, ending))
-            # A stage may have come to its end, and yet complain of what it was given.
+            # A stage may be done and still have a complaint about its input.
             if ending.code or (processes[-1].code and not find_manifest(workspace, stage)):
                 break
     _print(workspace, processes, time.monotonic() - started)
@@ -76,21 +76,21 @@ def run_stages(run_id: str | None = None) -> int:
         log.info("the topic holds nothing new, the run ends here", run=settings.run_id)
     elif ending.code or (last.code and not find_manifest(workspace, last.stage)):
         log.warning(
-            f"{last.stage} ended the run; `etl run --run {settings.run_id}` goes on with it",
+            f"{last.stage} ended the run; `etl run --run {settings.run_id}` continues it",
             code=ending.code or last.code,
         )
     return ending.code or _exit_code(processes)
 
 
 def _exit_code(processes: list[Process]) -> int:
-    """Return the code of the last failure; that nothing is new on the topic goes behind a complaint."""
+    """Return the code of the last failure; a complaint has priority over "nothing new"."""
     codes = [process.code for process in processes if process.code] or [DONE]
     return next((code for code in reversed(codes) if code != NothingNew.exit_code), codes[-1])
 
 
 @dataclass
 class _Ending:
-    """The process that runs now, and the exit code that a signal asked for."""
+    """The current process, and the exit code that a signal requested."""
 
     process: subprocess.Popen[bytes] | None = None
     code: int = 0
@@ -98,7 +98,7 @@ class _Ending:
 
 @contextmanager
 def _passing_signals_on() -> Iterator[_Ending]:
-    """Let SIGTERM and SIGINT end the running stage, and then the run."""
+    """Forward SIGTERM and SIGINT to the running stage, then end the run."""
     ending = _Ending()
 
     def end(received: int, _: FrameType | None) -> None:
@@ -116,7 +116,7 @@ def _passing_signals_on() -> Iterator[_Ending]:
 
 def _run_process(stage: str, run_id: str, ending: _Ending) -> Process:
     started = time.monotonic()
-    # In a process group of its own, so that ctrl-C reaches a stage once, from here, and it can clean up in peace.
+    # In its own process group, so that a stage gets ctrl-C only once, from here, and can clean up.
     process = subprocess.Popen(
         [sys.executable, "-m", "etl", stage], env={**os.environ, "ETL_RUN_ID": run_id}, process_group=0
     )
@@ -131,9 +131,9 @@ def _run_process(stage: str, run_id: str, ending: _Ending) -> Process:
 
 
 def _print(workspace: Workspace, processes: list[Process], seconds: float) -> None:
-    """Print counts, seconds (process start included), readings per second (without) and peak memory of each stage.
+    """Print counts, seconds (with process start), readings per second (without it) and peak memory of each stage.
 
-    The system counts in a process's peak what its parent had when it started it, so no peak is below ours.
+    The system includes the parent's memory at the start in the peak of a process, so no peak is below this process's.
     """
     ended = {process.stage: process for process in processes}
     rows: list[list[object]] = []

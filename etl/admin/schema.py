@@ -1,4 +1,4 @@
-"""`etl schema`: create keyspace, tables and topics, again and again without harm, with rights that no stage has."""
+"""`etl schema`: create missing keyspace, tables and topics, with rights that no stage has. Idempotent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Map = dict[str, str]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line for the operator: something created or found; a warning when it differs from the settings."""
+    """One line for the operator about a created or found object; a warning if it differs from the settings."""
 
     text: str
     warning: bool = False
@@ -35,14 +35,14 @@ class Finding:
 def create_schema(
     measurements: Measurements, settings: SchemaSettings, cassandra: CassandraSettings, kafka: KafkaSettings
 ) -> Iterator[Finding]:
-    """Create what is missing of keyspace, tables and topics, and load the catalogue; yield what was done and found.
+    """Create missing keyspace, tables and topics, and load the catalogue; yield a finding for each.
 
-    Nothing is dropped. Replication, TTL and compaction are fixed at creation: where others are in place, they stay,
-    and a warning says so.
+    Nothing is dropped. Replication, TTL and compaction are fixed at creation: other existing values stay, with a
+    warning.
 
     Raises:
         SettingsError: a setting cannot be used, a column has another type, or a right is missing.
-        Unreachable: Kafka or Cassandra does not answer, or its nodes do not agree.
+        Unreachable: Kafka or Cassandra does not answer, or Cassandra's nodes do not agree on the schema.
     """
     with connect(cassandra, keyspace=False) as session, connect_kafka(kafka) as client:
         if "kafka_replication" not in settings.model_fields_set:
@@ -55,7 +55,7 @@ def create_schema(
 def create_tables(
     session: Session, tables: list[Table], settings: SchemaSettings, cassandra: CassandraSettings
 ) -> Iterator[Finding]:
-    """Do Cassandra's part of `create_schema` for some tables, with a session in no keyspace."""
+    """Create Cassandra's part of the schema for these tables, with a session in no keyspace."""
     made_up_ones = made_up(settings.made_up_machines)
     machines = read_catalogue(settings.catalogue_file) if settings.catalogue_file else made_up_ones
     replication = _map("ETL_SCHEMA_CASSANDRA_REPLICATION", settings.cassandra_replication)
@@ -65,7 +65,7 @@ def create_tables(
     yield from _keyspace(session, cassandra.keyspace, replication, default)
     read_schema(lambda: session.cluster.refresh_keyspace_metadata(cassandra.keyspace))
     for table in tables:
-        # The other tables are small, and must outlive the readings.
+        # The other tables are small and must outlive the readings.
         options = (settings.ttl, compaction) if table.name == "sensor_data" else (0, {})
         yield from _table(session, cassandra.keyspace, table, *options)
     if machines:
@@ -73,7 +73,7 @@ def create_tables(
 
 
 def _map(variable: str, text: str) -> Map:
-    """Read a map as CQL and JSON write it."""
+    """Parse a map in CQL or JSON."""
     if not text:
         return {}
     try:
@@ -91,12 +91,12 @@ def _cql(options: Map) -> str:
 
 
 def _differs(wanted: Map, found: Map) -> bool:
-    """Whether a wanted option is not in place; classes go by their short names."""
+    """Return whether an option differs from the wanted one; classes are compared by their short names."""
     return any(found.get(key, "").rpartition(".")[2] != value.rpartition(".")[2] for key, value in wanted.items())
 
 
 def _change(session: Session, statement: str) -> None:
-    """Execute a change of the schema and wait until all nodes know it."""
+    """Execute a change of the schema and wait until all nodes have it."""
     try:
         result = retrying(lambda: session.execute(statement))
     except SettingsError as error:

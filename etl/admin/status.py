@@ -17,7 +17,7 @@ from etl.settings import CassandraSettings, KafkaSettings
 
 @dataclass(frozen=True)
 class Watermarks:
-    """The newest loaded timestamps over all equipment; of no equipment, no time."""
+    """The oldest and the newest watermark of all machines; without machines there is no time."""
 
     equipment: int
     oldest: datetime | None
@@ -26,7 +26,7 @@ class Watermarks:
 
 @dataclass(frozen=True)
 class Status:
-    """All of it."""
+    """Lag, watermarks and the last runs."""
 
     lags: list[Lag]
     watermarks: Watermarks
@@ -34,7 +34,7 @@ class Status:
 
 
 def read_status(cassandra: CassandraSettings, kafka: KafkaSettings, runs: int = 5) -> Status:
-    """Read lag, watermarks and the last runs, writing nothing.
+    """Read lag, watermarks and the last runs; write nothing.
 
     Raises:
         SettingsError: a topic or table is missing, or may not be read.

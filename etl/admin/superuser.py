@@ -1,4 +1,4 @@
-"""`etl superuser`: on a new Cassandra node, put one's own administrator in the place of the one everybody knows."""
+"""`etl superuser`: replace the default superuser of a new Cassandra node with the role of the settings."""
 
 import secrets
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from etl.cassandra.roles import literal, set_role
 from etl.errors import SettingsError
 from etl.settings import CassandraSettings
 
-DEFAULT = "cassandra"  # role and password that every new node begins with
+DEFAULT = "cassandra"  # role and password of every new node
 
 
 def replace_default_superuser(settings: CassandraSettings) -> str:
-    """Make the role of the settings a superuser and shut out the default one; return a line that says what was done.
+    """Make the role of the settings a superuser and disable the default one; return a line about it.
 
     Raises:
-        SettingsError: the role is none that could be used, or neither it nor the default one is let in.
+        SettingsError: the role cannot be used, or Cassandra refuses both it and the default one.
         Unreachable: Cassandra does not answer.
     """
     if not (settings.username and settings.password):
@@ -32,7 +32,7 @@ def replace_default_superuser(settings: CassandraSettings) -> str:
     if made:
         with _default_superuser(settings) as session:
             set_role(session, settings.username, settings.password.get_secret_value(), superuser=True)
-    # Nobody can do this to the role that he is logged in as.
+    # A role cannot do this to itself.
     with connect(settings, keyspace=False) as session:
         unknown = literal(secrets.token_urlsafe(32))
         shut = f"ALTER ROLE {DEFAULT} WITH PASSWORD = {unknown} AND LOGIN = false AND SUPERUSER = false"

@@ -4,18 +4,18 @@ from etl.errors import SettingsError
 from etl.kafka.client import Client
 from etl.settings import SchemaSettings
 
-# What the headers of a dead letter may add to its value.
+# Bytes that the headers of a dead letter may add to its value.
 HEADER_BYTES = 64 * 1024
 
 
 def create_topics(client: Client, schema: SchemaSettings) -> list[str]:
-    """Create the topics, or check those that are there; return a line for each.
+    """Create the missing topics and check the existing ones; return a line for each.
 
-    The broker stamps what it appends, so that no producer's clock decides which of two readings came later. The
-    dead-letter topic keeps everything and takes any record of the other one with its headers.
+    The broker sets the timestamps of records, so no producer's clock decides which of two readings came later. The
+    dead-letter topic keeps everything, and accepts any record of the topic of readings with the additional headers.
 
     Raises:
-        SettingsError: a dead-letter topic that is there would lose letters.
+        SettingsError: an existing dead-letter topic would lose dead letters.
     """
     settings = client.settings
     made = client.create_topic(

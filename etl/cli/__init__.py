@@ -1,7 +1,6 @@
 """The command `etl`.
 
-Each sub-command imports what it needs by itself, so that a stage starts fast and runs where only its own
-dependencies are installed.
+Each sub-command imports its own dependencies, so that a stage starts fast and runs if only they are installed.
 """
 
 import platform
@@ -44,7 +43,7 @@ app = typer.Typer(
     name="etl",
     help="Machine sensor data from Kafka into Cassandra.",
     epilog="Exit codes: 0 done, 2 settings, 3 nothing new, 4 a service cannot be reached, "
-    "5 does not balance or another run interfered, 143 after SIGTERM.",
+    "5 the run does not balance or another run interfered, 143 after SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -54,21 +53,21 @@ app = typer.Typer(
 app.add_typer(dead_letters.app, name="dead-letters")
 
 Wait = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0, help="Try again for so long while a service cannot be reached.")
+    float, typer.Option(metavar="SECONDS", min=0, help="Retry for this time while a service is unreachable.")
 ]
 WaitForUsers = Annotated[
     float,
     typer.Option(
         metavar="SECONDS",
         min=0,
-        help="Try again for so long while a service cannot be reached, or refuses the credentials.",
+        help="Retry for this time while a service is unreachable or refuses the credentials.",
     ),
 ]
 Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Name of the run (ETL_RUN_ID).")]
 
 
 def main() -> None:
-    """Run the command; an expected end becomes one line on standard error and its exit code."""
+    """Run the command; print an expected error as one line on standard error, and exit with its code."""
     configure_logs()
     for name, near in unknown_variables().items():
         log.warning(f"{name} means nothing here{f', did you mean {near}?' if near else ''}")
@@ -98,7 +97,7 @@ def _root(
 
 
 def _run_stage(name: str, run: str | None, **given: object) -> None:
-    """Run a stage, `etl.stages.<name>.<name>`; importing it here keeps the others' dependencies away."""
+    """Run a stage, `etl.stages.<name>.<name>`; import it here, because other stages' dependencies may be missing."""
     from etl.run.runner import run_stage
 
     settings = read_settings(RunSettings, run_id=run)
@@ -112,7 +111,7 @@ def _stage_variables(name: str) -> str:
     return variables(*STAGE_PARTS[name], RunSettings)
 
 
-@app.command(help="Stage 1: make readings, or take recorded ones.", epilog=_stage_variables("generate"))
+@app.command(help="Stage 1: generate synthetic readings, or read recorded ones.", epilog=_stage_variables("generate"))
 def generate(run: Run = None) -> None:
     """Run the stage."""
     _run_stage("generate", run)
@@ -125,7 +124,7 @@ def produce(run: Run = None) -> None:
 
 
 @app.command(
-    help="Stage 3: read what is new on the topic. From the committed offsets to the end; commits nothing.",
+    help="Stage 3: read new records of the topic. Reads from the committed offsets to the end; commits nothing.",
     epilog=_stage_variables("consume"),
 )
 def consume(
@@ -150,7 +149,7 @@ def consume(
 
 
 @app.command(
-    help="Stage 4: check readings, tell new ones. The others are duplicates, late, conflicting or rejected.",
+    help="Stage 4: clean and classify readings. Finds new, duplicate, late, conflicting and rejected ones.",
     epilog=_stage_variables("transform"),
 )
 def transform(run: Run = None) -> None:
@@ -159,7 +158,7 @@ def transform(run: Run = None) -> None:
 
 
 @app.command(
-    help="Stage 5: write to Cassandra. Rows first, then dead letters and watermarks, then the offsets are committed.",
+    help="Stage 5: write rows to Cassandra. Then writes dead letters and watermarks, and commits the offsets last.",
     epilog=_stage_variables("load"),
 )
 def load(run: Run = None) -> None:
@@ -169,8 +168,8 @@ def load(run: Run = None) -> None:
 
 @app.command(
     "run",
-    help="Run all five stages. Checks everything first, runs each stage as a process, and shows what they did. "
-    "With the ID of a run that did not finish: go on where it stopped.",
+    help="Run all five stages. Checks everything first, runs each stage as a process, and shows the results. "
+    "With the ID of an unfinished run: continue it.",
     epilog=variables(*PARTS),
 )
 def run_all(run: Run = None) -> None:
@@ -181,11 +180,11 @@ def run_all(run: Run = None) -> None:
 
 
 @app.command(
-    help="Look at what was loaded since the last time: what machines did, what is wrong with them, what is to come.",
+    help="Analyse new loads: machine indicators, faults and forecasts.",
     epilog=variables(AnalyzeSettings, CassandraSettings, KafkaSettings),
 )
 def analyze() -> None:
-    """Analyse what is new."""
+    """Analyse new loads."""
     from etl.insight.analyze import analyze as analyze_new
     from etl.insight.limits import default_limits, read_limits
     from etl.model.measurements import read_measurements
@@ -203,7 +202,7 @@ def analyze() -> None:
 
 
 @app.command(
-    help="Create topics and tables. Again and again without harm; nothing is dropped.",
+    help="Create missing topics and tables. Idempotent; nothing is ever dropped.",
     epilog=variables(SchemaSettings, KafkaSettings, CassandraSettings),
 )
 def schema(wait: WaitForUsers = 0) -> None:
@@ -213,19 +212,19 @@ def schema(wait: WaitForUsers = 0) -> None:
 
     measurements = read_measurements(read_settings(RunSettings).measurements_file)
     parts = read_settings(SchemaSettings), read_settings(CassandraSettings), read_settings(KafkaSettings)
-    # An operator makes its users after its services let anybody in.
+    # An operator creates users after its services accept connections.
     passing = Unreachable, CredentialsError
     for finding in patiently(wait, lambda: list(create_schema(measurements, *parts)), passing):
         _print_line("warn" if finding.warning else "ok", finding.text)
 
 
 @app.command(
-    help="Give the stages' users and roles their rights. Sets passwords too; takes away what a stage does not need. "
-    "For an administrator, after `etl schema`; again and again without harm.",
+    help="Grant the stages' users and roles their rights. Also sets passwords, and revokes rights that no stage "
+    "needs. For an administrator, after `etl schema`. Idempotent.",
     epilog=variables(GrantSettings, KafkaSettings, CassandraSettings),
 )
 def grant(wait: Wait = 0) -> None:
-    """Make users and roles from mounted secrets."""
+    """Create users and roles from mounted secrets."""
     from etl.admin.grant import grant_access
 
     settings = read_settings(GrantSettings)
@@ -234,7 +233,7 @@ def grant(wait: Wait = 0) -> None:
 
 
 @app.command(
-    help="Put the administrator of the settings in the place of the one that every new Cassandra node has.",
+    help="Replace the default superuser of a new node. Uses the Cassandra role in the settings.",
     epilog=variables(CassandraSettings),
 )
 def superuser(wait: Wait = 0) -> None:
@@ -245,11 +244,13 @@ def superuser(wait: Wait = 0) -> None:
     _print_line("ok", patiently(wait, lambda: replace_default_superuser(settings)))
 
 
-@app.command(help="Show lag, watermarks and the last runs.", epilog=variables(KafkaSettings, CassandraSettings))
+@app.command(
+    help="Show consumer lag, watermarks and the last runs.", epilog=variables(KafkaSettings, CassandraSettings)
+)
 def status(
     runs: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many runs to show.")] = 5,
 ) -> None:
-    """Show how far everything is."""
+    """Show consumer lag, watermarks and the last runs."""
     from etl.admin.status import read_status
     from etl.terminal import print_table, written
 
@@ -275,7 +276,7 @@ def status(
 
 
 @app.command(
-    help="Serve the page that shows machines, their events and energy, and the pipeline.",
+    help="Serve the page. It shows machines, their events and energy, and the pipeline.",
     epilog=variables(PageSettings, CassandraSettings),
 )
 def page() -> None:
@@ -308,7 +309,7 @@ def _day(option: str, text: str) -> date:
 
 
 @app.command(
-    help="Check every dependency, say what to do. The exit code is that of the worst problem.",
+    help="Check every dependency and name the remedy. The exit code is that of the worst problem.",
     epilog=variables(*PARTS),
 )
 def doctor() -> None:

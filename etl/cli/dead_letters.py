@@ -13,11 +13,11 @@ from etl.settings import KafkaSettings, read_settings
 if TYPE_CHECKING:
     from etl.run.dead_letters import Letter
 
-app = typer.Typer(help="See and replay dead letters.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List and replay dead letters.", no_args_is_help=True, rich_markup_mode=None)
 
 Reason = Annotated[list[str] | None, typer.Option(metavar="REASON", help="Only of this reason; may be repeated.")]
 OfRun = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only of this run.")]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only published at this ISO 8601 time or later.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only published at or after this ISO 8601 time.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only published before this time.")]
 
 
@@ -51,12 +51,12 @@ def list_dead_letters(
     ]
     print_table("dead letters", ["published", "run", "reason", "replays", "origin", "key", "detail"], rows)
     if len(letters) > limit:
-        typer.echo(f"and more: see them with --limit, --since {rows[-1][0]}")
+        typer.echo(f"and more: use --limit, --since {rows[-1][0]}")
 
 
 @app.command(
     "replay",
-    help="Send dead letters to the topic again. Those that lost, or came too late, only with --force.",
+    help="Send dead letters to their original topic. Conflicting, superseded and late ones need --force.",
     epilog=variables(KafkaSettings),
 )
 def replay_dead_letters(
@@ -64,7 +64,7 @@ def replay_dead_letters(
     run: OfRun = None,
     since: Since = None,
     until: Until = None,
-    force: Annotated[bool, typer.Option("--force", help="Also those that lost against another, or came late.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also send conflicting, superseded and late ones.")] = False,
 ) -> None:
     """Send dead letters again."""
     from etl.kafka.client import connect
@@ -75,9 +75,9 @@ def replay_dead_letters(
         done = replay(client, choice, force)
     typer.echo(f"{done.sent:,} replayed")
     if done.lost:
-        typer.echo(f"{done.lost:,} left out, since they lost or came too late (--force sends them)")
+        typer.echo(f"{done.lost:,} left out: conflicting, superseded or late (--force sends them)")
     if done.from_files:
-        typer.echo(f"{done.from_files:,} left out, since they are lines of a file: correct it and generate from it")
+        typer.echo(f"{done.from_files:,} left out: lines of a file (correct it and generate from it)")
 
 
 def _origin(letter: "Letter") -> str:
