@@ -1,4 +1,4 @@
-"""Roles, and names and texts in CQL."""
+"""Create roles, and quote names and texts for CQL."""
 
 from functools import partial
 

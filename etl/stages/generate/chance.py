@@ -1,8 +1,8 @@
-"""Chance that depends on seed, name and time alone, bit for bit.
+"""Random numbers that depend only on seed, name and time, bit for bit.
 
-It comes from hashing (seed, equipment ID, time) rather than from a stream of random numbers, so that neither the
-chunking nor the other machines matter. Only integer operations and `+ - * / sqrt` touch the values: IEEE 754
-rounds those the same on every processor, whatever the length of an array, which it does not promise for `sin` or `exp`.
+They are hashes of (seed, equipment ID, time) rather than a stream, so that chunks and other machines do not matter.
+Values use only integer operations and `+ - * / sqrt`. IEEE 754 rounds these the same on every processor and for any
+length of an array, which it does not guarantee for `sin` or `exp`.
 """
 
 from hashlib import blake2b
@@ -35,12 +35,12 @@ def _name_hash(name: str) -> int:
 
 
 def key_of(seed: int, *names: str) -> Hashes:
-    """Make the key of one kind of chance for each name; shape (names,)."""
+    """Return the key of one kind of random numbers for each name; shape (names,)."""
     return mix(np.array([_name_hash(f"{seed}/{name}") for name in names], dtype=np.uint64))
 
 
 def channel(keys: Hashes, name: str) -> Hashes:
-    """Derive the keys of an independent kind of chance; same shape."""
+    """Return the keys of an independent kind of random numbers; same shape."""
     return mix(keys ^ np.uint64(_name_hash(name)))
 
 

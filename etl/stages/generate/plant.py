@@ -16,12 +16,12 @@ STEPS_PER_DAY = DAY // STEP
 _STEPS_PER_WEEK = 7 * STEPS_PER_DAY
 _STEPS_PER_SHIFT = STEPS_PER_DAY // 3
 _THURSDAY = 3  # 1970-01-01, counted from Monday
-_OFF, _IDLE = 0.002, 0.04  # load as a share of the rated one: stand-by electronics, and running empty
+_OFF, _IDLE = 0.002, 0.04  # load as a share of the rated one: stand-by electronics, and idle
 
 
 @dataclass(frozen=True)
 class Plant:
-    """Machines, a seed and what is drawn once for each machine; every array has shape (machines,)."""
+    """Machines, a seed and the traits of each machine; every array has shape (machines,)."""
 
     seed: int
     fault_rate: float  # faults expected per machine and week
@@ -29,7 +29,7 @@ class Plant:
     nominal_voltage: Floats
     rated_current: Floats
     calendar: Integers  # row of the table of calendars
-    lag: Integers  # steps behind the plant's shift bell
+    lag: Integers  # steps after the plant's shift bell
     level: Floats  # load within a shift
     magnetising: Floats  # reactive power at no load, as a share of the rated apparent power
     rated_power: Floats  # apparent power at full load, in the same unit
@@ -74,7 +74,7 @@ def make_plant(machines: Sequence[Machine], seed: int, fault_rate: float = 0.0) 
 
 
 def _calendars() -> npt.NDArray[np.int8]:
-    """Lay out a week in steps from Monday 00:00, for four kinds of machine: 0 off, 1 idle (a break), 2 at work."""
+    """Return a week in steps from Monday 00:00, for four kinds of machine: 0 off, 1 idle (a break), 2 at work."""
     step = np.arange(_STEPS_PER_WEEK)
     day, hour = step // STEPS_PER_DAY, step % STEPS_PER_DAY * (STEP / 3_600_000)
     worked = [
@@ -85,7 +85,7 @@ def _calendars() -> npt.NDArray[np.int8]:
     ]
     pause = (hour % 8 >= 2) & (hour % 8 < 2.5)  # half an hour, four hours into each shift: 10:00, 18:00, 02:00
     table = [np.where(work, np.where(pause, 1, 2), 0) for work in worked]
-    table[0][:] = 2  # what runs around the clock takes no breaks
+    table[0][:] = 2  # machines that run around the clock have no breaks
     return np.stack(table).astype(np.int8)
 
 
@@ -99,7 +99,7 @@ def load(plant: Plant, steps: Integers) -> Floats:
     keys, bell = plant.keys, steps - plant.lag
     week = (bell + _THURSDAY * STEPS_PER_DAY) % _STEPS_PER_WEEK
     scheduled = _CALENDARS[plant.calendar, week]
-    # Shifts begin at 06:00; each has an order of its own, and one slot of 20 minutes in 25 is a stop.
+    # Shifts begin at 06:00. Each has its own order, and one of 25 slots of 20 minutes is a stop.
     order = uniform(channel(keys, "order"), (bell - 6 * 12) // _STEPS_PER_SHIFT)
     stopped = uniform(channel(keys, "stop"), bell // 4) < 0.04
     working = plant.level + 0.25 * order + 0.08 * wander(channel(keys, "work"), steps, 6)
@@ -107,7 +107,7 @@ def load(plant: Plant, steps: Integers) -> Floats:
 
 
 def faults_of(plant: Plant, start: int, end: int) -> list[Fault]:
-    """List the faults of the plant's machines that are felt from `start` up to before `end` (ms)."""
+    """Return the faults of the plant's machines with an effect in [`start`, `end`) (ms)."""
 
     def draw(keys: Hashes) -> faults.Draw:
         return lambda name, week: uniform(channel(keys, name), week)
@@ -117,7 +117,7 @@ def faults_of(plant: Plant, start: int, end: int) -> list[Fault]:
 
 
 def run_idle(loads: Floats, first: int, wrong: Sequence[Fault]) -> None:
-    """Let machines run idle, in place, on the grid points from `first`."""
+    """Let machines idle, in place, on the grid points from `first`."""
     for fault in wrong:
         if fault.kind == "idle_waste":
             begin, end = (max(0, -(-time // STEP) - first) for time in (fault.start, fault.end))

@@ -1,4 +1,4 @@
-"""Signals of a synthetic plant: each value depends on seed, equipment ID and time alone, bit for bit.
+"""Signals of a synthetic plant: each value depends only on seed, equipment ID and time, bit for bit.
 
 Slow signals are interpolated between the points of their grid. The plant's clock is UTC.
 """
@@ -31,14 +31,14 @@ from etl.stages.generate.slow import Slow, declared_range, slow_signals, steps_n
 
 Values = npt.NDArray[np.float64] | npt.NDArray[np.int8]
 STATES = ("off", "idle", "running")
-_BLOCK = 16_384  # values worked on at once, so that all temporary arrays stay in the cache
+_BLOCK = 16_384  # values per step, so that all temporary arrays stay in the cache
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Readings worked on at once: all machines at `times` (n, 1), or pairs of `machine` and `times`, both (n,).
+    """Readings of one step: all machines at `times` (n, 1), or pairs of `machine` and `times`, both (n,).
 
-    All arrays broadcast to the block's shape; what several signals share is computed once.
+    All arrays broadcast to the shape of the block; values that several signals share are computed once.
     """
 
     plant: Plant
@@ -46,14 +46,14 @@ class _Block:
     machine: slice | Integers
     times: Integers
     faults: Sequence[Fault] = ()
-    stuck_at: Mapping[Fault, float] = field(default_factory=dict)  # what a stuck sensor puts out
+    stuck_at: Mapping[Fault, float] = field(default_factory=dict)  # the output of a stuck sensor
 
     def changed(self, value: Floats, *kinds: str) -> Floats:
-        """Multiply a value by what the faults of these kinds make of it; the same array where there are none."""
+        """Multiply a value by the factors of faults of these kinds; return the same array if there are none."""
         return self._multiplied(value, [fault for fault in self.faults if fault.kind in kinds], faults.strength)
 
     def heated(self, rise: Floats) -> Floats:
-        """Multiply a rise of temperature likewise, also while what was too hot still cools."""
+        """Multiply a rise of temperature in the same way, also while a machine cools."""
         return self._multiplied(rise, [fault for fault in self.faults if fault.kind in faults.HEATING], faults.heating)
 
     def _multiplied(self, value: Floats, felt: Sequence[Fault], factor: Callable[[Fault, Integers], Floats]) -> Floats:
@@ -61,14 +61,14 @@ class _Block:
         for fault in felt:
             where, times = self.during(fault, fault.felt_until if factor is faults.heating else fault.end)
             if len(times):
-                # Signals share arrays, so what a fault changes becomes an array of its own.
+                # Signals share arrays, so a fault changes a copy.
                 value = value if own else np.array(np.broadcast_to(value, self.shape))
                 own = True
                 value[where] *= factor(fault, times)
         return value
 
     def during(self, fault: Fault, until: int) -> tuple[tuple[slice | Integers, ...], Integers]:
-        """Find the readings that the faulty machine takes up to before `until`: their index, and their times."""
+        """Return the readings of the faulty machine before `until`: their index, and their times."""
         if isinstance(self.machine, slice):
             column = self.times[:, 0]
             rows = slice(*np.searchsorted(column, (fault.start, until)).tolist())
@@ -79,7 +79,7 @@ class _Block:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """The shape of what is read: (n, machines) or (n,)."""
+        """The shape of the readings: (n, machines) or (n,)."""
         return (len(self.times), len(self.plant.keys)) if isinstance(self.machine, slice) else (len(self.times),)
 
     @cached_property
@@ -91,11 +91,11 @@ class _Block:
         return (self.times - self._step * STEP) / STEP
 
     def trait(self, values: Floats) -> Floats:
-        """Pick the machines' values from a trait."""
+        """Return the values of a trait for the machines."""
         return values[self.machine]
 
     def at(self, grid: Floats) -> Floats:
-        """Interpolate between the grid points around each time."""
+        """Return a slow signal, interpolated between the grid points around each time."""
         row = self._step - self.slow.first
         if isinstance(self.machine, slice):
             before, after = grid[row[:, 0]], grid[row[:, 0] + 1]
@@ -122,7 +122,7 @@ class _Block:
 
     @cached_property
     def electric(self) -> list[Floats]:
-        """Noise of load, voltage and frequency."""
+        """The noise of load, voltage and frequency."""
         return self.noise("electric")
 
     @cached_property
@@ -132,7 +132,7 @@ class _Block:
 
     @cached_property
     def load(self) -> Floats:
-        """Mechanical load as a share of the rated one, with the work cycles that the grid is too coarse for."""
+        """Mechanical load as a share of the rated one, with work cycles, for which the grid is too coarse."""
         beat = self.times * self.trait(self.plant.beats)
         beat -= np.floor(beat)
         # A triangle wave: |2 * phase - 1| - 1/2 in [-0.5, 0.5].
@@ -141,7 +141,7 @@ class _Block:
 
     @cached_property
     def present(self) -> Floats:
-        """How far the motor is magnetised: fades out below 2 % load, where the contactor opens."""
+        """Magnetisation of the motor from 0 to 1: it fades out below 2 % load, where the contactor opens."""
         return self.load / (self.load + 0.02)
 
     @cached_property
@@ -186,12 +186,12 @@ def _current(block: _Block) -> Floats:
 
 
 def _power_factor(block: _Block) -> Floats:
-    """Return cos phi = P / S, which falls at low load as the magnetising power stays."""
+    """Return cos phi = P / S, which falls at low load because the magnetising power stays."""
     return block.active / block.apparent
 
 
 def _frequency(block: _Block) -> Floats:
-    """Return Hz, one for the whole plant, with the meters' noise.
+    """Return Hz, one value for the whole plant, with the meters' noise.
 
     EN 50160 allows 50 Hz +- 1 % in an interconnected grid; continental Europe usually keeps within 0.1 Hz.
     """
@@ -211,14 +211,14 @@ def _frequency(block: _Block) -> Floats:
 
 
 def _temperature(block: _Block) -> Floats:
-    """Return °C of the motor: the hall's, and the rise that follows losses with the machine's thermal time constant."""
+    """Return °C of the motor: the hall's, and the rise that follows losses with the machine's time constant."""
     times = block.times
     hall = 21.0 - 5.0 * cycle(times, 365 * DAY, 15 * DAY) + 2.5 * cycle(times, DAY, 15 * 3_600_000)
     return hall + block.heated(block.at(block.slow.warmth)) + 0.12 * block.mechanic[0]
 
 
 def _vibration(block: _Block) -> Floats:
-    """Return the RMS velocity in mm/s; ISO 20816-3 calls up to about 4.5 acceptable for machines of this size."""
+    """Return the RMS velocity in mm/s; ISO 20816-3 accepts up to about 4.5 for machines of this size."""
     motion = 0.03 + block.present * (0.3 + 0.67 * block.load)
     return block.changed(block.at(block.slow.wear) * motion * (1.0 + 0.12 * block.mechanic[1]), "bearing_wear")
 
@@ -268,7 +268,7 @@ def _double(block: _Block, measurement: Measurement) -> Floats:
 
 
 def _sensed(block: _Block, measurement: Measurement, value: Floats) -> Floats:
-    """Let a sensor that drifts or is stuck put out something else than what is there."""
+    """Return the output of a sensor that may drift or be stuck."""
     for fault in block.faults:
         if fault.measurement == measurement.name:
             where, times = block.during(fault, fault.end)
@@ -280,7 +280,7 @@ def _sensed(block: _Block, measurement: Measurement, value: Floats) -> Floats:
 
 
 def _at_start(plant: Plant, stuck: Fault, measurement: Measurement) -> float:
-    """Return what the sensor put out last before it got stuck."""
+    """Return the last output of the sensor before it got stuck."""
     when = np.array([[stuck.start]])
     machine = _only(plant, stuck.place)
     others = [fault for fault in faults_of(machine, stuck.start, stuck.start + 1) if fault.kind != stuck.kind]
@@ -295,7 +295,7 @@ def _only(plant: Plant, place: int) -> Plant:
 
 
 def _state(block: _Block) -> npt.NDArray[np.int8]:
-    """Return the place in STATES, by load."""
+    """Return the position in STATES, by load."""
     return (block.load > 0.01).astype(np.int8) + (block.load > 0.1).astype(np.int8)
 
 
@@ -331,11 +331,11 @@ def readings(
         measurements: the measurements to return; one without a signal here gets a plausible one in its declared range.
         slow: the slow signals on the grid points that `steps_needed(times)` names, at least.
         times: milliseconds since 1970 in UTC; shape (n,).
-        machine: for each time the place of one machine in the plant; shape (n,). None: all machines at each time.
+        machine: position of one machine in the plant for each time; shape (n,). None: all machines at each time.
 
     Returns:
-        For each measurement an array of shape (n, machines), or (n,) if `machine` is given: float64 in the declared
-        unit with the declared decimals (as a meter resolves), and for a text the place in STATES as int8.
+        An array per measurement of shape (n, machines), or (n,) if `machine` is given: float64 in the declared unit
+        with the declared decimals (the resolution of a meter); for text the position in STATES as int8.
     """
     shape = (len(times), len(plant.keys)) if machine is None else (len(times),)
     values: dict[str, Values] = {}

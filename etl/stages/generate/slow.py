@@ -8,16 +8,16 @@ from etl.model.measurements import Measurement, Measurements
 from etl.stages.generate.chance import Floats, Integers, channel, uniform, wander
 from etl.stages.generate.plant import STEP, STEPS_PER_DAY, Plant, faults_of, load, run_idle
 
-# Heat is remembered for 2**6 steps, over five hours: after that less than 0.1 % of it is left in the slowest machine.
+# Heat is summed over 2**6 steps, over five hours; then less than 0.1 % of it is left in the slowest machine.
 _DOUBLINGS = 6
 _MEMORY = 2**_DOUBLINGS
 
 
 def _heat(plant: Plant, losses: Floats) -> Floats:
-    """Let heat follow losses with a first-order lag; shape (n, machines) gives (n - _MEMORY + 1, machines).
+    """Return heat, which follows losses with a first-order lag; shape (n, machines) gives (n - _MEMORY + 1, machines).
 
-    The sum of memory**j * losses[k - j] over the last _MEMORY steps, by doubling: each value comes from the same
-    operations on the same grid points, wherever the array begins.
+    It is the sum of memory**j * losses[k - j] over the last _MEMORY steps, computed by doubling. So each value comes
+    from the same operations on the same grid points, wherever the array begins.
     """
     total, memory = losses * (1.0 - plant.memory), plant.memory
     for doubling in range(_DOUBLINGS):
@@ -38,10 +38,10 @@ class Slow:
     line: Floats  # deviation of voltage on the machine's own line, share of nominal
     supply: Floats  # bar
     damp: Floats  # % above the hall
-    others: dict[str, Floats]  # measurements without a signal of their own
+    others: dict[str, Floats]  # measurements without their own signal
 
 
-# The measurements that `signals` has a signal of their own for.
+# The measurements with their own signal in `signals`.
 SHAPED = frozenset(
     {"voltage", "current", "frequency", "temperature", "power_factor", "vibration", "pressure", "humidity"}
 )
@@ -72,7 +72,7 @@ def slow_signals(plant: Plant, measurements: Measurements, first: int, last: int
 
 
 def declared_range(measurement: Measurement) -> tuple[float, float]:
-    """Return the lowest and the highest value, 100 apart where only one or none is declared."""
+    """Return the lowest and the highest value, 100 apart if only one or none is declared."""
     low, high = measurement.minimum, measurement.maximum
     if low is None:
         return (0.0, 100.0) if high is None else (high - 100.0, high)
@@ -80,7 +80,7 @@ def declared_range(measurement: Measurement) -> tuple[float, float]:
 
 
 def _other(plant: Plant, measurement: Measurement, steps: Integers) -> Floats:
-    """Wander over the middle of the declared range (0 to 100 without one): nothing else is known of it."""
+    """Wander over the middle of the declared range (0 to 100 without one), because nothing else is known."""
     low, high = declared_range(measurement)
     keys = channel(plant.keys, f"other/{measurement.name}")
     level = 0.5 * (uniform(keys) * 2.0 - 1.0) + 0.3 * wander(keys, steps, 24)
@@ -88,5 +88,5 @@ def _other(plant: Plant, measurement: Measurement, steps: Integers) -> Floats:
 
 
 def steps_needed(times: Integers) -> tuple[int, int]:
-    """Tell the first and last grid point that these times (ms) are interpolated from."""
+    """Return the first and last grid point for the interpolation of these times (ms)."""
     return int(times.min() // STEP), int(times.max() // STEP) + 1

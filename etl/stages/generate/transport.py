@@ -1,4 +1,4 @@
-"""Readings of a made-up plant in the order in which they arrive, with the trouble that they meet on their way."""
+"""Readings of a synthetic plant in order of arrival, with delays, duplicates and losses."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ _ON_TIME, _OUT_OF_ORDER, _LATE, _COPY = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Transport:
-    """Shares of readings (0 to 1) that meet trouble on their way; `late_by` is the longest delay, in ms."""
+    """Shares of readings (0 to 1) that are dropped, duplicated or delayed; `late_by` is the longest delay, in ms."""
 
     dropout: float = 0.0
     duplicate: float = 0.0
@@ -35,11 +35,11 @@ class Transport:
 
     @property
     def any(self) -> bool:
-        """Whether there is trouble at all."""
+        """Whether any share is above 0."""
         return any((self.dropout, self.duplicate, self.late, self.out_of_order))
 
     def reach(self, interval: int) -> int:
-        """Tell how many ms after its time a reading, or its copy, can arrive."""
+        """Return the longest delay of a reading, or its copy, in ms."""
         late = self.late_by if self.late else 0
         out_of_order = _LONGEST_OUT_OF_ORDER * interval if self.out_of_order else 0
         return int(max(late, out_of_order) + (_LONGEST_COPY * interval if self.duplicate else 0))
@@ -47,7 +47,7 @@ class Transport:
 
 @dataclass
 class _Group:
-    """The machines that share an interval (ms); `places` are theirs in the catalogue."""
+    """The machines that share an interval (ms); `places` are their positions in the catalogue."""
 
     interval: int
     places: Integers
@@ -55,7 +55,7 @@ class _Group:
     slow: Slow | None = None
 
     def slow_signals(self, measurements: Measurements, times: Integers) -> Slow:
-        """Return the slow signals for these times; some are computed ahead, as times only grow."""
+        """Return the slow signals for these times; compute some ahead, because times only grow."""
         first, last = steps_needed(times)
         if self.slow is None or first < self.slow.first or last >= self.slow.first + len(self.slow.load):
             self.slow = slow_signals(self.plant, measurements, first, max(last, first + _AHEAD))
@@ -64,7 +64,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Readings on their way; every array has shape (n,), `place` is the machine's in the catalogue."""
+    """Readings in transit; every array has shape (n,), `place` is the machine's position in the catalogue."""
 
     arrival: Integers
     time: Integers
@@ -102,26 +102,26 @@ def synthetic_readings(
     fault_rate: float = 0.0,
     counts: Counter[str],
 ) -> Iterator[pa.Table]:
-    """Give what arrives from `start` up to before `end`, in order of arrival, then of machine, then of time.
+    """Yield the readings that arrive in [`start`, `end`), in order of arrival, then of machine, then of time.
 
     A machine reads its sensors at the multiples of its interval, counted from 1970. A reading arrives at its time, or
-    later by its delay; so consecutive ranges together give each reading once, and its copy where it has one.
+    later by its delay. So consecutive ranges together give each reading once, and its copy if it has one.
 
     Args:
         machines: the catalogue.
-        seed: what chance depends on, besides equipment ID and time.
-        measurements: what a reading holds.
+        seed: seed of the random numbers, besides equipment ID and time.
+        measurements: the declared measurements.
         start: milliseconds since 1970 in UTC.
         end: milliseconds since 1970 in UTC.
         interval: milliseconds between a machine's readings; None: as the catalogue says.
-        transport: rates of trouble on the way; None: none.
+        transport: rates of delays, duplicates and losses; None: none.
         fault_rate: faults of machines (`faults`), expected per machine and week.
-        counts: is added to: `generated`, `duplicates` (copies among them), `late` and `out_of_order` (originals among
-            them), and `dropped` (would have been read in the range, but never arrive).
+        counts: the function adds to `generated`, `duplicates` (copies among them), `late` and `out_of_order` (originals
+            among them), and `dropped` (read in the range, but never arriving).
 
     Yields:
-        Tables of schema `generated`, at most CHUNK_ROWS readings each. Memory is bounded by that, and by the readings
-        on their way at one time: about late rate * late_by / interval * machines.
+        Tables of schema `generated`, at most CHUNK_ROWS readings each. Memory is bounded by these, and by the readings
+        in transit at one time: about late rate * late_by / interval * machines.
     """
     transport = transport or Transport()
     groups = _groups(machines, seed, interval, fault_rate)
@@ -134,7 +134,7 @@ def synthetic_readings(
         rows = _joined([*underway, *sent])
         due = rows.arrival < stop
         underway = [rows.take(~due)]
-        # A single group without trouble is in order already.
+        # A single group without delays is already in order.
         rows = rows if not transport.any and len(groups) == 1 else _in_order(rows.take(due))
         for first in range(0, len(rows), chunk_rows):
             chunk = rows.take(slice(first, first + chunk_rows))
@@ -143,7 +143,7 @@ def synthetic_readings(
 
 
 def fault_labels(machines: Sequence[Machine], seed: int, fault_rate: float, start: int, end: int) -> pa.Table:
-    """List the machines' faults that are felt in [start, end), in ms: a table of schema `faults.LABELS`."""
+    """Return the machines' faults with an effect in [start, end), in ms: a table of schema `faults.LABELS`."""
     found = faults_of(make_plant(machines, seed, fault_rate), start, end)
     return labels(sorted(found, key=lambda fault: fault.start), [machine.equipment_id for machine in machines])
 
@@ -159,7 +159,7 @@ def _groups(machines: Sequence[Machine], seed: int, interval: int | None, fault_
 
 
 def _windows(groups: Sequence[_Group], chunk_rows: int, reach: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Cut [start - reach, end) into ranges of about `chunk_rows` readings; one cut is at `start`."""
+    """Split [start - reach, end) into ranges of about `chunk_rows` readings; one split is at `start`."""
     per_ms = sum(len(group.places) / group.interval for group in groups)
     steps = max(_AHEAD, _SLOW_VALUES // sum(len(group.places) for group in groups))
     length = max(1, min(int(chunk_rows / per_ms), steps * STEP))
@@ -176,7 +176,7 @@ def _sent(
     span: tuple[int, int],
     counts: Counter[str],
 ) -> _Rows:
-    """Take the readings of one window, as far as they arrive within the span."""
+    """Return the readings of one window that arrive within the span."""
     begin, stop = (-(-bound // group.interval) * group.interval for bound in window)
     times = np.arange(begin, stop, group.interval, dtype=np.int64)
     time, machine = np.repeat(times, len(group.places)), np.tile(np.arange(len(group.places)), len(times))
@@ -210,7 +210,7 @@ def _values(group: _Group, measurements: Measurements, times: Integers, machine:
 def _fate(
     group: _Group, transport: Transport, times: Integers
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Integers, Integers]:
-    """Decide what happens to each reading; `times` (n, 1) gives arrives, copied, delay (ms), kind: (n * machines,)."""
+    """Determine losses and delays; `times` (n, 1) gives arrives, copied, delay (ms), kind: (n * machines,)."""
 
     def chances(name: str) -> tuple[Floats, Floats]:
         drawn = hashes(channel(group.plant.keys, name), times)
@@ -223,7 +223,7 @@ def _fate(
     kind = np.where(
         late < transport.late, _LATE, np.where(out_of_order < transport.out_of_order, _OUT_OF_ORDER, _ON_TIME)
     )
-    # In between two later readings, so that it is overtaken by at least one.
+    # Between two later readings, so that at least one overtakes it.
     few = (group.interval * (np.floor(amount * 4) + 1.5)).astype(np.int64)
     delay = np.where(
         kind == _LATE, 1 + (amount * transport.late_by).astype(np.int64), np.where(kind == _ON_TIME, 0, few)
