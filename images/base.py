@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from images import docker
-from images.command import LOCKS, CommandError, Tell, alone, follow, reporting, run, step
-from images.local import PrerequisiteError
+from images.command import LOCKS, Tell, alone, follow, reporting, run, step
+from images.errors import CommandError, PrerequisiteError
 
 IMAGE = "sensor-etl/base:bookworm"
 DEBIAN = "docker.io/library/debian:bookworm-20250520-slim"

@@ -25,7 +25,8 @@ from typing import Any
 
 from images import base, docker, sbom
 from images.command import LOCKS, Tell, alone, reporting, run, step
-from images.local import PrerequisiteError, resolve_jars
+from images.errors import PrerequisiteError
+from images.local import resolve_jars
 
 ROOT = Path(__file__).parent.parent
 REPOSITORY = "sensor-etl"

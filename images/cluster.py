@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from images import crds, docker, node
-from images.command import LOCKS, CommandError, alone, follow, reporting, run, step
-from images.local import ServiceError
+from images.command import LOCKS, alone, follow, reporting, run, step
+from images.errors import CommandError, ServiceError
 from images.tools import tool
 
 CLUSTERS = Path(__file__).parent.parent / ".cache" / "clusters"

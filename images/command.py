@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from images.local import ServiceError
+from images.errors import CommandError, ServiceError
 
 # A step says at least this often how far it is.
 SILENCE = 10.0
@@ -25,10 +25,6 @@ Tell = Callable[[str], None]
 
 # Locks that this process holds, and how often.
 _held: dict[Path, int] = {}
-
-
-class CommandError(ServiceError):
-    """A program could not be run or failed; the message holds the command and the end of what it printed."""
 
 
 def run(

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from images.command import run, step
-from images.local import PrerequisiteError
+from images.errors import PrerequisiteError
 
 ROOT = Path(__file__).parent.parent
 POM = Path(__file__).parent / "kind" / "strimzi" / "pom.xml"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from images.command import CommandError, Tell, alone, follow, reporting, run, step
-from images.local import PrerequisiteError, ServiceError
+from images.command import Tell, alone, follow, reporting, run, step
+from images.errors import CommandError, PrerequisiteError, ServiceError
 
 STATE = Path(__file__).parent.parent / ".cache" / "docker"
 PID_FILE = STATE / "docker.pid"

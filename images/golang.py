@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from images.command import Tell, alone, follow, step
-from images.local import PrerequisiteError
+from images.errors import PrerequisiteError
 
 ENVIRONMENT = {
     "CGO_ENABLED": "0",

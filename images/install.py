@@ -13,7 +13,7 @@ from typing import Any
 
 from images import build, cluster, docker
 from images.command import reporting, run, step
-from images.local import ServiceError
+from images.errors import ServiceError
 
 CHART = Path(__file__).parent.parent / "charts" / "sensor-etl"
 SMALL = CHART / "values-small.yaml"

@@ -29,6 +29,8 @@ from typing import Any
 
 import psutil
 
+from images.errors import PrerequisiteError, ServiceError
+
 IMAGES = Path(__file__).parent
 CACHE = IMAGES.parent / ".cache" / "jars"
 HOST = "127.0.0.1"
@@ -40,18 +42,6 @@ QUICK_START = "-XX:TieredStopAtLevel=1 -Xms64m"
 PORTS = {"kafka": ("port", "controller_port", "internal_port"), "cassandra": ("port", "storage_port", "jmx_port")}
 # Below the range from which the system takes the ports of outgoing connections.
 PORT_RANGE = range(20_000, 32_000)
-
-
-class ServiceError(Exception):
-    """A service did not start; the message says what to do."""
-
-    exit_code = 4
-
-
-class PrerequisiteError(ServiceError):
-    """A program that the services need is missing or too old."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from images import golang
-from images.command import CommandError, reporting, run
+from images.command import reporting, run
+from images.errors import CommandError
 
 KIND = Path(__file__).parent / "kind"
 BIN = Path(__file__).parent.parent / ".cache" / "tools" / "bin"

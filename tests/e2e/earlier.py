@@ -6,7 +6,8 @@ from pathlib import Path
 from images import cluster as kind
 from images import install
 from images.build import VERSION
-from images.command import CommandError, run, step
+from images.command import run, step
+from images.errors import CommandError
 
 ROOT = Path(__file__).parents[2]
 CHART = "charts/sensor-etl"

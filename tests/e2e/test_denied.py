@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from images.local import ServiceError
+from images.errors import ServiceError
 from tests.e2e.conftest import CQL, Kubectl, Run
 
 READ_TOPIC = """

@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings
-from images.local import ServiceError
+from images.errors import ServiceError
 from tests.e2e.airflow import INSIGHT, Airflow
 from tests.e2e.conftest import CQL, Kubectl, Run, forwarded
 from tests.e2e.test_pipeline import generated, new_run, range_of

@@ -21,6 +21,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from images import local
+from images.errors import PrerequisiteError, ServiceError
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,7 +187,7 @@ def test_services_share_nothing_when_side_by_side(kafka, cassandra, pair):
 
 
 def test_second_start_is_refused_when_one_runs_in_the_folder(pair):
-    with pytest.raises(local.ServiceError, match="running already"):
+    with pytest.raises(ServiceError, match="running already"):
         local.start("kafka", pair["kafka"].directory)
 
 
@@ -348,7 +349,7 @@ def test_service_is_killed_when_its_parent_dies(tmp_path):
 
 @pytest.mark.parametrize("name", ["kafka", "cassandra"])
 def test_start_shows_the_end_of_the_log_when_the_process_dies(tmp_path, name):
-    with pytest.raises(local.ServiceError, match=f"{name} ended while starting") as raised:
+    with pytest.raises(ServiceError, match=f"{name} ended while starting") as raised:
         local.start(name, tmp_path, heap="1k")
     assert f"{tmp_path}/{name}.log" in str(raised.value)
     assert "heap" in str(raised.value)
@@ -356,7 +357,7 @@ def test_start_shows_the_end_of_the_log_when_the_process_dies(tmp_path, name):
 
 def test_start_names_java_when_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(local.PrerequisiteError, match=r"Java 17 is needed, but there is no .*/bin/java"):
+    with pytest.raises(PrerequisiteError, match=r"Java 17 is needed, but there is no .*/bin/java"):
         local.start("kafka", tmp_path / "kafka")
 
 
@@ -367,7 +368,7 @@ def test_start_names_java_when_it_is_another_version(tmp_path, monkeypatch, vers
     java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2024-01-16' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(local.PrerequisiteError, match=f"Java 17 is needed, but .* is {version.split('.')[0]}:"):
+    with pytest.raises(PrerequisiteError, match=f"Java 17 is needed, but .* is {version.split('.')[0]}:"):
         local.start("kafka", tmp_path / "kafka")
 
 
@@ -376,7 +377,7 @@ def test_start_names_maven_when_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(local, "CACHE", tmp_path / "cache")
-    with pytest.raises(local.PrerequisiteError, match="Maven is needed to fetch kafka"):
+    with pytest.raises(PrerequisiteError, match="Maven is needed to fetch kafka"):
         local.start("kafka", tmp_path / "kafka")
 
 
@@ -386,7 +387,7 @@ def test_start_shows_what_maven_says_when_it_cannot_fetch(tmp_path, monkeypatch)
     maven.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(local, "CACHE", tmp_path / "cache")
-    with pytest.raises(local.PrerequisiteError, match=r"(?s)Maven could not fetch kafka.*no route to host"):
+    with pytest.raises(PrerequisiteError, match=r"(?s)Maven could not fetch kafka.*no route to host"):
         local.resolve_jars("kafka")
     assert not list((tmp_path / "cache").glob("kafka-*[0-9a-f]"))
 

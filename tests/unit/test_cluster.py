@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from images import cluster, crds, docker, golang, node, tools
-from images.local import PrerequisiteError
+from images.errors import CommandError, PrerequisiteError
 
 
 def program(folder: Path, name: str, prints: str) -> Path:
@@ -59,7 +59,7 @@ def test_tool_is_built_when_the_one_on_the_path_does_not_fit(
 ) -> None:
     program(path_folder, name, prints)
     program(path_folder, "go", "echo built by go >&2; exit 7")
-    with pytest.raises(tools.CommandError, match="built by go"):
+    with pytest.raises(CommandError, match="built by go"):
         tools.tool(name)
 
 

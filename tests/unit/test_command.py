@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from images import command, docker, golang
-from images.command import CommandError, alone, follow, step
+from images.command import alone, follow, step
+from images.errors import CommandError
 
 ROOT = Path(__file__).parents[2]
 # Takes the lock of its first argument, says so, and does nothing until its standard input ends.
