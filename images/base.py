@@ -6,14 +6,12 @@ else packages.
 """
 
 import os
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 from images import docker
-from images.command import LOCKS, Tell, alone, follow, reporting, run, step
-from images.errors import CommandError, PrerequisiteError
+from images.command import LOCKS, alone, reporting, run, step
+from images.errors import CommandError
+from images.without_registry import debian
 
 IMAGE = "sensor-etl/base:bookworm"
 DEBIAN = "docker.io/library/debian:bookworm-20250520-slim"
@@ -28,9 +26,6 @@ RUN apt-get update && apt-get upgrade -y && apt-get install -y --no-install-reco
     && rm -rf /var/lib/apt/lists/*
 LABEL {SOURCE_LABEL}=${{SOURCE}}
 """
-# As in Debian's own slim images; it also holds for packages that are installed on top.
-SLIM = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "groff", "info", "lintian", "locale", "man")]
-SLIM.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
 
 
 def image() -> str:
@@ -48,7 +43,7 @@ def image() -> str:
         source = wanted or (DEBIAN if docker.pull(DEBIAN) else PACKAGES)
         with step(f"make {IMAGE} from {source}") as tell:
             if source == PACKAGES:
-                _bootstrap(tell)
+                debian.make_image(IMAGE, f"{SOURCE_LABEL}={PACKAGES}", tell)
             else:
                 docker.build(IMAGE, "--build-arg", f"SOURCE={source}", "-", tell=tell, stdin=DOCKERFILE)
     return IMAGE
@@ -60,16 +55,6 @@ def _source() -> str | None:
         return run("docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{SOURCE_LABEL}"}}}}', IMAGE)
     except CommandError:
         return None
-
-
-def _bootstrap(tell: Tell) -> None:
-    if not shutil.which("mmdebstrap"):
-        raise PrerequisiteError("no registry answers: install mmdebstrap, or name a base image by BASE")
-    with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder) / "base.tar"
-        follow("mmdebstrap", "--variant=minbase", "--include=ca-certificates", *SLIM, "bookworm", archive, tell=tell)
-        changes = (f"LABEL {SOURCE_LABEL}={PACKAGES}", 'CMD ["bash"]')
-        run("docker", "import", *(f"--change={change}" for change in changes), archive, IMAGE)
 
 
 @reporting

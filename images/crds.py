@@ -14,7 +14,7 @@ from images.command import run, step
 from images.errors import PrerequisiteError
 
 ROOT = Path(__file__).parent.parent
-POM = Path(__file__).parent / "kind" / "strimzi" / "pom.xml"
+POM = Path(__file__).parent / "strimzi" / "pom.xml"
 CACHE = ROOT / ".cache" / "crds"
 JAVA = 21
 JVMS = Path("/usr/lib/jvm")

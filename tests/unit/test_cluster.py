@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from images import cluster, crds, docker, golang, node, tools
+from images import cluster, crds, tools
 from images.errors import CommandError, PrerequisiteError
+from images.without_registry import dockerd, golang, node_image, programs
 
 
 def program(folder: Path, name: str, prints: str) -> Path:
@@ -66,7 +67,7 @@ def test_tool_is_built_when_the_one_on_the_path_does_not_fit(
 def test_build_asks_for_go_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PrerequisiteError, match=r"Go 1\.26"):
-        golang.build(tools.KIND / "pause", {"pause": "."}, tmp_path / "bin")
+        golang.build(programs.MODULES / "pause", {"pause": "."}, tmp_path / "bin")
 
 
 PREREQUISITES = Path(__file__).parents[2] / "images" / "prerequisites"
@@ -161,10 +162,10 @@ def test_build_runs_again_when_the_pins_have_changed(path_folder: Path, tmp_path
 
 
 def test_manifest_of_the_node_names_only_images_that_are_in_it() -> None:
-    manifest = tools.KIND / "node" / "files" / "kind" / "manifests" / "default-cni.yaml"
+    manifest = node_image.FOLDER / "files" / "kind" / "manifests" / "default-cni.yaml"
     named = re.findall(r"image: (\S+)", manifest.read_text())
     assert named
-    assert set(named) <= {f"{node.REGISTRY}/{component}" for component in node.COMPONENTS.values()}
+    assert set(named) <= {f"{node_image.REGISTRY}/{component}" for component in node_image.COMPONENTS.values()}
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def runtime(path_folder: Path) -> Path:
     if not shutil.which("jq"):
         pytest.skip("jq is needed by the runtime for bounded capabilities")
     program(path_folder, "runc", 'printf "%s\\n" "$@"')
-    return docker.RUNTIME
+    return dockerd.RUNTIME
 
 
 def held_capabilities(asked: list[str]) -> list[str]:

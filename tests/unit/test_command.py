@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from images import command, docker, golang
+from images import command, docker
 from images.command import alone, follow, step
 from images.errors import CommandError
+from images.without_registry import golang
 
 ROOT = Path(__file__).parents[2]
 # Takes the lock of its first argument, says so, and does nothing until its standard input ends.
