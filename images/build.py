@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images import base, docker, sbom
+from images import base, docker, jars, sbom
 from images.command import LOCKS, Tell, alone, reporting, run, step
 from images.errors import PrerequisiteError
-from images.local import resolve_jars
+from images.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 REPOSITORY = "sensor-etl"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 UV_VERSION = "0.13.9"
@@ -140,7 +139,7 @@ def _fill(context: Path, name: str) -> None:
     if name == "airflow":
         _copy(Path("dags"), context)
     if name in JAVA:
-        shutil.copytree(resolve_jars(name), context / own / "lib")
+        shutil.copytree(jars.resolve(name), context / own / "lib")
     if name in PYTHON:
         _add_certificates(context / "certificates")
 

@@ -21,9 +21,10 @@ import yaml
 from images import crds, docker, node
 from images.command import LOCKS, alone, follow, reporting, run, step
 from images.errors import CommandError, ServiceError
+from images.paths import CACHE
 from images.tools import tool
 
-CLUSTERS = Path(__file__).parent.parent / ".cache" / "clusters"
+CLUSTERS = CACHE / "clusters"
 NAME = "sensor-etl"
 READY_SECONDS = 180
 # An address of documentation, where nobody answers.

@@ -104,9 +104,13 @@ def _line(command: tuple[str | Path, ...]) -> str:
     return shlex.join(str(word) for word in command)
 
 
+def tail(text: str, lines: int = 15) -> str:
+    """Return the last lines of an output or a log, for a message."""
+    return "\n".join(text.splitlines()[-lines:])
+
+
 def _failed(command: tuple[str | Path, ...], code: int, printed: str) -> CommandError:
-    tail = "\n".join(printed.strip().splitlines()[-TAIL_LINES:])
-    return CommandError(f"exit code {code} of {_line(command)}:\n{tail}")
+    return CommandError(f"exit code {code} of {_line(command)}:\n{tail(printed.strip(), TAIL_LINES)}")
 
 
 def reporting(main: Callable[[], int]) -> Callable[[], int]:

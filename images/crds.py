@@ -12,10 +12,10 @@ from pathlib import Path
 
 from images.command import run, step
 from images.errors import PrerequisiteError
+from images.paths import CACHE, IMAGES, ROOT
 
-ROOT = Path(__file__).parent.parent
-POM = Path(__file__).parent / "strimzi" / "pom.xml"
-CACHE = ROOT / ".cache" / "crds"
+POM = IMAGES / "strimzi" / "pom.xml"
+FOLDER = CACHE / "crds"
 JAVA = 21
 JVMS = Path("/usr/lib/jvm")
 STRIMZI = {
@@ -33,7 +33,7 @@ def strimzi() -> list[Path]:
         PrerequisiteError: Maven, or a new enough Java, is missing.
         CommandError: They could not be made.
     """
-    folder = CACHE / f"strimzi-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
+    folder = FOLDER / f"strimzi-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
     if not folder.exists():
         _generate(folder)
     return sorted(folder.glob("*.yaml"))

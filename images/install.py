@@ -14,8 +14,9 @@ from typing import Any
 from images import build, cluster, docker
 from images.command import reporting, run, step
 from images.errors import ServiceError
+from images.paths import ROOT
 
-CHART = Path(__file__).parent.parent / "charts" / "sensor-etl"
+CHART = ROOT / "charts" / "sensor-etl"
 SMALL = CHART / "values-small.yaml"
 RELEASE = NAMESPACE = "sensor-etl"
 TIMEOUT = "15m"

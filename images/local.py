@@ -8,80 +8,33 @@ log (`<name>.log`) and `service.json`, which tells a later start which ports to 
 import argparse
 import contextlib
 import ctypes
-import fcntl
 import functools
-import hashlib
 import json
 import os
-import random
 import re
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from images import jars
+from images.command import tail
 from images.errors import PrerequisiteError, ServiceError
+from images.paths import IMAGES
+from images.probes import is_ready
+from images.service import HOST, PORTS, Service, free_ports
 
-IMAGES = Path(__file__).parent
-CACHE = IMAGES.parent / ".cache" / "jars"
-HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 # For a service that lives for a few tests: the quick compiler alone halves the processor time of its start, and the
 # heap grows as needed.
 QUICK_START = "-XX:TieredStopAtLevel=1 -Xms64m"
-PORTS = {"kafka": ("port", "controller_port", "internal_port"), "cassandra": ("port", "storage_port", "jmx_port")}
-# Below the range from which the system takes the ports of outgoing connections.
-PORT_RANGE = range(20_000, 32_000)
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running broker or node.
-
-    `ports` holds its client port as `port`. `users` are the accounts of a secure one (name to password), the first a
-    super user; none means that it knows neither passwords nor TLS.
-    """
-
-    name: str
-    directory: Path
-    ports: Mapping[str, int]
-    users: Mapping[str, str]
-    process: psutil.Process
-    host: str = HOST
-
-    @property
-    def address(self) -> str:
-        """Host and port of its clients, as `host:port`."""
-        return f"{self.host}:{self.ports['port']}"
-
-    @property
-    def log(self) -> Path:
-        """File of everything it printed, over all its starts."""
-        return self.directory / f"{self.name}.log"
-
-    @property
-    def ca_file(self) -> Path:
-        """PEM file of the authority that signed its certificate; there only when it is secure."""
-        return self.directory / "tls" / "ca.pem"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Settings with which the `etl` command reaches it, as its super user when it is secure."""
-        settings = _kafka_settings(self) if self.name == "kafka" else _cassandra_settings(self)
-        if self.users:
-            username, password = next(iter(self.users.items()))
-            settings |= {"USERNAME": username, "PASSWORD": password, "CA_FILE": str(self.ca_file)}
-        return {f"ETL_{self.name.upper()}_{key}": value for key, value in settings.items()}
 
 
 def start(
@@ -170,10 +123,10 @@ def launch(
     if find(name, directory):
         raise ServiceError(f"{name} is running already in {directory}: stop it first, or use another folder")
     _check_java()
-    jars = resolve_jars(name)
+    lib = jars.resolve(name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ports = _read_state(directory).get("ports") or _free_ports(name)
-    variables = {"DATA": str(directory / "data"), "LIB": str(jars), "HOST": host}
+    ports = _read_state(directory).get("ports") or free_ports(name)
+    variables = {"DATA": str(directory / "data"), "LIB": str(lib), "HOST": host}
     variables |= {key.upper(): str(port) for key, port in ports.items()}
     variables |= {key: value for key, value in (("HEAP", heap), ("JAVA_OPTIONS", java_options)) if value}
     if users:
@@ -196,35 +149,6 @@ def launch(
     return Service(name, directory, ports, dict(users or {}), process, host)
 
 
-def resolve_jars(name: str) -> Path:
-    """Return the folder of the jars that the service's `pom.xml` names; Maven fetches them the first time.
-
-    Raises:
-        PrerequisiteError: Maven is missing, or cannot fetch them.
-    """
-    pom = IMAGES / name / "pom.xml"
-    jars = CACHE / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not jars.exists():
-            _fetch_jars(name, pom, jars)
-    return jars
-
-
-def _fetch_jars(name: str, pom: Path, jars: Path) -> None:
-    if not shutil.which("mvn"):
-        raise PrerequisiteError(f"Maven is needed to fetch {name}: install it, or put mvn on the PATH")
-    print(f"fetching {name} with Maven, this once", file=sys.stderr)
-    partial = jars.with_name(f"{jars.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    command = ["mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        raise PrerequisiteError(f"Maven could not fetch {name} ({shlex.join(command)}):\n{_tail(done.stdout)}")
-    partial.rename(jars)
-
-
 def _check_java() -> None:
     java = str(Path(os.environ["JAVA_HOME"], "bin", "java")) if os.environ.get("JAVA_HOME") else "java"
     try:
@@ -244,17 +168,6 @@ def _read_state(directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return state
-
-
-def _free_ports(name: str) -> dict[str, int]:
-    with contextlib.ExitStack() as held:
-        ports: dict[str, int] = {}
-        while len(ports) < len(PORTS[name]):
-            candidate = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                candidate.bind((HOST, random.choice(PORT_RANGE)))  # noqa: S311 - no secret
-                ports[PORTS[name][len(ports)]] = candidate.getsockname()[1]
-        return ports
 
 
 def _kill_with_parent(parent: int) -> None:
@@ -284,27 +197,11 @@ def _secure(name: str, directory: Path, users: Mapping[str, str]) -> dict[str, s
     }
 
 
-def _kafka_settings(service: Service) -> dict[str, str]:
-    return {
-        "BOOTSTRAP_SERVERS": service.address,
-        "SECURITY_PROTOCOL": "SASL_SSL" if service.users else "PLAINTEXT",
-    }
-
-
-def _cassandra_settings(service: Service) -> dict[str, str]:
-    return {
-        "CONTACT_POINTS": service.host,
-        "PORT": str(service.ports["port"]),
-        "LOCAL_DATACENTER": "datacenter1",
-    }
-
-
 def _wait(service: Service) -> Service:
     """Return when it answers a client; kill it when it never does."""
-    answers: Callable[[Service], bool] = _kafka_answers if service.name == "kafka" else _cassandra_answers
     deadline = time.monotonic() + START_SECONDS
     try:
-        while not (_accepts(service) and answers(service)):
+        while not is_ready(service):
             if not is_running(service):
                 raise ServiceError(f"{service.name} ended while starting; {_end_of_log(service)}")
             if time.monotonic() > deadline:
@@ -335,83 +232,8 @@ def _ends(service: Service, seconds: float) -> bool:
     return True
 
 
-def _accepts(service: Service) -> bool:
-    try:
-        socket.create_connection((service.host, service.ports["port"]), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _kafka_answers(service: Service) -> bool:
-    from kafka import KafkaAdminClient
-    from kafka.errors import KafkaError
-
-    options: dict[str, object] = {"bootstrap_servers": service.address, "bootstrap_timeout_ms": 5000}
-    if service.users:
-        username, password = next(iter(service.users.items()))
-        options |= {"security_protocol": "SASL_SSL", "ssl_cafile": str(service.ca_file)}
-        options |= {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": username, "sasl_plain_password": password}
-    try:
-        client = KafkaAdminClient(**options)
-    except KafkaError:
-        return False
-    try:
-        return bool(client.describe_cluster()["brokers"])
-    except KafkaError:
-        return False
-    finally:
-        client.close()
-
-
-def _cassandra_answers(service: Service) -> bool:
-    if not service.users:
-        return _cassandra_execute(service, None, ["SELECT release_version FROM system.local"])
-    (superuser, password), *others = service.users.items()
-    if _cassandra_execute(service, (superuser, password), ["SELECT release_version FROM system.local"]):
-        return True
-    role = "CREATE ROLE IF NOT EXISTS \"{}\" WITH LOGIN = true AND PASSWORD = '{}' AND SUPERUSER = {}"
-    create = [role.format(superuser, password, "true"), *(role.format(*other, "false") for other in others)]
-    return _cassandra_execute(service, ("cassandra", "cassandra"), create) and _cassandra_execute(
-        service, (superuser, password), ["ALTER ROLE cassandra WITH LOGIN = false AND SUPERUSER = false"]
-    )
-
-
-def _cassandra_execute(service: Service, user: tuple[str, str] | None, statements: list[str]) -> bool:
-    import ssl
-
-    from cassandra import DriverException
-    from cassandra.auth import PlainTextAuthProvider
-    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-    from cassandra.policies import WhiteListRoundRobinPolicy
-
-    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([service.host]), request_timeout=30)
-    cluster = Cluster(
-        [service.host],
-        port=service.ports["port"],
-        protocol_version=5,
-        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        auth_provider=PlainTextAuthProvider(*user) if user else None,
-        ssl_context=ssl.create_default_context(cafile=str(service.ca_file)) if user else None,
-        ssl_options={"server_hostname": HOST} if user else None,
-    )
-    try:
-        session = cluster.connect()
-        for statement in statements:
-            session.execute(statement)
-    except (DriverException, NoHostAvailable):
-        return False
-    finally:
-        cluster.shutdown()
-    return True
-
-
 def _end_of_log(service: Service) -> str:
-    return f"its log {service.log} ends with:\n{_tail(service.log.read_text(errors='replace'))}"
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.splitlines()[-15:])
+    return f"its log {service.log} ends with:\n{tail(service.log.read_text(errors='replace'))}"
 
 
 def _up(directory: Path) -> list[Service]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from images.command import run
+from images.paths import CACHE
 
-FOLDER = Path(__file__).parent.parent / ".cache" / "images"
+FOLDER = CACHE / "images"
 MAVEN_PLUGIN = "org.cyclonedx:cyclonedx-maven-plugin:2.9.1:makeBom"
 # One line a package; the package that the runtime of Java is made from is not installed itself.
 LIST_DEBIAN = "dpkg-query -W -f '${Package} ${Version} ${Architecture}\\n'; cat /opt/java/package 2>/dev/null || true"

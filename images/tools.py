@@ -14,9 +14,10 @@ from pathlib import Path
 
 from images.command import reporting, run
 from images.errors import CommandError
+from images.paths import CACHE
 from images.without_registry import programs
 
-BIN = Path(__file__).parent.parent / ".cache" / "tools" / "bin"
+BIN = CACHE / "tools" / "bin"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from images.command import alone, step
+from images.command import alone, step, tail
 from images.errors import PrerequisiteError, ServiceError
+from images.paths import CACHE
 
-STATE = Path(__file__).parents[2] / ".cache" / "docker"
+STATE = CACHE / "docker"
 PID_FILE = STATE / "docker.pid"
 LOG = STATE / "dockerd.log"
 RUNTIME = Path(__file__).parent / "runc-bounded"
@@ -71,8 +72,8 @@ def _run(is_up: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_up():
         if daemon.poll() is not None or time.monotonic() > deadline:
-            tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])
-            raise ServiceError(f"Docker did not start; its log {LOG} ends with:\n{tail}")
+            end = tail(LOG.read_text(errors="replace"))
+            raise ServiceError(f"Docker did not start; its log {LOG} ends with:\n{end}")
         time.sleep(0.2)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from images import base, docker
 from images.command import Tell, run, step
+from images.paths import CACHE
 from images.without_registry.programs import KUBERNETES, MODULES, build_node_programs
 
 REPOSITORY = "sensor-etl/node"
 FOLDER = Path(__file__).parent / "node"
-BIN = Path(__file__).parents[2] / ".cache" / "node" / "bin"
+BIN = CACHE / "node" / "bin"
 REGISTRY = "registry.k8s.io"
 # The images that `kubeadm config images list` of this version and the node's own manifest name.
 COMPONENTS = {

@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from etl.kafka.connection import BATCH_BYTES
 from etl.kafka.records import BLOCK_RECORDS
-from images import local
+from images import jars
 from tests.bench.figures import Figure, measured, median
 from tests.bench.place import Place, fresh_topics
 
@@ -144,7 +144,7 @@ def java_produce(place: Place, records: Records) -> Figure:
 
     def once() -> Figure:
         with fresh_topics() as topic:
-            command = [java(), "-Xmx512m", "-cp", f"{local.resolve_jars('kafka')}/*"]
+            command = [java(), "-Xmx512m", "-cp", f"{jars.resolve('kafka')}/*"]
             command += ["org.apache.kafka.tools.ProducerPerformance", "--topic", topic]
             command += ["--num-records", str(len(records)), "--payload-file", str(payload), "--throughput", "-1"]
             command += ["--command-property", *(f"{name}={value}" for name, value in properties.items())]

@@ -7,6 +7,7 @@ from pathlib import Path
 from etl.model.measurements import read_measurements
 from etl.model.tables import sensor_data
 from images import local
+from images.paths import IMAGES
 from tests.bench.clients import java
 from tests.bench.figures import Figure, measured, median
 from tests.bench.maven import fetch
@@ -18,7 +19,7 @@ THREADS = 32
 # It is older than Java 17.
 JAVA_OPTIONS = [
     "-Djava.security.manager=allow",
-    f"-Dlogback.configurationFile={local.IMAGES / 'cassandra' / 'logback.xml'}",
+    f"-Dlogback.configurationFile={IMAGES / 'cassandra' / 'logback.xml'}",
     *(
         "--add-exports=java.base/" + name + "=ALL-UNNAMED"
         for name in ("jdk.internal.misc", "jdk.internal.ref", "sun.nio.ch")

@@ -12,6 +12,7 @@ import psutil
 
 from images import local
 from images.certificates import write_certificates
+from images.service import free_ports
 
 Start = Callable[..., str]
 USERS = {"admin": secrets.token_urlsafe(16)}
@@ -23,7 +24,7 @@ def service(name: str, folder: Path) -> local.Service:
     write_certificates(folder / "tls", name)
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return local.Service(name, folder, local._free_ports(name), USERS, psutil.Process())
+    return local.Service(name, folder, free_ports(name), USERS, psutil.Process())
 
 
 def wait(answers: Callable[[], bool], container: str) -> None:
@@ -57,7 +58,7 @@ class Postgres:
         (folder / "tls" / "tls.key").chmod(0o440)
         self.change_password(folder, "it's a 'secret'\\")
         os.chown(folder / "tls" / "tls.key", 0, 10001)
-        port = local._free_ports("kafka")["port"]
+        port = free_ports("kafka")["port"]
         variables = {"PORT": port, "PASSWORD_FILE": "/etc/service/password", "TLS_DIR": "/etc/service/tls"}
         self.folder, self.port = folder, port
         self.container = start("postgres", "/var/lib/postgresql", *options("POSTGRES", variables, folder))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from images import local
+from images.probes import execute, is_ready
 from tests.images.servers import USERS, Postgres, Start, options, service, wait
 
 
@@ -23,7 +24,7 @@ def test_kafka_answers_when_its_root_is_read_only(start: Start, tmp_path: Path) 
         "JAVA_OPTIONS": local.QUICK_START,
     }
     container = start("kafka", "/var/lib/kafka", *options("KAFKA", variables, tmp_path))
-    wait(lambda: local._accepts(kafka) and local._kafka_answers(kafka), container)
+    wait(lambda: is_ready(kafka), container)
 
 
 @pytest.mark.parametrize("datacenter", ["dc1"])
@@ -39,10 +40,10 @@ def test_cassandra_answers_when_its_root_is_read_only(start: Start, tmp_path: Pa
         "HEAP": "512m",
     }
     container = start("cassandra", "/var/lib/cassandra", *options("CASSANDRA", variables, tmp_path))
-    wait(lambda: local._accepts(cassandra) and local._cassandra_answers(cassandra), container)
+    wait(lambda: is_ready(cassandra), container)
     user = next(iter(USERS.items()))
     named = f"SELECT data_center FROM system.local WHERE key = 'local' AND data_center = '{datacenter}' ALLOW FILTERING"
-    assert local._cassandra_execute(cassandra, user, [named])
+    assert execute(cassandra, user, [named])
 
 
 def test_postgres_takes_its_user_by_tls_and_password_only(postgres: Postgres) -> None:

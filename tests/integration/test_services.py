@@ -20,7 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from images import local
+from images import jars, local
 from images.errors import PrerequisiteError, ServiceError
 
 ROOT = Path(__file__).parents[2]
@@ -376,7 +376,7 @@ def test_start_names_maven_when_it_is_missing(tmp_path, monkeypatch):
     (tmp_path / "java").symlink_to(str(shutil.which("java")))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(local, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(jars, "FOLDER", tmp_path / "cache")
     with pytest.raises(PrerequisiteError, match="Maven is needed to fetch kafka"):
         local.start("kafka", tmp_path / "kafka")
 
@@ -386,9 +386,9 @@ def test_start_shows_what_maven_says_when_it_cannot_fetch(tmp_path, monkeypatch)
     maven.write_text("#!/bin/sh\necho '[ERROR] no route to host'\nexit 1\n")
     maven.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(local, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(jars, "FOLDER", tmp_path / "cache")
     with pytest.raises(PrerequisiteError, match=r"(?s)Maven could not fetch kafka.*no route to host"):
-        local.resolve_jars("kafka")
+        jars.resolve("kafka")
     assert not list((tmp_path / "cache").glob("kafka-*[0-9a-f]"))
 
 
