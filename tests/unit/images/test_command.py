@@ -1,8 +1,6 @@
 """What is told while programs run, and what two processes do not do at once."""
 
-import contextlib
 import io
-import os
 import subprocess
 import sys
 import threading
@@ -10,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from images import command, docker
+from images import command
 from images.command import alone, follow, step
 from images.errors import CommandError
-from images.without_registry import golang
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Takes the lock of its first argument, says so, and does nothing until its standard input ends.
 HOLD = """
 import sys
@@ -97,43 +94,6 @@ def test_last_lines_of_a_program_are_in_the_error_when_it_fails() -> None:
     assert "\n5\n" not in str(caught.value)
     with pytest.raises(CommandError, match="cannot run"):
         follow("no-such-program", tell=lambda line: None)
-
-
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that comes first on the PATH."""
-    folder = tmp_path / "path"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder
-
-
-def write_program(folder: Path, name: str, script: str) -> None:
-    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-    (folder / name).chmod(0o755)
-
-
-@pytest.mark.parametrize(
-    "printed", ["Step 3/12 : RUN apt-get update", "#7 [builder 3/5] RUN apt-get update", "#9 [2/4] COPY lib /opt/lib"]
-)
-def test_build_tells_which_step_it_has_come_to_whatever_the_builder(programs: Path, printed: str) -> None:
-    write_program(programs, "docker", f"echo '{printed}'; echo 'Get:1 package'; echo ' ---> 0123'")
-    told: list[str] = []
-    docker.build("any:1", ".", tell=told.append)
-    assert told == [printed]
-
-
-def test_compilation_tells_what_is_fetched_and_how_many_packages_are_done(
-    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "module").mkdir()
-    listed = "echo 'go: downloading example.com/x v1.0.0' >&2; printf 'a\\nb\\nc'"
-    compiled = f"echo a >&2; echo b >&2; touch {tmp_path}/bin/thing"
-    write_program(programs, "go", f'if [ "$1" = list ]; then {listed}; else {compiled}; fi')
-    steps: list[str] = []
-    monkeypatch.setattr(golang, "step", lambda what: contextlib.nullcontext(steps.append))
-    golang.build(tmp_path / "module", {"thing": "."}, tmp_path / "bin")
-    assert steps == ["go: downloading example.com/x v1.0.0", "package 1 of at most 3: a", "package 2 of at most 3: b"]
 
 
 def test_second_process_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
