@@ -73,32 +73,32 @@ bench-page: $(READY) ## Measure the response times of the page in Chromium, with
 	$(PYTHON) -m tests.bench.page $(ARGS)
 
 images: $(READY) ## Build all container images, print their sizes
-	@$(PYTHON) -m images.build $(ARGS)
+	@$(PYTHON) -m images build $(ARGS)
 
 up: ## Create a kind cluster with everything in it (NAME=... for a second one)
 	@images/prerequisites
 	@$(MAKE) --no-print-directory $(READY)
-	@$(PYTHON) -m images.install --name $(NAME)
+	@$(PYTHON) -m images install --name $(NAME)
 
 down: $(READY) ## Remove the cluster
-	@$(PYTHON) -m images.cluster down --name $(NAME)
+	@$(PYTHON) -m images cluster down --name $(NAME)
 
 e2e: images ## Test images and pipeline in a separate kind cluster, print the figures
 	OPERATORS=$(OPERATORS) $(PYTHON) -m pytest -s --timeout=2400 tests/images tests/e2e $(ARGS)
 
 operators: $(READY) ## Install Strimzi and the K8ssandra operator into the cluster (then: make e2e with OPERATORS=1)
-	@$(PYTHON) -m images.operators --name $(NAME)
+	@$(PYTHON) -m images operators --name $(NAME)
 
 services: $(READY) ## Start a Kafka broker and a Cassandra node for trials, print the settings that reach them
-	@$(PYTHON) -m images.local up --dir $(SERVICES)
+	@$(PYTHON) -m images local up --dir $(SERVICES)
 
 services-stop: $(READY) ## Stop these services (their data stays in .cache)
-	@$(PYTHON) -m images.local down --dir $(SERVICES)
+	@$(PYTHON) -m images local down --dir $(SERVICES)
 
 clean: ## Remove the environment and all caches of this folder
-	@[ ! -x $(PYTHON) ] || $(PYTHON) -m images.local down --dir $(SERVICES)
-	@[ ! -d .cache/clusters ] || for name in $$(ls .cache/clusters); do $(PYTHON) -m images.cluster down --name $$name; done
-	@[ ! -d .cache/docker ] || $(PYTHON) -m images.docker down
+	@[ ! -x $(PYTHON) ] || $(PYTHON) -m images local down --dir $(SERVICES)
+	@[ ! -d .cache/clusters ] || for name in $$(ls .cache/clusters); do $(PYTHON) -m images cluster down --name $$name; done
+	@[ ! -d .cache/docker ] || $(PYTHON) -m images docker down
 	rm -rf .tools .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock | $(UV)

@@ -6,10 +6,9 @@ else packages.
 """
 
 import os
-import sys
 
 from images import docker
-from images.command import LOCKS, alone, reporting, run, step
+from images.command import LOCKS, alone, run, step
 from images.errors import CommandError
 from images.without_registry import debian
 
@@ -55,15 +54,3 @@ def _source() -> str | None:
         return run("docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{SOURCE_LABEL}"}}}}', IMAGE)
     except CommandError:
         return None
-
-
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    docker.up()
-    print(image())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,10 +10,8 @@ Each is built from a folder that holds what it needs and no more, so the Dockerf
 The last three reach the builders only, never an image.
 """
 
-import argparse
 import os
 import shutil
-import sys
 import tempfile
 import time
 import tomllib
@@ -24,47 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from images import base, docker, jars, sbom
-from images.command import LOCKS, Tell, alone, reporting, run, step
+from images.command import LOCKS, Tell, alone, run, step
 from images.errors import PrerequisiteError
+from images.names import JAVA, PACKAGE, PYTHON, TITLES
 from images.paths import ROOT
 
 REPOSITORY = "sensor-etl"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 UV_VERSION = "0.13.9"
 EXTRAS = "s3 otlp"
-STAGES = ("generate", "produce", "consume", "transform", "load")
-# Images with the package, each with the extra of its own name.
-PACKAGE = (*STAGES, "analyze", "page")
-JAVA = ("kafka", "cassandra")
-PYTHON = (*PACKAGE, "airflow")
-# Two are built at once: what others share comes first, what takes longest early.
-NAMES = (
-    "generate",
-    "kafka",
-    "airflow",
-    "cassandra",
-    "analyze",
-    "page",
-    "produce",
-    "consume",
-    "transform",
-    "load",
-    "postgres",
-)
 AT_ONCE = 2
-TITLES = {
-    "generate": "sensor-etl stage 1: generate readings",
-    "produce": "sensor-etl stage 2: write readings to Kafka",
-    "consume": "sensor-etl stage 3: read what is new from Kafka",
-    "transform": "sensor-etl stage 4: check readings, tell new ones",
-    "load": "sensor-etl stage 5: write rows to Cassandra; etl schema and etl grant",
-    "analyze": "sensor-etl analysis: what machines did, and what is wrong with them",
-    "page": "sensor-etl page: machines, events and the pipeline in the browser",
-    "airflow": "Airflow with the DAGs sensor_etl and equipment_insight",
-    "kafka": "One Kafka broker",
-    "cassandra": "One Cassandra node",
-    "postgres": "Airflow's database",
-}
 
 
 @dataclass(frozen=True)
@@ -173,28 +140,10 @@ def _build_telling(name: str, base_image: str, names: Sequence[str]) -> Built:
         return build(name, base_image, tell)
 
 
-def _print(images: list[Built], seconds: float) -> None:
+def print_table(images: Sequence[Built], seconds: float) -> None:
+    """Print size and seconds of each image, and the seconds of all."""
     print(f"{'image':<32} {'MB':>6} {'s':>7}")
     for image in images:
         note = "  as before" if image.cached else ""
         print(f"{tag(image.name):<32} {image.size / 1e6:>6.0f} {image.seconds:>7.1f}{note}")
     print(f"{'all':<32} {'':>6} {seconds:>7.1f}")
-
-
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m images.build", description="Build the images.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
-    names = parser.parse_args().names
-    if unknown := set(names) - set(NAMES):
-        parser.error(f"no such image: {', '.join(sorted(unknown))}")
-    begin = time.monotonic()
-    docker.up()
-    images = build_all([name for name in NAMES if not names or name in names])
-    _print(images, time.monotonic() - begin)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,12 +4,10 @@
 with a kubeconfig of its own, `.cache/clusters/NAME/kubeconfig`; that of the user is never touched.
 """
 
-import argparse
 import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -19,13 +17,13 @@ from typing import Any
 import yaml
 
 from images import crds, docker, node
-from images.command import LOCKS, alone, follow, reporting, run, step
+from images.command import LOCKS, alone, follow, run, step
 from images.errors import CommandError, ServiceError
+from images.names import CLUSTER
 from images.paths import CACHE
 from images.tools import tool
 
 CLUSTERS = CACHE / "clusters"
-NAME = "sensor-etl"
 READY_SECONDS = 180
 # An address of documentation, where nobody answers.
 NO_NAMESERVER = "192.0.2.1"
@@ -33,7 +31,7 @@ NO_NAMESERVER = "192.0.2.1"
 NOTES = "/kind/notes.json"
 
 
-def up(name: str = NAME) -> Path:
+def up(name: str = CLUSTER) -> Path:
     """Bring the cluster up, unless it is, and return its kubeconfig.
 
     Raises:
@@ -79,7 +77,7 @@ def create(name: str) -> None:
         kubectl(name, "scale", "deployment/coredns", "--namespace=kube-system", "--replicas=1")
 
 
-def down(name: str = NAME) -> None:
+def down(name: str = CLUSTER) -> None:
     """Delete the cluster with all that is in it. Deleting twice does no harm."""
     if docker.is_up() and state(name) != "absent":
         with step(f"delete cluster {name}"):
@@ -87,7 +85,7 @@ def down(name: str = NAME) -> None:
     shutil.rmtree(kubeconfig(name).parent, ignore_errors=True)
 
 
-def state(name: str = NAME) -> str:
+def state(name: str = CLUSTER) -> str:
     """Return `running`, `stopped` or `absent`."""
     try:
         running = run("docker", "container", "inspect", "--format", "{{.State.Running}}", container(name))
@@ -96,7 +94,7 @@ def state(name: str = NAME) -> str:
     return "running" if running == "true" else "stopped"
 
 
-def load(images: Iterable[str], name: str = NAME) -> None:
+def load(images: Iterable[str], name: str = CLUSTER) -> None:
     """Bring images of the daemon into the cluster, those that it has not got or that have changed.
 
     Raises:
@@ -114,7 +112,7 @@ def load(images: Iterable[str], name: str = NAME) -> None:
     _write_notes(name, {**notes, **wanted})
 
 
-def apply_crds(name: str = NAME) -> None:
+def apply_crds(name: str = CLUSTER) -> None:
     """Install the operators' resource definitions unless they are there, and wait until the API server knows them.
 
     Those that an operator came with stay: it has its own way with some fields, which ours are too strict for.
@@ -144,7 +142,7 @@ def _definition(file: Path) -> str:
     return name
 
 
-def recycle_volumes(name: str = NAME) -> None:
+def recycle_volumes(name: str = CLUSTER) -> None:
     """Empty the volumes whose claims have been deleted, and offer them again; a node of our own has no provisioner."""
     volumes = json.loads(kubectl(name, "get", "persistentvolumes", "--output=json"))["items"]
     for volume in volumes:
@@ -165,12 +163,12 @@ def helm(name: str, namespace: str, *arguments: str) -> str:
     return run(tool("helm"), "--kubeconfig", kubeconfig(name), "--namespace", namespace, *arguments)
 
 
-def kubeconfig(name: str = NAME) -> Path:
+def kubeconfig(name: str = CLUSTER) -> Path:
     """Return the path of the cluster's own kubeconfig."""
     return CLUSTERS / name / "kubeconfig"
 
 
-def container(name: str = NAME) -> str:
+def container(name: str = CLUSTER) -> str:
     """Return the name of the container that is the cluster's only node."""
     return f"{name}-control-plane"
 
@@ -228,31 +226,3 @@ def _import(images: list[str], name: str) -> None:
         done = subprocess.run(take, stdin=save.stdout, capture_output=True, text=True, check=False)
     if save.returncode or done.returncode:
         raise ServiceError(f"could not load {', '.join(images)}:\n{done.stderr.strip()}")
-
-
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m images.cluster", description="A kind cluster.")
-    parser.add_argument("action", choices=["up", "down", "status", "load", "crds"])
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="what to load, by name and tag")
-    parser.add_argument("--name", default=NAME, help=f"of the cluster, {NAME} by default")
-    arguments = parser.parse_args()
-    name: str = arguments.name
-    if arguments.action == "up":
-        up(name)
-        apply_crds(name)
-    elif arguments.action == "down":
-        down(name)
-    elif arguments.action == "load":
-        load(arguments.images, name)
-    elif arguments.action == "crds":
-        apply_crds(name)
-    print(f"{name}: {state(name)}")
-    if state(name) == "running":
-        print(f"export KUBECONFIG={kubeconfig(name)}")
-    return 0 if arguments.action == "down" or state(name) == "running" else ServiceError.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import functools
 import os
 import shlex
 import subprocess
@@ -111,20 +110,6 @@ def tail(text: str, lines: int = 15) -> str:
 
 def _failed(command: tuple[str | Path, ...], code: int, printed: str) -> CommandError:
     return CommandError(f"exit code {code} of {_line(command)}:\n{tail(printed.strip(), TAIL_LINES)}")
-
-
-def reporting(main: Callable[[], int]) -> Callable[[], int]:
-    """Let an expected end of a command line be one line on standard error and its exit code."""
-
-    @functools.wraps(main)
-    def run_and_report() -> int:
-        try:
-            return main()
-        except ServiceError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return error.exit_code
-
-    return run_and_report
 
 
 @contextlib.contextmanager

@@ -4,15 +4,13 @@
 usually has them.
 """
 
-import argparse
 import contextlib
 import os
 import re
-import sys
 from pathlib import Path
 
-from images.command import Tell, follow, reporting, run, step
-from images.errors import CommandError, PrerequisiteError, ServiceError
+from images.command import Tell, follow, run, step
+from images.errors import CommandError, PrerequisiteError
 from images.without_registry import dockerd
 
 # How either builder says which of its steps it has come to.
@@ -80,22 +78,3 @@ def build(tag: str, *arguments: str | Path, tell: Tell, stdin: str | None = None
             tell(line)
 
     follow("docker", "build", "--tag", tag, *arguments, tell=tell_step, stdin=stdin)
-
-
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m images.docker", description="A Docker daemon.")
-    parser.add_argument("action", choices=["up", "down", "status"])
-    action = parser.parse_args().action
-    if action == "up":
-        up()
-    elif action == "down":
-        down()
-    answers = is_up()
-    print(f"docker: {'answers' if answers else 'stopped'}")
-    return 0 if answers or action == "down" else ServiceError.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,16 +4,15 @@ Images are built, the cluster is brought up, and the chart is installed in a nam
 Standard `restricted`. Doing it again upgrades what has changed.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from images import build, cluster, docker
-from images.command import reporting, run, step
+from images.command import run, step
 from images.errors import ServiceError
+from images.names import NAMES
 from images.paths import ROOT
 
 CHART = ROOT / "charts" / "sensor-etl"
@@ -29,9 +28,9 @@ def prepare(name: str) -> None:
         ServiceError: Something could not be built or did not come up.
     """
     docker.up()
-    build.build_all(build.NAMES)
+    build.build_all(NAMES)
     cluster.up(name)
-    cluster.load([build.tag(image) for image in build.NAMES], name)
+    cluster.load([build.tag(image) for image in NAMES], name)
     make_namespace(name)
 
 
@@ -96,27 +95,27 @@ def address(name: str, part: str = "airflow-api-server") -> str:
     return f"http://{host}:{port}"
 
 
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m images.install", description="The pipeline in a kind cluster.")
-    parser.add_argument("--name", default=cluster.NAME, help=f"of the cluster, {cluster.NAME} by default")
-    parser.add_argument("--values", type=Path, action="append", help="file of values; default: those for a small node")
-    arguments = parser.parse_args()
-    name: str = arguments.name
+def bring_up(name: str, values: Sequence[Path] | None = None) -> None:
+    """Prepare the cluster and install the chart, with Airflow and the page reachable from this machine.
+
+    Raises:
+        ServiceError: Something could not be built or did not come up.
+    """
     settings = ["airflow.apiServer.service.type=NodePort", "page.service.type=NodePort"]
     with cluster.only_one(name):
         prepare(name)
-        install(name, arguments.values or [SMALL], settings)
+        install(name, values or [SMALL], settings)
+
+
+def describe_access(name: str) -> str:
+    """Return addresses, users and how to read the passwords of Airflow and the page, and the kubeconfig."""
+    lines = []
     for part, user, secret, what in (
         ("airflow-api-server", "admin", "airflow-admin", "Airflow"),
         ("page", "viewer", "page", "The machines, after the first load"),
     ):
-        print(f"{what}: {address(name, part)}, user {user}, password:")
-        print(f"  kubectl -n {NAMESPACE} get secret/{RELEASE}-{secret} -o jsonpath='{{.data.password}}' | base64 -d")
-    print(f"export KUBECONFIG={cluster.kubeconfig(name)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        lines += [
+            f"{what}: {address(name, part)}, user {user}, password:",
+            f"  kubectl -n {NAMESPACE} get secret/{RELEASE}-{secret} -o jsonpath='{{.data.password}}' | base64 -d",
+        ]
+    return "\n".join([*lines, f"export KUBECONFIG={cluster.kubeconfig(name)}"])

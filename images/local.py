@@ -5,17 +5,14 @@ that the `etl` command takes, to be evaluated by a shell. A service keeps everyt
 log (`<name>.log`) and `service.json`, which tells a later start which ports to use again.
 """
 
-import argparse
 import contextlib
 import ctypes
 import functools
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,6 +103,30 @@ def find(name: str, directory: Path) -> Service | None:
         return None
     service = Service(name, directory, state["ports"], {}, process)
     return service if is_running(service) else None
+
+
+def find_all(directory: Path) -> dict[str, Service | None]:
+    """Return `kafka` and `cassandra` where they run, in sub-folders of their names."""
+    return {name: find(name, directory / name) for name in PORTS}
+
+
+def start_missing(directory: Path) -> list[Service]:
+    """Start what `find_all` does not find, both at the same time, and return both.
+
+    Raises:
+        ServiceError: One did not start; the other is stopped again if it was started by this.
+    """
+    found = find_all(directory)
+    launched: list[Service] = []
+    try:
+        launched.extend(launch(name, directory / name) for name, service in found.items() if service is None)
+        for service in launched:
+            _wait(service)
+    except BaseException:
+        for service in launched:
+            stop(service)
+        raise
+    return [*(service for service in found.values() if service), *launched]
 
 
 def launch(
@@ -234,55 +255,3 @@ def _ends(service: Service, seconds: float) -> bool:
 
 def _end_of_log(service: Service) -> str:
     return f"its log {service.log} ends with:\n{tail(service.log.read_text(errors='replace'))}"
-
-
-def _up(directory: Path) -> list[Service]:
-    """Start what is not running yet, both at the same time."""
-    found = {name: find(name, directory / name) for name in PORTS}
-    launched: list[Service] = []
-    try:
-        launched.extend(launch(name, directory / name) for name, service in found.items() if service is None)
-        for service in launched:
-            _wait(service)
-    except BaseException:
-        for service in launched:
-            stop(service)
-        raise
-    return [*(service for service in found.values() if service), *launched]
-
-
-def _print_environment(services: list[Service]) -> None:
-    for service in services:
-        for key, value in service.environment.items():
-            print(f"export {key}={shlex.quote(value)}")
-
-
-def main() -> int:
-    """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m images.local", description="Local Kafka and Cassandra.")
-    parser.add_argument("action", choices=["up", "down", "status", "env"])
-    parser.add_argument("--dir", type=Path, default=Path(".cache/local"), help="folder of their data and logs")
-    arguments = parser.parse_args()
-    directory: Path = arguments.dir.absolute()
-    if arguments.action == "up":
-        try:
-            _print_environment(_up(directory))
-        except ServiceError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return error.exit_code
-        return 0
-    services = {name: find(name, directory / name) for name in PORTS}
-    running = [service for service in services.values() if service]
-    if arguments.action == "env":
-        _print_environment(running)
-    elif arguments.action == "down":
-        for service in running:
-            stop(service)
-    else:
-        for name, found in services.items():
-            print(f"{name}: {f'{found.address}, process {found.process.pid}' if found else 'stopped'}")
-    return 0 if arguments.action == "down" or len(running) == len(services) else ServiceError.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

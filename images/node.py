@@ -4,10 +4,9 @@
 """
 
 import os
-import sys
 
 from images import docker
-from images.command import LOCKS, alone, reporting
+from images.command import LOCKS, alone
 from images.without_registry import node_image
 
 # The default of kind 0.30.0.
@@ -37,15 +36,3 @@ def image() -> str:
 def is_own(name: str) -> bool:
     """Tell whether an image is made by this project, in whatever registry."""
     return node_image.REPOSITORY in name
-
-
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    docker.up()
-    print(image())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

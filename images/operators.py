@@ -9,9 +9,7 @@ The K8ssandra operator's chart wants cert-manager for its webhooks. A cluster fo
 left out, and the certificate that the operator does not start without is made here.
 """
 
-import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +19,8 @@ import yaml
 
 from images import cluster
 from images.certificates import write_certificates
-from images.command import reporting, step
+from images.command import step
+from images.names import CLUSTER
 
 NAMESPACE = "operators"
 TIMEOUT = "10m"
@@ -30,7 +29,7 @@ K8SSANDRA = ("k8ssandra-operator", "--repo=https://helm.k8ssandra.io/stable", "-
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 
-def install(name: str = cluster.NAME) -> None:
+def install(name: str = CLUSTER) -> None:
     """Install both, or upgrade them, and wait until they are ready.
 
     Raises:
@@ -85,18 +84,3 @@ def _apply(name: str, *objects: dict[str, Any]) -> None:
     way = ("--server-side", "--force-conflicts", "--filename=-")
     text = yaml.dump_all(objects, Dumper=yaml.CSafeDumper)
     cluster.kubectl(name, "--namespace", NAMESPACE, "apply", *way, stdin=text)
-
-
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m images.operators", description="Operators in a kind cluster.")
-    parser.add_argument("--name", default=cluster.NAME, help=f"of the cluster, {cluster.NAME} by default")
-    name: str = parser.parse_args().name
-    cluster.up(name)
-    install(name)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

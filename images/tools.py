@@ -4,15 +4,13 @@
 from its Go module; either way `.cache/tools/bin` holds it.
 """
 
-import argparse
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from images.command import reporting, run
+from images.command import run
 from images.errors import CommandError
 from images.paths import CACHE
 from images.without_registry import programs
@@ -66,20 +64,3 @@ def _link(found: Path, link: Path) -> Path:
         link.unlink(missing_ok=True)
         link.symlink_to(found)
     return link
-
-
-@reporting
-def main() -> int:
-    """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m images.tools", description="Tools for the cluster.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TOOLS)}; all by default")
-    names = parser.parse_args().names or list(TOOLS)
-    if unknown := set(names) - set(TOOLS):
-        parser.error(f"no such tool: {', '.join(sorted(unknown))}")
-    for name in names:
-        print(tool(name), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

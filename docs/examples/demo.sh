@@ -11,8 +11,8 @@ export ETL_GENERATE_FAULT_RATE=1.5 ETL_GENERATE_SEED=2164
 rm -rf .cache/demo
 
 echo "== Kafka and Cassandra"
-trap 'python -m images.local down --dir "$services"' EXIT
-settings=$(python -m images.local up --dir "$services")
+trap 'python -m images local down --dir "$services"' EXIT
+settings=$(python -m images local up --dir "$services")
 eval "$settings"
 
 echo "== etl schema"

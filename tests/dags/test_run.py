@@ -30,7 +30,7 @@ PYTHON = ROOT / ".venv" / "bin" / "python"
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Settings that reach both, with topics and tables."""
     folder = tmp_path_factory.mktemp("services")
-    local = [PYTHON, "-m", "images.local"]
+    local = [PYTHON, "-m", "images", "local"]
     printed = subprocess.run([*local, "up", "--dir", folder], check=True, capture_output=True, text=True, cwd=ROOT)
     settings = dict(line.removeprefix("export ").split("=", 1) for line in printed.stdout.splitlines())
     try:

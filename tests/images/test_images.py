@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from images import sbom
-from images.build import NAMES, VERSION, tag
+from images.build import VERSION, tag
 from images.docker import image_id
+from images.names import NAMES
 from tests.images.conftest import Run
 
 SHELL = ["--entrypoint=sh"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from images.build import PACKAGE, STAGES
+from images.names import PACKAGE, STAGES
 from tests.images.conftest import Run
 
 # What others import, by image.

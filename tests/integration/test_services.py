@@ -107,7 +107,7 @@ def numbers(connected: Session, keyspace: str) -> set[int]:
 
 def command(action: str, directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "images.local", action, "--dir", str(directory)],
+        [sys.executable, "-m", "images", "local", action, "--dir", str(directory)],
         cwd=ROOT,
         env=os.environ | {"KAFKA_JAVA_OPTIONS": local.QUICK_START, "CASSANDRA_JAVA_OPTIONS": local.QUICK_START},
         capture_output=True,

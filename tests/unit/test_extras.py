@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from images.build import PACKAGE
+from images.names import PACKAGE
 from tests.images.test_stages import FOREIGN, MODULES
 
 # Makes some packages as good as not installed.

@@ -1,0 +1,5 @@
+"""Run the command as `python -m images`."""
+
+from images.cli import main
+
+main()
