@@ -1,14 +1,13 @@
-"""The image that all others are made from: Debian 12 with the certificates of the public authorities.
+"""The base image of all others: Debian 12 with the certificates of the public authorities.
 
-`python -m images.base` prints its name, and makes it first if needed. `BASE` says what it is made from: an image's name
-(Debian 12), or `packages` for Debian packages alone. By default that is Debian's own image where its registry answers,
-else packages.
+The variable `BASE` names its source: a Debian 12 image, or `packages` for Debian packages alone. By default the source
+is Debian's own image where its registry answers, else packages.
 """
 
 import os
 
 from images import docker
-from images.command import LOCKS, alone, run, step
+from images.command import LOCKS, exclusive, run, step
 from images.errors import CommandError
 from images.without_registry import debian
 
@@ -16,7 +15,7 @@ IMAGE = "sensor-etl/base:bookworm"
 DEBIAN = "docker.io/library/debian:bookworm-20250520-slim"
 PACKAGES = "packages"
 SOURCE_LABEL = "org.opencontainers.image.base.name"
-# What is in the upstream image may be older than what Debian gives out now.
+# The packages of the upstream image may be older than Debian's current ones.
 DOCKERFILE = f"""
 ARG SOURCE
 FROM ${{SOURCE}}
@@ -28,28 +27,28 @@ LABEL {SOURCE_LABEL}=${{SOURCE}}
 
 
 def image() -> str:
-    """Return the base image's name, and see that the daemon has it.
+    """Return the name of the base image; it is pulled or made unless the daemon has it.
 
     Raises:
         PrerequisiteError: No registry answers, and mmdebstrap is missing.
-        CommandError: It could not be made.
+        CommandError: The image could not be made.
     """
     wanted = os.environ.get("BASE")
-    with alone(LOCKS / "images", "build images"):
+    with exclusive(LOCKS / "images", "build images"):
         made_from = _source()
         if made_from and wanted in (None, "", made_from):
             return IMAGE
         source = wanted or (DEBIAN if docker.pull(DEBIAN) else PACKAGES)
-        with step(f"make {IMAGE} from {source}") as tell:
+        with step(f"make {IMAGE} from {source}") as report:
             if source == PACKAGES:
-                debian.make_image(IMAGE, f"{SOURCE_LABEL}={PACKAGES}", tell)
+                debian.make_image(IMAGE, f"{SOURCE_LABEL}={PACKAGES}", report)
             else:
-                docker.build(IMAGE, "--build-arg", f"SOURCE={source}", "-", tell=tell, stdin=DOCKERFILE)
+                docker.build(IMAGE, "--build-arg", f"SOURCE={source}", "-", report=report, stdin=DOCKERFILE)
     return IMAGE
 
 
 def _source() -> str | None:
-    """Return what the daemon's base image was made from, None when it has none."""
+    """Return the source of the daemon's base image, None if the daemon has none."""
     try:
         return run("docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{SOURCE_LABEL}"}}}}', IMAGE)
     except CommandError:

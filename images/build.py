@@ -1,13 +1,14 @@
-"""Build the images: `python -m images.build [NAME ...]`; all by default.
+"""Builds of the container images.
 
-Each is built from a folder that holds what it needs and no more, so the Dockerfiles do not work without this. Settings:
+The context of each build is a folder with the files that it needs, which this module puts together: the Dockerfiles
+cannot be built without it. Variables of the environment:
 
-  BASE                             what the base image is made from, see images/base.py
-  EXTRAS                           extras of the package in the images that have it, `s3 otlp` by default
-  CA_BUNDLE                        certificates for a network that inspects TLS; by default what SSL_CERT_FILE names
+  BASE                             source of the base image, see images/base.py
+  EXTRAS                           extras of the package in the images that hold it, `s3 otlp` by default
+  CA_BUNDLE                        certificates for a network that inspects TLS, by default the file in SSL_CERT_FILE
   PIP_INDEX_URL, UV_DEFAULT_INDEX  another package index
 
-The last three reach the builders only, never an image.
+The last three reach only the stages of a build that fetch packages, never an image.
 """
 
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from images import base, docker, jars, sbom
-from images.command import LOCKS, Tell, alone, run, step
+from images.command import LOCKS, Report, exclusive, run, step
 from images.errors import PrerequisiteError
 from images.names import JAVA, PACKAGE, PYTHON, TITLES
 from images.paths import ROOT
@@ -36,7 +37,7 @@ AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Built:
-    """An image that was built: its size in bytes, the seconds that took, whether it is what was there before."""
+    """A finished build: size of the image in bytes, duration in seconds, whether the image is the same as before."""
 
     name: str
     size: int
@@ -45,16 +46,16 @@ class Built:
 
 
 def tag(name: str) -> str:
-    """Name and version of an image, as the chart's defaults have them."""
+    """Return name and tag of an image, as in the chart's defaults."""
     return f"{REPOSITORY}/{name}:{VERSION}"
 
 
-def build(name: str, base_image: str, tell: Tell) -> Built:
-    """Build one image, tell how far it is, and write its SBOM to `.cache/images/<name>.cdx.json`.
+def build(name: str, base_image: str, report: Report) -> Built:
+    """Build one image, report the progress, and write the SBOM to `.cache/images/<name>.cdx.json`.
 
     Raises:
-        PrerequisiteError: A file that a setting names is missing.
-        CommandError: It could not be built.
+        PrerequisiteError: `CA_BUNDLE` names a file that does not exist.
+        CommandError: The image could not be built.
     """
     begin, before = time.monotonic(), docker.image_id(tag(name))
     arguments = {"BASE": base_image}
@@ -68,19 +69,19 @@ def build(name: str, base_image: str, tell: Tell) -> Built:
     options += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
     options += [f"--target={name}"] if name in PACKAGE else []
     with tempfile.TemporaryDirectory() as folder:
-        tell("files for it")
+        report("copy files")
         _fill(Path(folder), name)
-        docker.build(tag(name), *options, folder, tell=tell)
+        docker.build(tag(name), *options, folder, report=report)
     image = docker.image_id(tag(name)) or ""
     if not sbom.is_current(name, image):
-        tell("the list of what is in it")
+        report("write the SBOM")
         sbom.write(name, tag(name), image, _components(name))
     size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", tag(name)))
     return Built(name, size, time.monotonic() - begin, image == before)
 
 
 def extras() -> str:
-    """Extras of the package that its images have besides their own."""
+    """Return the extras of the package that all images with it have, besides their own."""
     return os.environ.get("EXTRAS", EXTRAS)
 
 
@@ -125,23 +126,23 @@ def _add_certificates(folder: Path) -> None:
 
 
 def build_all(names: Sequence[str]) -> list[Built]:
-    """Build images, two at a time, and tell of each on standard error as soon as it is there."""
-    with alone(LOCKS / "images", "build images"), ThreadPoolExecutor(AT_ONCE) as pool:
+    """Build images, two at a time, and report each on standard error when it is finished."""
+    with exclusive(LOCKS / "images", "build images"), ThreadPoolExecutor(AT_ONCE) as pool:
         base_image = base.image()
-        tasks = [pool.submit(_build_telling, name, base_image, names) for name in names]
+        tasks = [pool.submit(_build_step, name, base_image, names) for name in names]
         try:
             return [task.result() for task in tasks]
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _build_telling(name: str, base_image: str, names: Sequence[str]) -> Built:
-    with step(f"build image {name} ({names.index(name) + 1} of {len(names)})") as tell:
-        return build(name, base_image, tell)
+def _build_step(name: str, base_image: str, names: Sequence[str]) -> Built:
+    with step(f"build image {name} ({names.index(name) + 1} of {len(names)})") as report:
+        return build(name, base_image, report)
 
 
 def print_table(images: Sequence[Built], seconds: float) -> None:
-    """Print size and seconds of each image, and the seconds of all."""
+    """Print size and build time of each image, and the time of all."""
     print(f"{'image':<32} {'MB':>6} {'s':>7}")
     for image in images:
         note = "  as before" if image.cached else ""

@@ -1,4 +1,4 @@
-"""A throw-away certificate authority and one certificate, for local services that use TLS."""
+"""A certificate authority for one certificate, for local services with TLS."""
 
 import datetime
 import ipaddress
@@ -15,8 +15,8 @@ LIFETIME = datetime.timedelta(days=30)
 def write_certificates(directory: Path, common_name: str) -> None:
     """Write `ca.pem` (the authority) and `keystore.pem` (PKCS #8 key, then certificate) for the loopback address.
 
-    The authority's key is thrown away, so it can never sign anything else. The certificate serves both ends of a
-    connection, since a broker is its own client.
+    The authority's key is not kept, so it can never sign another certificate. The certificate is valid for servers and
+    clients, since a broker is its own client.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

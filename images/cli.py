@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from images.service import Service
 
 
-def _group(text: str) -> typer.Typer:
+def _group(text: str, epilog: str | None = None) -> typer.Typer:
     return typer.Typer(
         help=text,
+        epilog=epilog,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
@@ -30,8 +31,10 @@ def _group(text: str) -> typer.Typer:
     )
 
 
-app = _group("Local services, container images and the kind cluster of this project.")
-app.info.epilog = "Exit codes: 0 done, 2 wrong usage or a missing prerequisite, 4 not there or not running."
+app = _group(
+    "Local services, container images and the kind cluster of this project.",
+    "Exit codes: 0 done, 2 wrong usage or a missing prerequisite, 4 a failure, or not running.",
+)
 local = _group("Kafka and Cassandra as processes of this machine.")
 docker = _group("The Docker daemon of this machine.")
 cluster = _group("A kind cluster, with the resource definitions of the operators.")
@@ -57,7 +60,7 @@ def main() -> None:
 def local_up(directory: Directory = SERVICES) -> None:
     """Start both, print the settings that reach them.
 
-    A shell that evaluates the settings runs the `etl` command against them.
+    The settings are `export` lines for a shell to evaluate, with which the `etl` command reaches both.
     """
     from images.local import start_missing
 

@@ -1,7 +1,7 @@
 """A kind cluster on this machine, with the resource definitions of the operators.
 
-`python -m images.cluster up|down|status|load|crds [--name NAME]`. Clusters of several names live side by side, each
-with a kubeconfig of its own, `.cache/clusters/NAME/kubeconfig`; that of the user is never touched.
+Clusters of several names run side by side, each with its own kubeconfig, `.cache/clusters/NAME/kubeconfig`. The
+kubeconfig of the user is never touched.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from images import crds, docker, node
-from images.command import LOCKS, alone, follow, run, step
+from images.command import LOCKS, exclusive, follow, run, step
 from images.errors import CommandError, ServiceError
 from images.names import CLUSTER
 from images.paths import CACHE
@@ -25,20 +25,20 @@ from images.tools import tool
 
 CLUSTERS = CACHE / "clusters"
 READY_SECONDS = 180
-# An address of documentation, where nobody answers.
+# An address that is reserved for documentation, where nothing answers.
 NO_NAMESERVER = "192.0.2.1"
-# What this module has put into the cluster, kept in its node, so that it is gone when the node is.
+# What this module has put into the cluster. The file is in the node, so that it disappears with the node.
 NOTES = "/kind/notes.json"
 
 
 def up(name: str = CLUSTER) -> Path:
-    """Bring the cluster up, unless it is, and return its kubeconfig.
+    """Create or start the cluster unless it runs, and return its kubeconfig.
 
     Raises:
-        ServiceError: Something that it takes is missing, or it did not come up.
+        ServiceError: A prerequisite is missing, or the cluster did not become ready.
     """
     docker.up()
-    with only_one(name):
+    with lock(name):
         if state(name) == "absent":
             create(name)
         elif state(name) == "stopped":
@@ -50,21 +50,21 @@ def up(name: str = CLUSTER) -> Path:
     return kubeconfig(name)
 
 
-def only_one(name: str) -> AbstractContextManager[None]:
-    """Wait, and say so, while another process brings this cluster up or installs into it."""
-    return alone(LOCKS / f"cluster-{name}", f"work on cluster {name}")
+def lock(name: str) -> AbstractContextManager[None]:
+    """Hold the lock of bringing this cluster up or installing into it; see `images.command.exclusive`."""
+    return exclusive(LOCKS / f"cluster-{name}", f"work on cluster {name}")
 
 
 def create(name: str) -> None:
-    """Create a cluster that is not there yet; its log stays in its folder when that fails."""
+    """Create a cluster that does not exist. If that fails, its logs stay in its folder."""
     kind, image = tool("kind"), node.image()
     kubeconfig(name).parent.mkdir(parents=True, exist_ok=True)
-    with step(f"create cluster {name} from {image}") as tell:
+    with step(f"create cluster {name} from {image}") as report:
         try:
             follow(
                 *(kind, "create", "cluster", "--name", name, "--image", image, "--config", "-"),
                 *("--kubeconfig", kubeconfig(name), "--wait", f"{READY_SECONDS}s", "--retain"),
-                tell=tell,
+                report=report,
                 stdin=json.dumps(_config(name, image)),
             )
         except CommandError as error:
@@ -73,12 +73,12 @@ def create(name: str) -> None:
             subprocess.run([kind, "export", "logs", logs, "--name", name], capture_output=True, check=False)
             run(kind, "delete", "cluster", "--name", name)
             raise ServiceError(f"{error}\nmore in {logs}") from None
-        # A second one takes processor time from the only node, and makes nothing safer.
+        # A second replica on the only node costs processor time and adds no safety.
         kubectl(name, "scale", "deployment/coredns", "--namespace=kube-system", "--replicas=1")
 
 
 def down(name: str = CLUSTER) -> None:
-    """Delete the cluster with all that is in it. Deleting twice does no harm."""
+    """Delete the cluster with everything in it. Idempotent."""
     if docker.is_up() and state(name) != "absent":
         with step(f"delete cluster {name}"):
             run(tool("kind"), "delete", "cluster", "--name", name, "--kubeconfig", kubeconfig(name))
@@ -95,10 +95,10 @@ def state(name: str = CLUSTER) -> str:
 
 
 def load(images: Iterable[str], name: str = CLUSTER) -> None:
-    """Bring images of the daemon into the cluster, those that it has not got or that have changed.
+    """Copy images from the Docker daemon into the cluster, only those that are missing or have changed.
 
     Raises:
-        ServiceError: The daemon has no such image, or the node did not take it.
+        ServiceError: The daemon has no such image, or the node could not import it.
     """
     wanted = {image: docker.image_id(image) for image in images}
     if unknown := [image for image, known in wanted.items() if known is None]:
@@ -113,9 +113,9 @@ def load(images: Iterable[str], name: str = CLUSTER) -> None:
 
 
 def apply_crds(name: str = CLUSTER) -> None:
-    """Install the operators' resource definitions unless they are there, and wait until the API server knows them.
+    """Install the operators' resource definitions unless they exist, and wait until the API server serves them.
 
-    Those that an operator came with stay: it has its own way with some fields, which ours are too strict for.
+    Definitions that an operator was installed with stay: it uses some fields in ways that these are too strict for.
     """
     files = [*crds.strimzi(), *crds.k8ssandra()]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -131,7 +131,7 @@ def apply_crds(name: str = CLUSTER) -> None:
         return
     arguments = [f"--filename={file}" for file in files]
     with step("install resource definitions"):
-        # Server-side, since a definition is larger than the annotation that the other way leaves behind.
+        # Server-side, since a definition is too large for the annotation of a client-side apply.
         kubectl(name, "apply", "--server-side", "--force-conflicts", *arguments)
         kubectl(name, "wait", "--for=condition=Established", "--timeout=60s", *arguments)
     _write_notes(name, {**notes, "crds": digest})
@@ -143,7 +143,10 @@ def _definition(file: Path) -> str:
 
 
 def recycle_volumes(name: str = CLUSTER) -> None:
-    """Empty the volumes whose claims have been deleted, and offer them again; a node of our own has no provisioner."""
+    """Empty volumes whose claims were deleted, and make them available again.
+
+    The node image of `without_registry` has a fixed set of volumes and no provisioner.
+    """
     volumes = json.loads(kubectl(name, "get", "persistentvolumes", "--output=json"))["items"]
     for volume in volumes:
         if volume["status"]["phase"] == "Released" and "local" in volume["spec"]:
@@ -154,17 +157,17 @@ def recycle_volumes(name: str = CLUSTER) -> None:
 
 
 def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl against a cluster and return what it printed."""
+    """Run kubectl against a cluster, and return its output."""
     return run(tool("kubectl"), "--kubeconfig", kubeconfig(name), *arguments, stdin=stdin)
 
 
 def helm(name: str, namespace: str, *arguments: str) -> str:
-    """Run Helm against a cluster, in a namespace, and return what it printed."""
+    """Run Helm against a cluster, in a namespace, and return its output."""
     return run(tool("helm"), "--kubeconfig", kubeconfig(name), "--namespace", namespace, *arguments)
 
 
 def kubeconfig(name: str = CLUSTER) -> Path:
-    """Return the path of the cluster's own kubeconfig."""
+    """Return the path of the cluster's kubeconfig."""
     return CLUSTERS / name / "kubeconfig"
 
 
@@ -174,7 +177,7 @@ def container(name: str = CLUSTER) -> str:
 
 
 def _config(name: str, image: str) -> dict[str, Any]:
-    """Return kind's configuration of the cluster; a node of our own needs name servers that pods can reach."""
+    """Return kind's configuration of the cluster; the node image of `without_registry` needs name servers for pods."""
     control_plane: dict[str, Any] = {"role": "control-plane"}
     config: dict[str, Any] = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [control_plane]}
     if node.is_own(image):
@@ -184,7 +187,7 @@ def _config(name: str, image: str) -> dict[str, Any]:
 
 
 def _write_nameservers(name: str) -> Path:
-    """Write a `resolv.conf` that also holds in pods, where this machine's loopback and Docker's are out of reach."""
+    """Write a `resolv.conf` that is valid in pods, which do not reach this machine's loopback addresses."""
     lines = Path("/etc/resolv.conf").read_text().splitlines()
     servers = [line for line in lines if line.startswith("nameserver") and not line.split()[1].startswith("127.")]
     file = kubeconfig(name).parent / "resolv.conf"
@@ -193,7 +196,7 @@ def _write_nameservers(name: str) -> Path:
 
 
 def _wait_until_ready(name: str) -> None:
-    """Wait for a node that was started again: first nothing answers, then the API server knows nobody's rights yet."""
+    """Wait for a node that was started again: at first nothing answers, then the API server refuses every user."""
     run(tool("kind"), "export", "kubeconfig", "--name", name, "--kubeconfig", kubeconfig(name))
     deadline = time.monotonic() + READY_SECONDS
     while True:
@@ -220,7 +223,7 @@ def _write_notes(name: str, notes: dict[str, str | None]) -> None:
 
 
 def _import(images: list[str], name: str) -> None:
-    """Pass images from the daemon to the node's containerd; layers that they share go once."""
+    """Copy images from the daemon to the node's containerd; shared layers are copied once."""
     take = ["docker", "exec", "-i", container(name), "ctr", "--namespace=k8s.io", "images", "import", "-"]
     with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
         done = subprocess.run(take, stdin=save.stdout, capture_output=True, text=True, check=False)

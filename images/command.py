@@ -1,4 +1,4 @@
-"""Run programs, say how far steps are and how long they took, and let one process at a time do what two must not."""
+"""Run programs, report the progress of long steps, and lock what two processes must not do at once."""
 
 import contextlib
 import fcntl
@@ -14,15 +14,16 @@ from pathlib import Path
 
 from images.errors import CommandError, ServiceError
 
-# A step says at least this often how far it is.
+# A step reports its progress at least this often, in seconds.
 SILENCE = 10.0
 TAIL_LINES = 20
-# Of this user, for all copies of the project: they share the daemon and its images.
+# One folder for all copies of the project of this user: they share the Docker daemon and its images.
 LOCKS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sensor-etl"
 
-Tell = Callable[[str], None]
+# Called with a line of text, the latest progress of a step.
+Report = Callable[[str], None]
 
-# Locks that this process holds, and how often.
+# Locks that this process holds, and how many times.
 _held: dict[Path, int] = {}
 
 
@@ -36,12 +37,12 @@ def run(
 
     Args:
         command: The program and its arguments.
-        stdin: Text that it reads; nothing by default.
+        stdin: Text for its standard input, empty by default.
         cwd: Folder to run it in.
         environment: Variables besides those of this process.
 
     Raises:
-        CommandError: It is not there, or it ended with an error.
+        CommandError: The program does not exist, or it ended with an error.
     """
     try:
         done = subprocess.run(
@@ -63,24 +64,24 @@ def run(
 
 def follow(
     *command: str | Path,
-    tell: Tell,
+    report: Report,
     stdin: str | None = None,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a command that takes long, and tell each line that it prints as soon as it does; else as `run`.
+    """Run a command that takes long, and report each line of its output at once; otherwise like `run`.
 
     Raises:
-        CommandError: It is not there, or it ended with an error.
+        CommandError: The program does not exist, or it ended with an error.
     """
     lines: list[str] = []
-    with tempfile.TemporaryFile("w+") as given:
-        given.write(stdin or "")
-        given.seek(0)
+    with tempfile.TemporaryFile("w+") as source:
+        source.write(stdin or "")
+        source.seek(0)
         try:
             process = subprocess.Popen(
                 command,
-                stdin=given,
+                stdin=source,
                 cwd=cwd,
                 env={**os.environ, **(environment or {})},
                 stdout=subprocess.PIPE,
@@ -94,7 +95,7 @@ def follow(
             for printed in process.stdout or ():
                 if line := printed.strip():
                     lines = [*lines[1 - TAIL_LINES :], line]
-                    tell(line)
+                    report(line)
     if process.returncode:
         raise _failed(command, process.returncode, "\n".join(lines))
 
@@ -113,42 +114,52 @@ def _failed(command: tuple[str | Path, ...], code: int, printed: str) -> Command
 
 
 @contextlib.contextmanager
-def step(what: str, how_far: Callable[[], str] | None = None) -> Iterator[Tell]:
-    """Tell on standard error that something begins, from time to time how far it is, and how many seconds it took.
+def step(what: str, progress: Callable[[], str] | None = None) -> Iterator[Report]:
+    """Report a step on standard error: its begin, its progress at least every `SILENCE` seconds, and its duration.
 
-    How far is what was told last to what this yields, or else what `how_far` returns.
+    Args:
+        what: The step, such as `build images`.
+        progress: Returns the progress while none was reported.
+
+    Yields:
+        A function to be called with the latest progress.
     """
     begin, ended = time.monotonic(), threading.Event()
-    told = [""]
+    latest = [""]
 
     def beat() -> None:
         while not ended.wait(SILENCE):
-            now = told[0]
-            if how_far and not now:
+            now = latest[0]
+            if progress and not now:
                 with contextlib.suppress(ServiceError):
-                    now = how_far()
+                    now = progress()
             if not ended.is_set():
-                _say(f"{what}: {time.monotonic() - begin:.0f} s so far" + (f", {now[:150]}" if now else ""))
+                _print(f"{what}: {time.monotonic() - begin:.0f} s so far" + (f", {now[:150]}" if now else ""))
 
-    def tell(line: str) -> None:
-        told[0] = line
+    def report(line: str) -> None:
+        latest[0] = line
 
-    _say(f"{what} ...")
+    _print(f"{what} ...")
     threading.Thread(target=beat, daemon=True).start()
     try:
-        yield tell
+        yield report
     finally:
         ended.set()
-    _say(f"{what}: {time.monotonic() - begin:.1f} s")
+    _print(f"{what}: {time.monotonic() - begin:.1f} s")
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def alone(lock: Path, what: str) -> Iterator[None]:
-    """Wait, and say so, while another process is at the same; within one process it may be nested."""
+def exclusive(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock between processes, and report while another process holds it. One process may nest it.
+
+    Args:
+        lock: File of the lock; it holds the process ID of the owner.
+        what: What the lock protects, for the report of a process that waits.
+    """
     if _held.get(lock):
         _held[lock] += 1
         try:

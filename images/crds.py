@@ -1,7 +1,7 @@
-"""Custom resource definitions of the operators, as they publish them: Strimzi's and K8ssandra's.
+"""Custom resource definitions of the operators: Strimzi's and K8ssandra's.
 
-Strimzi's are made by its own generator, from Maven Central. K8ssandra's are in no package registry: they are taken from
-the folder `crds` of the one that `ETL_SHARED` names (by default `../shared`).
+Strimzi's are made by its own generator, from Maven Central. No package registry has K8ssandra's: they are read from the
+sub-folder `crds` of the folder that `ETL_SHARED` names (by default `../shared`).
 """
 
 import hashlib
@@ -27,11 +27,11 @@ STRIMZI = {
 
 
 def strimzi() -> list[Path]:
-    """Return the files of Strimzi's definitions that the chart uses; Maven fetches their generator the first time.
+    """Return the files of those definitions of Strimzi that the chart uses; the first time they are generated.
 
     Raises:
-        PrerequisiteError: Maven, or a new enough Java, is missing.
-        CommandError: They could not be made.
+        PrerequisiteError: Maven is missing, or a Java that is new enough.
+        CommandError: They could not be generated.
     """
     folder = FOLDER / f"strimzi-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
     if not folder.exists():
@@ -40,10 +40,10 @@ def strimzi() -> list[Path]:
 
 
 def k8ssandra() -> list[Path]:
-    """Return the files of K8ssandra's definitions, none when the shared folder is at its default place and not there.
+    """Return the files of K8ssandra's definitions; none if `ETL_SHARED` is not set and the default folder has none.
 
     Raises:
-        PrerequisiteError: `ETL_SHARED` is set, and they are not in its folder.
+        PrerequisiteError: `ETL_SHARED` is set, and its folder has no definitions.
     """
     folder = Path(os.environ.get("ETL_SHARED", ROOT.parent / "shared")) / "crds"
     files = sorted(folder.glob("*.yaml"))
@@ -73,7 +73,7 @@ def _generate(folder: Path) -> None:
 
 
 def _java() -> Path:
-    """Return a Java that is new enough for the generator, which the services' own is not."""
+    """Return the path of a Java that is new enough for the generator; that of the services is too old."""
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     if found := shutil.which("java"):
         homes.append(Path(found).resolve().parent.parent)

@@ -1,24 +1,20 @@
-"""The Docker daemon: the one that answers, else one of our own where no service manager could start it.
-
-`python -m images.docker up|down|status`. Our own keeps its log and process ID in `.cache/docker`, its data where Docker
-usually has them.
-"""
+"""The Docker daemon: whether it answers, which images it has, and builds."""
 
 import contextlib
 import os
 import re
 from pathlib import Path
 
-from images.command import Tell, follow, run, step
+from images.command import Report, follow, run, step
 from images.errors import CommandError, PrerequisiteError
 from images.without_registry import dockerd
 
-# How either builder says which of its steps it has come to.
+# The line with which either builder of Docker begins a step of a Dockerfile.
 BUILD_STEP = re.compile(r"(Step |#\d+ \[[^]]*?)\d+/\d+")
 
 
 def is_up() -> bool:
-    """Tell whether a daemon answers."""
+    """Return whether a daemon answers."""
     try:
         run("docker", "version", "--format", "{{.Server.Version}}")
     except CommandError:
@@ -30,8 +26,8 @@ def up() -> None:
     """Start a daemon unless one answers.
 
     Raises:
-        PrerequisiteError: Docker is not installed, or not ours to start.
-        ServiceError: It did not come up.
+        PrerequisiteError: Docker is not installed, or a service manager is to start it.
+        ServiceError: The daemon did not start.
     """
     if is_up():
         return
@@ -41,12 +37,12 @@ def up() -> None:
 
 
 def down() -> None:
-    """Stop the daemon that `up` started, with its containers; leave any other alone."""
+    """Stop the daemon that `up` started, with its containers. Any other daemon keeps running."""
     dockerd.stop()
 
 
 def has(image: str) -> bool:
-    """Tell whether the daemon has an image of this name."""
+    """Return whether the daemon has an image of this name."""
     return image_id(image) is not None
 
 
@@ -59,22 +55,28 @@ def image_id(image: str) -> str | None:
 
 
 def pull(image: str) -> bool:
-    """Have the daemon fetch an image, and tell whether its registry gave it."""
+    """Pull an image, and return whether that succeeded."""
     with step(f"pull {image}"), contextlib.suppress(CommandError):
         run("docker", "pull", "--quiet", image)
         return True
     return False
 
 
-def build(tag: str, *arguments: str | Path, tell: Tell, stdin: str | None = None) -> None:
-    """Build an image, and tell which step of its Dockerfile is being done.
+def build(tag: str, *arguments: str | Path, report: Report, stdin: str | None = None) -> None:
+    """Build an image, and report the current step of its Dockerfile.
+
+    Args:
+        tag: Name and tag of the image.
+        arguments: Options of `docker build`, then the folder of the build context.
+        report: Called with each step, as progress.
+        stdin: Text for its standard input, such as a Dockerfile.
 
     Raises:
-        CommandError: It could not be built.
+        CommandError: The image could not be built.
     """
 
-    def tell_step(line: str) -> None:
+    def report_step(line: str) -> None:
         if BUILD_STEP.match(line):
-            tell(line)
+            report(line)
 
-    follow("docker", "build", "--tag", tag, *arguments, tell=tell_step, stdin=stdin)
+    follow("docker", "build", "--tag", tag, *arguments, report=report_step, stdin=stdin)

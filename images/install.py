@@ -1,8 +1,4 @@
-"""The whole pipeline in a kind cluster: `python -m images.install [--name NAME] [--values FILE ...]`.
-
-Images are built, the cluster is brought up, and the chart is installed in a namespace that enforces the Pod Security
-Standard `restricted`. Doing it again upgrades what has changed.
-"""
+"""Installation of the chart in a kind cluster, in a namespace that enforces the Pod Security Standard `restricted`."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +18,7 @@ TIMEOUT = "15m"
 
 
 def prepare(name: str) -> None:
-    """Build the images, bring the cluster up and load them, so that the chart can be installed.
+    """Build the images, bring the cluster up, load the images into it and create the namespace.
 
     Raises:
         ServiceError: Something could not be built or did not come up.
@@ -35,26 +31,26 @@ def prepare(name: str) -> None:
 
 
 def install(name: str, values: Sequence[Path] = (SMALL,), settings: Sequence[str] = ()) -> None:
-    """Install the chart into the cluster, or upgrade it, and wait until everything is ready.
+    """Install or upgrade the chart, and wait until everything is ready.
 
     Args:
-        name: The cluster's name.
-        values: Files of values, the later ones first.
-        settings: Values as `path=value`.
+        name: Name of the cluster.
+        values: Files of values; a later one overrides an earlier one.
+        settings: Single values, as `path=value`.
 
     Raises:
-        ServiceError: Something did not come up; what the cluster said of it is part of the message.
+        ServiceError: Something did not become ready; the message has the pods and the latest events.
     """
     options = [f"--values={file}" for file in values] + [f"--set={setting}" for setting in settings]
     wait = ("--wait", "--wait-for-jobs", "--timeout", TIMEOUT)
-    with cluster.only_one(name), step(f"install release {RELEASE}", lambda: _how_far(name)):
+    with cluster.lock(name), step(f"install release {RELEASE}", lambda: _progress(name)):
         try:
             helm(name, "upgrade", "--install", RELEASE, str(CHART), *wait, *options)
         except ServiceError as error:
             raise ServiceError(f"{error}\n{pods(name)}") from None
 
 
-def _how_far(name: str) -> str:
+def _progress(name: str) -> str:
     listed = json.loads(cluster.kubectl(name, "-n", NAMESPACE, "get", "pods", "--output=json"))["items"]
     waiting = [pod["metadata"]["name"] for pod in listed if not _is_ready(pod["status"])]
     return f"{len(listed) - len(waiting)} of {len(listed)} pods ready" + (f", not {', '.join(waiting)}" * bool(waiting))
@@ -68,26 +64,26 @@ def _is_ready(status: dict[str, Any]) -> bool:
 
 
 def make_namespace(name: str, namespace: str = NAMESPACE) -> None:
-    """Create a namespace for a release, labelled so that no pod gets in which is not restricted."""
+    """Create a namespace for a release, which admits only pods of the Pod Security Standard `restricted`."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     wanted = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     cluster.kubectl(name, "apply", "--filename=-", stdin=json.dumps(wanted))
 
 
 def helm(name: str, *arguments: str) -> str:
-    """Run Helm against the cluster, in the release's namespace, and return what it printed."""
+    """Run Helm against the cluster, in the release's namespace, and return its output."""
     return cluster.helm(name, NAMESPACE, *arguments)
 
 
 def pods(name: str) -> str:
-    """Return the pods of the release and the last events, for a message."""
+    """Return the pods of the release and the latest events, as text for a message."""
     listed = cluster.kubectl(name, "-n", NAMESPACE, "get", "pods", "--output=wide")
     events = cluster.kubectl(name, "-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp").splitlines()
     return "\n".join([listed, *events[-15:]])
 
 
 def address(name: str, part: str = "airflow-api-server") -> str:
-    """Return the address of Airflow's web interface, or of another part's, on the node's own network."""
+    """Return the URL of Airflow's web interface, or of another part, on the node's own network."""
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     host = run("docker", "container", "inspect", "--format", template, cluster.container(name))
     service = f"service/{RELEASE}-{part}"
@@ -102,7 +98,7 @@ def bring_up(name: str, values: Sequence[Path] | None = None) -> None:
         ServiceError: Something could not be built or did not come up.
     """
     settings = ["airflow.apiServer.service.type=NodePort", "page.service.type=NodePort"]
-    with cluster.only_one(name):
+    with cluster.lock(name):
         prepare(name)
         install(name, values or [SMALL], settings)
 

@@ -1,8 +1,7 @@
-"""Run the broker and the Cassandra node as local processes, for the demo, the tests and the benchmark.
+"""Kafka and Cassandra as local processes, for the demo, the tests and the benchmark.
 
-From the command line, `python -m images.local up|down|status|env --dir .cache/local`; `up` and `env` print the settings
-that the `etl` command takes, to be evaluated by a shell. A service keeps everything in its own folder: its data, its
-log (`<name>.log`) and `service.json`, which tells a later start which ports to use again.
+A service keeps everything in its own folder: its data, its log (`<name>.log`) and `service.json`, from which a later
+start takes the same ports.
 """
 
 import contextlib
@@ -29,8 +28,8 @@ from images.service import HOST, PORTS, Service, free_ports
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
-# For a service that lives for a few tests: the quick compiler alone halves the processor time of its start, and the
-# heap grows as needed.
+# Java options for a service that runs for a few tests: without the optimising compiler a start takes half the processor
+# time, and the heap grows as needed.
 QUICK_START = "-XX:TieredStopAtLevel=1 -Xms64m"
 
 
@@ -44,22 +43,23 @@ def start(
     host: str = HOST,
     die_with_parent: bool = False,
 ) -> Service:
-    """Start `kafka` or `cassandra` on free ports, or on those that it had before, and return when it answers.
+    """Start `kafka` or `cassandra` on free ports, or on those of its last start, and return when it answers.
 
     Args:
-        name: A broker, or a node.
-        directory: Its own folder; what is there from an earlier start is kept.
-        heap: Java heap, such as `512m`; by default that of its `run.sh`.
-        java_options: Further options of the Java machine, separated by spaces.
-        users: Makes it secure, with TLS and these users' passwords, set at the first start. The first one may do
-            everything, the others nothing until it is allowed; Cassandra's own first role is disabled.
-        host: Loopback address at which clients reach it; on Linux any within 127.0.0.0/8.
-        die_with_parent: Kill it when this process ends in whatever way (Linux only).
+        name: `kafka` or `cassandra`.
+        directory: Folder of the service; data of an earlier start is kept.
+        heap: Size of the Java heap, such as `512m`; by default that in `run.sh`.
+        java_options: More options for Java, separated by spaces.
+        users: Passwords by user name. They make the service secure, with TLS and passwords, from the first start on.
+            The first user has all rights, the others none until they are granted. Cassandra's own first role is
+            disabled.
+        host: Loopback address for clients; on Linux any within 127.0.0.0/8.
+        die_with_parent: Kill the service when this process ends in any way (Linux only).
 
     Raises:
-        ServiceError: It did not come up.
+        ServiceError: The service is running already, a prerequisite is missing, or it did not become ready.
     """
-    return _wait(
+    return _wait_until_ready(
         launch(
             name,
             directory,
@@ -73,17 +73,17 @@ def start(
 
 
 def stop(service: Service) -> None:
-    """Stop it with SIGTERM, or kill it when that takes longer than `STOP_SECONDS`. Stopping twice does no harm."""
+    """Stop a service with SIGTERM, and kill it after `STOP_SECONDS`. Idempotent."""
     with contextlib.suppress(psutil.NoSuchProcess):
         service.process.terminate()
-        if not _ends(service, STOP_SECONDS):
+        if not _wait_for_end(service, STOP_SECONDS):
             _kill(service)
 
 
 def is_running(service: Service) -> bool:
-    """Tell whether its process is alive."""
+    """Return whether the process of a service is alive."""
     try:
-        # The first thread of a process can be a zombie while the others still hold its ports.
+        # The first thread of a process can be a zombie while other threads still hold the ports.
         return service.process.is_running() and (
             service.process.status() != psutil.STATUS_ZOMBIE or service.process.num_threads() > 1
         )
@@ -92,11 +92,11 @@ def is_running(service: Service) -> bool:
 
 
 def find(name: str, directory: Path) -> Service | None:
-    """Return the running service that was started in this folder without users, by any process, or None."""
+    """Return the service without users that runs in this folder, whichever process started it, or None."""
     state = _read_state(directory)
     try:
         process = psutil.Process(state["pid"])
-        # A process ID is used again; together with the start time it is not.
+        # A process ID can be reused; together with the start time it is unique.
         if process.create_time() != state["created"]:
             return None
     except (KeyError, psutil.NoSuchProcess):
@@ -106,22 +106,22 @@ def find(name: str, directory: Path) -> Service | None:
 
 
 def find_all(directory: Path) -> dict[str, Service | None]:
-    """Return `kafka` and `cassandra` where they run, in sub-folders of their names."""
+    """Return the running services in the sub-folders `kafka` and `cassandra`, by name; None for one that is stopped."""
     return {name: find(name, directory / name) for name in PORTS}
 
 
 def start_missing(directory: Path) -> list[Service]:
-    """Start what `find_all` does not find, both at the same time, and return both.
+    """Start the services that `find_all` does not find, at the same time, and return both.
 
     Raises:
-        ServiceError: One did not start; the other is stopped again if it was started by this.
+        ServiceError: One did not start. Every service that this call started is stopped again.
     """
     found = find_all(directory)
     launched: list[Service] = []
     try:
         launched.extend(launch(name, directory / name) for name, service in found.items() if service is None)
         for service in launched:
-            _wait(service)
+            _wait_until_ready(service)
     except BaseException:
         for service in launched:
             stop(service)
@@ -161,7 +161,7 @@ def launch(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # Ctrl-C is for the caller, which then stops its services in its own order.
+            # Ctrl-C must reach only the caller, which stops its services in its own order.
             start_new_session=True,
             preexec_fn=functools.partial(_kill_with_parent, os.getpid()) if die_with_parent else None,
         )
@@ -218,8 +218,8 @@ def _secure(name: str, directory: Path, users: Mapping[str, str]) -> dict[str, s
     }
 
 
-def _wait(service: Service) -> Service:
-    """Return when it answers a client; kill it when it never does."""
+def _wait_until_ready(service: Service) -> Service:
+    """Return a service when it answers a client; kill it if it does not."""
     deadline = time.monotonic() + START_SECONDS
     try:
         while not is_ready(service):
@@ -237,17 +237,17 @@ def _wait(service: Service) -> Service:
 def _kill(service: Service) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         service.process.kill()
-        _ends(service, STOP_SECONDS)
+        _wait_for_end(service, STOP_SECONDS)
 
 
-def _ends(service: Service, seconds: float) -> bool:
-    """Wait for its end, and let the system forget it if it is a child of this process."""
+def _wait_for_end(service: Service, seconds: float) -> bool:
+    """Wait for the end of the process and reap it if it is a child; return False after these seconds."""
     deadline = time.monotonic() + seconds
     while is_running(service):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
-    # Only its parent can ask for the exit status of a process; for others it stays a zombie until then.
+    # Only the parent can reap a process.
     with contextlib.suppress(psutil.TimeoutExpired):
         service.process.wait(0)
     return True

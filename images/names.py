@@ -22,10 +22,10 @@ NAMES = (
 TITLES = {
     "generate": "sensor-etl stage 1: generate readings",
     "produce": "sensor-etl stage 2: write readings to Kafka",
-    "consume": "sensor-etl stage 3: read what is new from Kafka",
-    "transform": "sensor-etl stage 4: check readings, tell new ones",
+    "consume": "sensor-etl stage 3: read new records from Kafka",
+    "transform": "sensor-etl stage 4: check readings, find new ones",
     "load": "sensor-etl stage 5: write rows to Cassandra; etl schema and etl grant",
-    "analyze": "sensor-etl analysis: what machines did, and what is wrong with them",
+    "analyze": "sensor-etl analysis: indicators, faults and forecasts of machines",
     "page": "sensor-etl page: machines, events and the pipeline in the browser",
     "airflow": "Airflow with the DAGs sensor_etl and equipment_insight",
     "kafka": "One Kafka broker",

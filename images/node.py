@@ -1,12 +1,12 @@
-"""The image of a kind node: the published one where its registry answers, else one that is made here.
+"""The image of a kind node: the published one where its registry answers, else one made by `without_registry`.
 
-`python -m images.node` prints its name, and makes it first if needed. `NODE_IMAGE` names another, such as a mirror's.
+The variable `NODE_IMAGE` names another image, such as a mirror's copy.
 """
 
 import os
 
 from images import docker
-from images.command import LOCKS, alone
+from images.command import LOCKS, exclusive
 from images.without_registry import node_image
 
 # The default of kind 0.30.0.
@@ -14,16 +14,16 @@ PUBLISHED = "docker.io/kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028a
 
 
 def image() -> str:
-    """Return the node image's name, and see that the daemon has it; the first time this takes up to some minutes.
+    """Return the name of the node image; it is pulled or made unless the daemon has it, which takes minutes.
 
     Raises:
-        PrerequisiteError: No registry answers, and something that making one takes is missing.
-        CommandError: It could not be made.
+        PrerequisiteError: No registry answers, and a program that is needed to make the image is missing.
+        CommandError: The image could not be made.
     """
     if chosen := os.environ.get("NODE_IMAGE"):
         return chosen
     own = node_image.tag()
-    with alone(LOCKS / "images", "build images"):
+    with exclusive(LOCKS / "images", "build images"):
         for name in (own, PUBLISHED):
             if docker.has(name):
                 return name
@@ -34,5 +34,5 @@ def image() -> str:
 
 
 def is_own(name: str) -> bool:
-    """Tell whether an image is made by this project, in whatever registry."""
+    """Return whether an image was made by this project, in any registry."""
     return node_image.REPOSITORY in name

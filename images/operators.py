@@ -1,12 +1,12 @@
-"""The operators of Kafka and Cassandra in a kind cluster, from their publishers' charts or from a mirror's.
+"""The operators of Kafka and Cassandra in a kind cluster, from the charts of their publishers or of a mirror.
 
-`python -m images.operators [--name NAME]`. For machines that reach neither publisher:
+Variables of the environment, for machines that do not reach a publisher:
 
-  STRIMZI_CHART     what Helm takes for a chart: a folder, a file, a URL or oci://...; STRIMZI_REGISTRY: of its images
-  K8SSANDRA_CHART   the same of the K8ssandra operator; K8SSANDRA_REGISTRY: of its images, Cassandra's among them
+  STRIMZI_CHART, K8SSANDRA_CHART        a chart as Helm takes it: a folder, a file, a URL or oci://...
+  STRIMZI_REGISTRY, K8SSANDRA_REGISTRY  registry of the operator's images; K8ssandra's also of Cassandra's image
 
-The K8ssandra operator's chart wants cert-manager for its webhooks. A cluster for tests does without: the webhooks are
-left out, and the certificate that the operator does not start without is made here.
+The chart of the K8ssandra operator needs cert-manager for its webhooks. Here the webhooks are left out instead, and the
+certificate that the operator needs to start is made by this module.
 """
 
 import os
@@ -30,10 +30,10 @@ WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 
 def install(name: str = CLUSTER) -> None:
-    """Install both, or upgrade them, and wait until they are ready.
+    """Install or upgrade both, and wait until they are ready.
 
     Raises:
-        ServiceError: A chart or an image cannot be had, or an operator did not come up.
+        ServiceError: A chart or an image cannot be fetched, or an operator did not become ready.
     """
     _apply(name, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     strimzi = ["watchAnyNamespace=true", "resources.requests.cpu=50m"]
@@ -42,9 +42,9 @@ def install(name: str = CLUSTER) -> None:
     _install(name, "strimzi", _chart("STRIMZI_CHART", STRIMZI), strimzi)
     k8ssandra = ["global.clusterScoped=true", "cass-operator.admissionWebhooks.enabled=false"]
     if registry := os.environ.get("K8SSANDRA_REGISTRY"):
-        # The last one is of what runs in Cassandra's pods.
-        of_images = ("image", "cass-operator.image", "global.imageConfig.defaults")
-        k8ssandra += [f"{image}.registry={registry}" for image in of_images]
+        # The last one is for the images in Cassandra's pods.
+        keys = ("image", "cass-operator.image", "global.imageConfig.defaults")
+        k8ssandra += [f"{key}.registry={registry}" for key in keys]
     _install(name, "k8ssandra", _chart("K8SSANDRA_CHART", K8SSANDRA), k8ssandra)
 
 
@@ -53,7 +53,7 @@ def _chart(variable: str, published: Sequence[str]) -> list[str]:
 
 
 def _install(name: str, release: str, chart: list[str], values: list[str]) -> None:
-    """Apply a chart, its resource definitions included, which `helm upgrade` would leave as they are."""
+    """Render a chart and apply it with its resource definitions, which `helm upgrade` would not update."""
     settings = [f"--set={value}" for value in values]
     with step(f"install operator {release}"):
         rendered = cluster.helm(name, NAMESPACE, "template", release, *chart, *settings, "--include-crds", "--no-hooks")
@@ -80,7 +80,7 @@ def _make_certificate(name: str, secret: str) -> None:
 
 
 def _apply(name: str, *objects: dict[str, Any]) -> None:
-    """Apply objects server-side, since a definition is larger than the annotation that the other way leaves behind."""
-    way = ("--server-side", "--force-conflicts", "--filename=-")
+    """Apply objects server-side, since a definition is too large for the annotation of a client-side apply."""
+    options = ("--server-side", "--force-conflicts", "--filename=-")
     text = yaml.dump_all(objects, Dumper=yaml.CSafeDumper)
-    cluster.kubectl(name, "--namespace", NAMESPACE, "apply", *way, stdin=text)
+    cluster.kubectl(name, "--namespace", NAMESPACE, "apply", *options, stdin=text)

@@ -1,7 +1,7 @@
-"""What is in an image, as CycloneDX: `.cache/images/<name>.cdx.json`.
+"""The software bill of materials of an image, as CycloneDX: `.cache/images/<name>.cdx.json`.
 
-Three sources, each a tool's own word: Debian packages from dpkg inside the image, Python packages from uv.lock by
-`uv export`, jars from pom.xml by the CycloneDX plugin of Maven. What is inside a wheel or a jar is not looked at.
+It has three sources: dpkg inside the image for Debian packages, `uv export` of uv.lock for Python packages, and Maven's
+CycloneDX plugin for jars. Libraries inside a wheel or a jar are not listed.
 """
 
 import json
@@ -16,12 +16,12 @@ from images.paths import CACHE
 
 FOLDER = CACHE / "images"
 MAVEN_PLUGIN = "org.cyclonedx:cyclonedx-maven-plugin:2.9.1:makeBom"
-# One line a package; the package that the runtime of Java is made from is not installed itself.
+# One line per package. The runtime of Java is cut out of a package that is not installed itself.
 LIST_DEBIAN = "dpkg-query -W -f '${Package} ${Version} ${Architecture}\\n'; cat /opt/java/package 2>/dev/null || true"
 
 
 def is_current(name: str, image_id: str) -> bool:
-    """Tell whether the SBOM that is there is of this very image."""
+    """Return whether the SBOM that exists describes this image ID."""
     path = _path(name)
     return path.exists() and bool(json.loads(path.read_text())["metadata"]["component"]["bom-ref"] == image_id)
 
@@ -42,7 +42,7 @@ def write(name: str, tag: str, image_id: str, components: Iterable[dict[str, Any
 
 
 def debian(tag: str) -> list[dict[str, Any]]:
-    """List the Debian packages of an image."""
+    """Return the Debian packages of an image, as CycloneDX components."""
     lines = run("docker", "run", "--rm", "--network=none", "--entrypoint=sh", tag, "-c", LIST_DEBIAN).splitlines()
     return [
         {
@@ -56,7 +56,7 @@ def debian(tag: str) -> list[dict[str, Any]]:
 
 
 def python(uv: str | Path, project: Path, extras: Iterable[str]) -> list[dict[str, Any]]:
-    """List the Python packages that a project's uv.lock names, with these extras and without its groups."""
+    """Return the Python packages in a project's uv.lock, with these extras and without its groups."""
     wanted = [f"--extra={extra}" for extra in extras]
     return _components(
         run(uv, "export", "--quiet", "--frozen", "--no-dev", "--format=cyclonedx1.5", "--project", project, *wanted)
@@ -64,9 +64,9 @@ def python(uv: str | Path, project: Path, extras: Iterable[str]) -> list[dict[st
 
 
 def java(pom: Path) -> list[dict[str, Any]]:
-    """List the jars that a pom.xml resolves to."""
+    """Return the jars to which a pom.xml resolves."""
     with tempfile.TemporaryDirectory() as folder:
-        # The plugin writes beside the pom.
+        # The plugin writes into the folder of the pom.
         shutil.copy(pom, folder)
         run("mvn", "-B", "-q", MAVEN_PLUGIN, "-DoutputFormat=json", "-DincludeTestScope=false", cwd=Path(folder))
         return _components(Path(folder, "target", "bom.json").read_text())

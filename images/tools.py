@@ -1,7 +1,7 @@
-"""kubectl, helm and kind of the versions that this project is tested with.
+"""helm, kubectl and kind, in versions that this project is tested with.
 
-`python -m images.tools [NAME ...]` prints where each is. One on the PATH is taken if its version fits, else it is built
-from its Go module; either way `.cache/tools/bin` holds it.
+A tool on the PATH is used if its version fits; otherwise it is built from its Go module. Either way
+`.cache/tools/bin` has it.
 """
 
 import re
@@ -22,14 +22,14 @@ BIN = CACHE / "tools" / "bin"
 class Tool:
     """A program for the cluster.
 
-    `version` are the arguments that make it print its version; `fits` judges major and minor number.
+    `version` are the arguments with which it prints its version. `fits` returns whether major and minor number fit.
     """
 
     version: tuple[str, ...]
     fits: Callable[[int, int], bool]
 
 
-# In this order when all are wanted: the chart tests need only the first, and run while the others are built.
+# The order of builds: the chart tests need only the first, and run while the others are built.
 TOOLS = {
     "helm": Tool(("version", "--short"), lambda major, minor: (major, minor) >= (3, 14)),
     "kubectl": Tool(("version", "--client"), lambda major, minor: major == 1 and abs(minor - 34) <= 1),
@@ -38,10 +38,10 @@ TOOLS = {
 
 
 def tool(name: str) -> Path:
-    """Return the path of `helm`, `kubectl` or `kind`; the first time this takes up to some minutes.
+    """Return the path of `helm`, `kubectl` or `kind`; a first build takes minutes.
 
     Raises:
-        PrerequisiteError: None on the PATH fits, and Go, which could build one, is missing.
+        PrerequisiteError: The PATH has none that fits, and Go to build it is missing.
         CommandError: It could not be built.
     """
     found = shutil.which(name)

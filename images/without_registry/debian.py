@@ -1,10 +1,10 @@
-"""The base image from Debian packages alone."""
+"""The base image from Debian packages."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
-from images.command import Tell, follow, run
+from images.command import Report, follow, run
 from images.errors import PrerequisiteError
 
 # As in Debian's own slim images. The paths also stay excluded for packages that are installed on top.
@@ -12,13 +12,13 @@ SLIM = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "groff
 SLIM.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
 
 
-def make_image(tag: str, label: str, tell: Tell) -> None:
+def make_image(tag: str, label: str, report: Report) -> None:
     """Make a Debian 12 image with the certificates of the public authorities.
 
     Args:
         tag: Name and tag of the image.
         label: Its label, as `key=value`.
-        tell: Called with each line of output, as progress.
+        report: Called with each line of output, as progress.
 
     Raises:
         PrerequisiteError: mmdebstrap is missing.
@@ -28,6 +28,7 @@ def make_image(tag: str, label: str, tell: Tell) -> None:
         raise PrerequisiteError("no registry answers: install mmdebstrap, or name a base image by BASE")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        follow("mmdebstrap", "--variant=minbase", "--include=ca-certificates", *SLIM, "bookworm", archive, tell=tell)
+        options = ("--variant=minbase", "--include=ca-certificates", *SLIM)
+        follow("mmdebstrap", *options, "bookworm", archive, report=report)
         changes = (f"LABEL {label}", 'CMD ["bash"]')
         run("docker", "import", *(f"--change={change}" for change in changes), archive, tag)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from images.command import alone, step, tail
+from images.command import exclusive, step, tail
 from images.errors import PrerequisiteError, ServiceError
 from images.paths import CACHE
 
@@ -37,14 +37,14 @@ def start(is_up: Callable[[], bool]) -> None:
     if missing := [program for program in ("docker", "dockerd", "containerd", "runc") if not shutil.which(program)]:
         raise PrerequisiteError(f"no {', '.join(missing)}: apt-get install --no-install-recommends {PACKAGES}")
     STATE.mkdir(parents=True, exist_ok=True)
-    with alone(STATE / "lock", "start Docker"), step("start Docker"):
+    with exclusive(STATE / "lock", "start Docker"), step("start Docker"):
         if not is_up():
             _prepare()
             _run(is_up)
 
 
 def stop() -> None:
-    """Stop the daemon that `start` started, with its containers; leave any other alone."""
+    """Stop the daemon that `start` started, with its containers. Any other daemon keeps running."""
     process = _process(PID_FILE, "dockerd")
     if process:
         process.terminate()

@@ -1,4 +1,4 @@
-"""Build commands from Go modules whose versions are pinned by a `go.mod` and `go.sum` of this project."""
+"""Builds of programs from Go modules, whose versions and checksums this project pins in `go.mod` and `go.sum`."""
 
 import hashlib
 import itertools
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from images.command import Tell, alone, follow, step
+from images.command import Report, exclusive, follow, step
 from images.errors import PrerequisiteError
 
 ENVIRONMENT = {
@@ -19,25 +19,25 @@ ENVIRONMENT = {
 def build(
     module: Path, packages: Mapping[str, str], out: Path, *, variables: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """Build main packages of a module into a folder, unless the same was built there before.
+    """Build programs of a module into a folder, unless that folder has the same builds already.
 
     Args:
         module: Folder with `go.mod` and `go.sum`.
-        packages: Name of each executable to its import path, which ends in that name where several are wanted.
-        out: Folder of the executables.
-        variables: Values of Go variables, set by the linker.
+        packages: Import path by name of the program. If there are several, each path ends in the name.
+        out: Folder for the programs.
+        variables: Values of Go variables, which the linker sets.
 
     Returns:
-        The executables, in the order of the packages.
+        Paths of the programs, in the order of `packages`.
 
     Raises:
         PrerequisiteError: Go is missing.
-        CommandError: The build failed, for instance since Go is too old.
+        CommandError: The build failed, for example because Go is too old.
     """
     out.mkdir(parents=True, exist_ok=True)
     linker = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in (variables or {}).items())])
-    # Several commands of this project may want the same tools at the same time.
-    with alone(out / ".lock", f"build {', '.join(packages)}"):
+    # Several commands of this project may need the same programs at the same time.
+    with exclusive(out / ".lock", f"build {', '.join(packages)}"):
         fingerprints = {name: _fingerprint(module, package, linker) for name, package in packages.items()}
         missing = [name for name, fingerprint in fingerprints.items() if not _is_built(out / name, fingerprint)]
         if missing:
@@ -51,24 +51,24 @@ def _compile(module: Path, packages: Mapping[str, str], out: Path, linker: str) 
     names = ", ".join(packages)
     if not shutil.which("go"):
         raise PrerequisiteError(f"Go 1.26 or newer is needed to build {names}: install it, or put go on the PATH")
-    # All at once, so that what they share is compiled once and one is linked while another is compiled.
+    # One build for all: shared packages are compiled once, and one program is linked while another is compiled.
     target = out if len(packages) > 1 else out / names
-    with step(f"build {names}") as tell:
+    with step(f"build {names}") as report:
         needed: list[str] = []
         follow(
             *("go", "list", "-deps", *packages.values()),
-            # What it fetches, among the packages that it lists.
-            tell=lambda line: tell(line) if line.startswith("go: ") else needed.append(line),
+            # Lines about downloads are progress; the others are the packages.
+            report=lambda line: report(line) if line.startswith("go: ") else needed.append(line),
             cwd=module,
             environment=ENVIRONMENT,
         )
         command = ["go", "build", "-v", "-ldflags", linker, "-o", str(target), *packages.values()]
-        follow(*command, tell=_counted(tell, len(needed)), cwd=module, environment=ENVIRONMENT)
+        follow(*command, report=_counted(report, len(needed)), cwd=module, environment=ENVIRONMENT)
 
 
-def _counted(tell: Tell, needed: int) -> Tell:
+def _counted(report: Report, needed: int) -> Report:
     numbers = itertools.count(1)
-    return lambda line: tell(f"package {next(numbers)} of at most {needed}: {line}")
+    return lambda line: report(f"package {next(numbers)} of at most {needed}: {line}")
 
 
 def _fingerprint(module: Path, package: str, linker: str) -> str:

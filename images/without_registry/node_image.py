@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from images import base, docker
-from images.command import Tell, run, step
+from images.command import Report, run, step
 from images.paths import CACHE
 from images.without_registry.programs import KUBERNETES, MODULES, build_node_programs
 
@@ -55,11 +55,11 @@ def make() -> None:
     """
     programs = build_node_programs(BIN)
     from_base = f"BASE={base.image()}"
-    with step(f"make {tag()}") as tell, tempfile.TemporaryDirectory() as context:
-        _make(programs, Path(context), from_base, tell)
+    with step(f"make {tag()}") as report, tempfile.TemporaryDirectory() as context:
+        _make(programs, Path(context), from_base, report)
 
 
-def _make(programs: dict[str, Path], context: Path, from_base: str, tell: Tell) -> None:
+def _make(programs: dict[str, Path], context: Path, from_base: str, report: Report) -> None:
     for part in ("bin", "images", "components"):
         (context / part).mkdir()
     for program in NODE_PROGRAMS:
@@ -68,20 +68,20 @@ def _make(programs: dict[str, Path], context: Path, from_base: str, tell: Tell) 
         folder = context / "components" / program
         folder.mkdir()
         _link_or_copy(programs[program], folder)
-        _make_component(program, f"{REGISTRY}/{component}", from_base, folder, tell)
-    tell("save the images of the control plane")
+        _make_component(program, f"{REGISTRY}/{component}", from_base, folder, report)
+    report("save the images of the control plane")
     archive = context / "images" / "control-plane.tar"
     run("docker", "save", "--output", archive, *(f"{REGISTRY}/{component}" for component in COMPONENTS.values()))
     shutil.copytree(FOLDER, context / "node")
     arguments = ("--build-arg", from_base, "--build-arg", f"VERSION={KUBERNETES}")
-    docker.build(tag(), *arguments, "--file", context / "node" / "Dockerfile", context, tell=tell)
+    docker.build(tag(), *arguments, "--file", context / "node" / "Dockerfile", context, report=report)
 
 
-def _make_component(program: str, name: str, from_base: str, folder: Path, tell: Tell) -> None:
+def _make_component(program: str, name: str, from_base: str, folder: Path, report: Report) -> None:
     special = FOLDER / f"{program}.Dockerfile"
     dockerfile = special.read_text() if special.exists() else COMPONENT.format(program=program)
-    tell(f"image of {program}")
-    docker.build(name, "--build-arg", from_base, "--file", "-", folder, tell=tell, stdin=dockerfile)
+    report(f"image of {program}")
+    docker.build(name, "--build-arg", from_base, "--file", "-", folder, report=report, stdin=dockerfile)
 
 
 def _link_or_copy(program: Path, folder: Path) -> None:

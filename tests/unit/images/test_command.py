@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from images import command
-from images.command import alone, follow, step
+from images.command import exclusive, follow, step
 from images.errors import CommandError
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from images import command
 command.SILENCE = 0.05
-with command.alone(Path(sys.argv[1]), "build images"):
+with command.exclusive(Path(sys.argv[1]), "build images"):
     print("has it", flush=True)
     sys.stdin.read()
 """
@@ -39,12 +39,12 @@ class Awaited(io.StringIO):
         return length
 
 
-def test_step_says_again_and_again_how_far_it_is_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_says_again_and_again_progress_it_is_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "SILENCE", 0.01)
     told = Awaited("so far, package 7 of 9", 3)
     monkeypatch.setattr(sys, "stderr", told)
-    with step("build all") as tell:
-        tell("package 7 of 9")
+    with step("build all") as report:
+        report("package 7 of 9")
         assert told.seen.wait(60)
     lines = told.getvalue().splitlines()
     assert lines[0] == "build all ..."
@@ -52,7 +52,7 @@ def test_step_says_again_and_again_how_far_it_is_while_it_lasts(monkeypatch: pyt
     assert lines[-1].endswith(" s")
 
 
-def test_step_asks_how_far_it_is_when_nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_asks_progress_it_is_when_nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "SILENCE", 0.01)
     answers = iter(["error", "3 of 9 pods ready"])
 
@@ -78,22 +78,22 @@ def test_lines_of_a_program_are_told_while_it_runs(tmp_path: Path) -> None:
     script = f"echo one; echo two >&2; while [ ! -e {mark} ]; do sleep 0.05; done; cat"
     told: list[str] = []
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         told.append(line)
         # The program goes on only after its second line was told.
         if line == "two":
             mark.touch()
 
-    follow("sh", "-c", script, tell=tell, stdin="three\n")
+    follow("sh", "-c", script, report=report, stdin="three\n")
     assert told == ["one", "two", "three"]
 
 
 def test_last_lines_of_a_program_are_in_the_error_when_it_fails() -> None:
     with pytest.raises(CommandError, match=r"exit code 3 of sh .*\n6\n(.*\n)*25$") as caught:
-        follow("sh", "-c", "seq 25; exit 3", tell=lambda line: None)
+        follow("sh", "-c", "seq 25; exit 3", report=lambda line: None)
     assert "\n5\n" not in str(caught.value)
     with pytest.raises(CommandError, match="cannot run"):
-        follow("no-such-program", tell=lambda line: None)
+        follow("no-such-program", report=lambda line: None)
 
 
 def test_second_process_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_second_process_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
 def test_lock_may_be_nested_within_a_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lock = tmp_path / "lock"
     for _ in range(2):
-        with alone(lock, "build"), alone(lock, "build"):
+        with exclusive(lock, "build"), exclusive(lock, "build"):
             pass
     assert capsys.readouterr().err == ""

@@ -12,5 +12,5 @@ from tests.unit.images.conftest import Program
 def test_build_tells_which_step_it_has_come_to_whatever_the_builder(program: Program, printed: str) -> None:
     program("docker", f"echo '{printed}'; echo 'Get:1 package'; echo ' ---> 0123'")
     told: list[str] = []
-    docker.build("any:1", ".", tell=told.append)
+    docker.build("any:1", ".", report=told.append)
     assert told == [printed]
