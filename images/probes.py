@@ -1,10 +1,9 @@
 """Readiness of a local broker or Cassandra node: whether it answers a client.
 
-The clients are imported where they are used, so that commands that start nothing do without them.
+Functions import the clients that they use, so that commands that start nothing do not load them.
 """
 
 import socket
-import ssl
 
 from images.service import HOST, Service
 
@@ -12,7 +11,7 @@ from images.service import HOST, Service
 def is_ready(service: Service) -> bool:
     """Return whether the service answers a client.
 
-    A secure Cassandra node answers as its own first role until it has its users: they are created by the way.
+    The first call that reaches a secure Cassandra node creates its users and disables Cassandra's own first role.
     """
     return _accepts(service) and (_kafka_answers(service) if service.name == "kafka" else _cassandra_answers(service))
 
@@ -61,6 +60,8 @@ def _cassandra_answers(service: Service) -> bool:
 
 def execute(service: Service, user: tuple[str, str] | None, statements: list[str]) -> bool:
     """Execute CQL statements on a node as a user (name and password), and return whether all succeeded."""
+    import ssl
+
     from cassandra import DriverException
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
