@@ -16,7 +16,7 @@ from etl.codec.json_records import decode_json, json_part
 from etl.kafka.records import Headers, Records
 from etl.model.equipment import key_to_id
 from etl.model.measurements import Measurements
-from etl.model.schemas import DEAD_LETTERS, RECORDS, consumed
+from etl.model.schemas import RECORDS, consumed, dead_letter_table
 
 REPLAYS = "etl-replays"
 # Replaces bytes that are not UTF-8, for example in the name of a header.
@@ -158,24 +158,22 @@ def _raw(positions: list[int], records: Records, said: list[HeaderInfo]) -> pa.T
 
 
 def _dead_letters(dead: list[DeadRecord], records: Records, said: list[HeaderInfo], topic: str) -> pa.Table:
-    rows = [
-        {
-            "value": records.values[at],
-            "key": records.keys[at],
-            "content_type": said[at].content_type,
-            "reason": reason,
-            "detail": detail,
-            "stage": "consume",
-            "topic": topic,
-            "partition": records.partitions[at],
-            "offset": records.offsets[at],
-            "index": 0,
-            "record_time": records.times[at],
-            "replays": said[at].replays,
-        }
-        for at, reason, detail in dead
-    ]
-    return pa.Table.from_pylist(rows, schema=DEAD_LETTERS)
+    at = [letter.position for letter in dead]
+    columns = {
+        "value": [records.values[position] for position in at],
+        "key": [records.keys[position] for position in at],
+        "content_type": [said[position].content_type for position in at],
+        "reason": [letter.reason for letter in dead],
+        "detail": [letter.detail for letter in dead],
+        "stage": "consume",
+        "topic": topic,
+        "partition": [records.partitions[position] for position in at],
+        "offset": [records.offsets[position] for position in at],
+        "index": 0,
+        "record_time": [records.times[position] for position in at],
+        "replays": [said[position].replays for position in at],
+    }
+    return dead_letter_table(len(dead), columns)
 
 
 def _sizes(parts: list[Part], dead: list[DeadRecord], number: int) -> Positions:

@@ -1,5 +1,8 @@
 """The Arrow schemas of the files between stages."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from etl.model.measurements import Measurements
@@ -30,6 +33,25 @@ DEAD_LETTERS = pa.schema(
         pa.field("replays", pa.int32()),
     ]
 )
+
+
+def dead_letter_table(number: int, columns: Mapping[str, Any]) -> pa.Table:
+    """Return a number of dead letters (schema `DEAD_LETTERS`).
+
+    Args:
+        number: the rows of the table.
+        columns: an array or list by name; a text or a number stands for all rows, a missing column for null.
+    """
+
+    def column(field: pa.Field) -> pa.Array | pa.ChunkedArray:
+        given = columns.get(field.name)
+        if given is None or isinstance(given, str | int):
+            return pa.repeat(pa.scalar(given, field.type), number)
+        is_arrow = isinstance(given, pa.Array | pa.ChunkedArray)
+        return given.cast(field.type) if is_arrow else pa.array(given, field.type)
+
+    return pa.table([column(field) for field in DEAD_LETTERS], schema=DEAD_LETTERS)
+
 
 RECORDS = pa.schema(
     [

@@ -16,7 +16,7 @@ import structlog
 
 from etl.errors import SettingsError
 from etl.model.measurements import Measurements
-from etl.model.schemas import DEAD_LETTERS
+from etl.model.schemas import dead_letter_table
 from etl.model.timestamps import OLDEST_MS
 from etl.stages.generate.cells import Cells, Column, Letter, Parsed, check_columns, to_readings
 from etl.stages.generate.mapping import Mapping
@@ -93,18 +93,17 @@ def _format(path: str, mapping: Mapping) -> str | None:
 
 
 def _dead_letters(letters: Sequence[Letter], name: str, content_type: str) -> pa.Table:
-    columns: dict[str, list[object]] = {
+    columns = {
         "value": [letter.value[:MAX_LINE_BYTES] for letter in letters],
-        "content_type": [content_type] * len(letters),
+        "content_type": content_type,
         "reason": [letter.reason for letter in letters],
         "detail": [letter.detail for letter in letters],
-        "stage": ["generate"] * len(letters),
-        "file": [name] * len(letters),
+        "stage": "generate",
+        "file": name,
         "line": [letter.line for letter in letters],
-        "replays": [0] * len(letters),
+        "replays": 0,
     }
-    nothing = [None] * len(letters)
-    return pa.table([pa.array(columns.get(f.name, nothing), f.type) for f in DEAD_LETTERS], schema=DEAD_LETTERS)
+    return dead_letter_table(len(letters), columns)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:

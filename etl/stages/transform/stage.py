@@ -23,7 +23,7 @@ from etl.cassandra.checks import check_columns
 from etl.cassandra.connection import connect
 from etl.cassandra.watermarks import read_watermarks
 from etl.codec.originals import originals
-from etl.model.schemas import CHUNK_ROWS, DAY_MS, DEAD_LETTERS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, rows
+from etl.model.schemas import CHUNK_ROWS, DAY_MS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, dead_letter_table, rows
 from etl.model.tables import pipeline_tables
 from etl.run.runner import Outcome, Work
 from etl.run.workspace import once
@@ -275,15 +275,15 @@ def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) ->
     letters: dict[str, object] = {
         "value": values,
         "key": [name.encode() for name in stored["equipment_id"]],
-        "content_type": ["application/json"] * len(values),
-        "reason": ["superseded"] * len(values),
-        "detail": ["the stored row, replaced by a later reading with other values"] * len(values),
-        "stage": ["transform"] * len(values),
-        "topic": [_topic(run)] * len(values),
+        "content_type": "application/json",
+        "reason": "superseded",
+        "detail": "the stored row, replaced by a later reading with other values",
+        "stage": "transform",
+        "topic": _topic(run),
         **{name: winners[name].to_numpy() for name in ("partition", "offset", "index", "record_time")},
-        "replays": [0] * len(values),
+        "replays": 0,
     }
-    run.work.output.write("superseded", _letter_table(letters, len(values)))
+    run.work.output.write("superseded", dead_letter_table(len(values), letters))
 
 
 def _write_lost(run: _Run) -> None:
@@ -312,21 +312,15 @@ def _letters(run: _Run, readings: pa.Table, records: pa.Table, reasons: pa.Array
         "content_type": content_types,
         "reason": reasons,
         "detail": details,
-        "stage": ["transform"] * len(values),
-        "topic": [_topic(run)] * len(values),
+        "stage": "transform",
+        "topic": _topic(run),
         **{name: readings[name] for name in ("partition", "offset", "index", "record_time", "replays")},
     }
-    return _letter_table(letters, len(values))
+    return dead_letter_table(len(values), letters)
 
 
 def _topic(run: _Run) -> str:
     return run.work.input.manifest.summary.offsets[0].topic
-
-
-def _letter_table(columns: dict[str, object], length: int) -> pa.Table:
-    return pa.table({letter.name: columns.get(letter.name, pa.nulls(length)) for letter in DEAD_LETTERS}).cast(
-        DEAD_LETTERS
-    )
 
 
 def _write_watermarks(run: _Run) -> None:
