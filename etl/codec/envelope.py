@@ -52,12 +52,12 @@ _NO_HEADERS = HeaderInfo(JSON, None, 0)
 def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     """Decode a block of records; any content is accepted without error, and every record is in the result."""
     names, troubles = _read_keys(records.keys)
-    said = _read_headers(records.headers)
+    infos = _read_headers(records.headers)
     dead: list[DeadRecord] = []
     in_json: dict[int, bytes] = {}
     in_arrow: dict[int, bytes] = {}
-    for position, (key, value, headers) in enumerate(zip(records.keys, records.values, said, strict=True)):
-        kind = headers.kind
+    for position, (key, value, info) in enumerate(zip(records.keys, records.values, infos, strict=True)):
+        kind = info.kind
         if key in troubles:
             dead.append(DeadRecord(position, "missing-key", troubles[key]))
         elif value is None:
@@ -76,9 +76,9 @@ def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     other = {key for key, name in names.items() if key != name.encode()}
     raw += [position for position in in_arrow if records.keys[position] in other] if other else []
     return Decoded(
-        _readings(parts, records, said, names, measurements),
-        _raw(sorted({*objects, *raw}), records, said),
-        _dead_letters(sorted(dead), records, said, topic),
+        _readings(parts, records, infos, names, measurements),
+        _raw(sorted({*objects, *raw}), records, infos),
+        _dead_letters(sorted(dead), records, infos, topic),
         _sizes(parts, dead, len(records.keys)),
     )
 
@@ -101,12 +101,12 @@ def _read_headers(all_headers: Sequence[Headers]) -> list[HeaderInfo]:
     found = []
     for headers in all_headers:
         combination = tuple(headers)
-        said = known.get(combination)
-        if said is None:
-            said = known[combination] = _read_combination(headers)
-        found.append(said)
-    if unreadable := sorted({said.unreadable for said in known.values() if said.unreadable}):
-        records = sum(said.unreadable is not None for said in found)
+        info = known.get(combination)
+        if info is None:
+            info = known[combination] = _read_combination(headers)
+        found.append(info)
+    if unreadable := sorted({info.unreadable for info in known.values() if info.unreadable}):
+        records = sum(info.unreadable is not None for info in found)
         log.warning("headers ignored, their names are not UTF-8", records=records, for_example=unreadable[0][:100])
     return found
 
@@ -126,7 +126,7 @@ def _read_combination(headers: Headers) -> HeaderInfo:
 def _readings(
     parts: list[Part],
     records: Records,
-    said: list[HeaderInfo],
+    infos: list[HeaderInfo],
     names: Mapping[bytes | None, str],
     measurements: Measurements,
 ) -> pa.Table:
@@ -140,7 +140,7 @@ def _readings(
         "index": np.concatenate([part.indexes for part in parts]).astype(np.int32),
         "record_time": np.array(records.times, np.int64)[positions],
         "equipment_id": pa.array([names.get(key) for key in records.keys], pa.string()).take(pa.array(positions)),
-        "replays": np.array([headers.replays for headers in said], np.int32)[positions],
+        "replays": np.array([info.replays for info in infos], np.int32)[positions],
     }
     payload = pa.Table.from_batches([part.batch for part in parts])
     columns.update(zip(payload.column_names, payload.columns, strict=True))
@@ -150,19 +150,19 @@ def _readings(
     return table if in_order else table.take(pa.array(np.argsort(positions, kind="stable")))
 
 
-def _raw(positions: list[int], records: Records, said: list[HeaderInfo]) -> pa.Table:
+def _raw(positions: list[int], records: Records, infos: list[HeaderInfo]) -> pa.Table:
     columns: list[list[Any]] = [records.partitions, records.offsets, records.times, records.keys, records.values]
     arrays: list[list[Any]] = [[column[position] for position in positions] for column in columns]
-    arrays.append([said[position].content_type for position in positions])
+    arrays.append([infos[position].content_type for position in positions])
     return pa.table(arrays, schema=RECORDS)
 
 
-def _dead_letters(dead: list[DeadRecord], records: Records, said: list[HeaderInfo], topic: str) -> pa.Table:
+def _dead_letters(dead: list[DeadRecord], records: Records, infos: list[HeaderInfo], topic: str) -> pa.Table:
     at = [letter.position for letter in dead]
     columns = {
         "value": [records.values[position] for position in at],
         "key": [records.keys[position] for position in at],
-        "content_type": [said[position].content_type for position in at],
+        "content_type": [infos[position].content_type for position in at],
         "reason": [letter.reason for letter in dead],
         "detail": [letter.detail for letter in dead],
         "stage": "consume",
@@ -171,7 +171,7 @@ def _dead_letters(dead: list[DeadRecord], records: Records, said: list[HeaderInf
         "offset": [records.offsets[position] for position in at],
         "index": 0,
         "record_time": [records.times[position] for position in at],
-        "replays": [said[position].replays for position in at],
+        "replays": [infos[position].replays for position in at],
     }
     return dead_letter_table(len(dead), columns)
 

@@ -11,8 +11,8 @@ from dash.development.base_component import Component
 
 from etl.errors import EtlError, Unreachable
 from etl.page.elements import View, alert, aria, empty, link
-from etl.page.static_html import stilled
-from etl.page.url import Place, machine_of
+from etl.page.static_html import as_static_html
+from etl.page.url import PageUrl, machine_of
 from etl.page.views.compare import compare
 from etl.page.views.energy import energy
 from etl.page.views.events import acknowledge, events
@@ -23,7 +23,7 @@ from etl.results.reader import Reader
 
 log = structlog.get_logger("etl.page")
 
-VIEWS: dict[str, tuple[str, Callable[[Reader, Place, date], View]]] = {
+VIEWS: dict[str, tuple[str, Callable[[Reader, PageUrl, date], View]]] = {
     "/": ("Fleet", fleet),
     "/energy": ("Energy", energy),
     "/events": ("Events", events),
@@ -60,9 +60,9 @@ def make_app(reader: Reader) -> Dash:
 
     @app.callback(outputs, Input("url", "pathname"), Input("url", "search"))
     def show(path: str, search: str) -> list[Any]:
-        place = Place.of(path, search)
-        view = view_of(reader, place, today())
-        return [_titled(view), view.says, _navigation(place)]
+        url = PageUrl.of(path, search)
+        view = view_of(reader, url, today())
+        return [_titled(view), view.says, _navigation(url)]
 
     @app.callback(
         Output("url", "search"),
@@ -76,9 +76,9 @@ def make_app(reader: Reader) -> Dash:
         # Several changes at once come from a new view, not from a user.
         if len(ctx.triggered) != 1:
             return no_update
-        place = Place.of(path, search)
-        moved = steered(place, ctx.triggered_id, ctx.triggered[0]["value"])
-        return no_update if moved.search == place.search else moved.search
+        url = PageUrl.of(path, search)
+        moved = steered(url, ctx.triggered_id, ctx.triggered[0]["value"])
+        return no_update if moved.search == url.search else moved.search
 
     @app.callback(
         Output("url", "search", allow_duplicate=True),
@@ -94,37 +94,37 @@ def make_app(reader: Reader) -> Dash:
         # The buttons of a new view also count as changed.
         if not any(clicks) and not any(enters):
             return [no_update, [no_update] * len(clicks)]
-        place, answer = acknowledge(reader, Place.of(path, search), *values)
-        return [no_update if answer else place.search, [answer]]
+        url, answer = acknowledge(reader, PageUrl.of(path, search), *values)
+        return [no_update if answer else url.search, [answer]]
 
     return app
 
 
-def view_of(reader: Reader, place: Place, day: date) -> View:
+def view_of(reader: Reader, url: PageUrl, day: date) -> View:
     """Return the view of a URL; it shows an expected error as one line."""
     try:
-        if equipment_id := machine_of(place.path):
-            return machine(reader, place, equipment_id, day)
-        if place.path in VIEWS:
-            return VIEWS[place.path][1](reader, place, day)
+        if equipment_id := machine_of(url.path):
+            return machine(reader, url, equipment_id, day)
+        if url.path in VIEWS:
+            return VIEWS[url.path][1](reader, url, day)
     except EtlError as error:
-        log.warning(str(error), path=place.path)
+        log.warning(str(error), path=url.path)
         passing = isinstance(error, Unreachable)
         text = f"{error}: try again in a moment" if passing else str(error)
-        again = [html.Div(link("Try again", place, "button"))] if passing else []
+        again = [html.Div(link("Try again", url, "button"))] if passing else []
         return View("Error", text, [html.H1("This cannot be shown now"), alert(text), *again])
     text = "There is no such page: choose one above."
     return View("Not found", text, [html.H1("Not found"), empty(text)])
 
 
-def steered(place: Place, by: Any, value: Any) -> Place:
+def steered(url: PageUrl, by: Any, value: Any) -> PageUrl:
     """Return the URL to which a filter or a zoomed chart leads."""
     if isinstance(by, dict) and "filter" in by:
-        return place.but(**{by["filter"]: value or None})
+        return url.replaced(**{by["filter"]: value or None})
     if isinstance(value, dict) and "xaxis.range[0]" in value:
         ends = [_time_of(value[f"xaxis.range[{i}]"]) for i in (0, 1)]
-        return Window(ends[0], ends[1]).in_(place)
-    return place
+        return Window(ends[0], ends[1]).applied_to(url)
+    return url
 
 
 def _time_of(value: str | float) -> datetime:
@@ -142,7 +142,7 @@ def _layout() -> Component:
             html.Header(
                 [
                     html.Span([html.Span(className="mark", **aria(hidden="true")), "Sensor ETL"], className="brand"),
-                    html.Nav(_navigation(Place("/")), id="nav", **aria(label="Views")),
+                    html.Nav(_navigation(PageUrl("/")), id="nav", **aria(label="Views")),
                     html.Div(
                         [
                             html.Button("Copy link", id="copy-link", type="button", className="button"),
@@ -167,11 +167,11 @@ def _loading() -> Component:
 
 def _titled(view: View) -> Component:
     title: dict[str, Any] = {"data-title": f"{view.title} · Sensor ETL"}
-    return html.Div([stilled(part) for part in view.children], className="view", **title)
+    return html.Div([as_static_html(part) for part in view.children], className="view", **title)
 
 
-def _navigation(place: Place) -> list[Component]:
+def _navigation(url: PageUrl) -> list[Component]:
     return [
-        link(name, place.at(path, "day"), current=path == place.path or (path == "/" and bool(machine_of(place.path))))
+        link(name, url.at(path, "day"), current=path == url.path or (path == "/" and bool(machine_of(url.path))))
         for path, (name, _) in VIEWS.items()
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from etl.results import format as written
+from etl.results import formats
 from etl.results.series import Series, utc_text, utc_texts
 
 # Colours of Okabe and Ito, which colour-blind people can distinguish; visible on a light and a dark background.
@@ -46,7 +46,7 @@ def readings(
     for i, (name, unit, by_label) in enumerate(lines):
         axis = f"y{i + 1 if i else ''}"
         top = 1 - i * (height + _GAP)
-        title = f"{written.measurement(name)}{f' ({unit})' if unit and unit != '1' else ''}"
+        title = f"{formats.measurement(name)}{f' ({unit})' if unit and unit != '1' else ''}"
         layout[f"yaxis{axis[1:]}"] = {
             **_AXIS,
             "domain": [max(0.0, top - height), top],
@@ -72,7 +72,7 @@ def readings(
 
 def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], unit: str) -> Figure:
     """Draw a trend and its continuation to the threshold."""
-    name = written.measurement(trend["measurement"])
+    name = formats.measurement(trend["measurement"])
     layout = _layout(ROW + 60)
     layout["xaxis"] = {**_TIME_AXIS, "fixedrange": True}
     layout["yaxis"] = {**_AXIS, "title": {"text": f"{name} ({unit})" if unit else name}, "fixedrange": True}
@@ -167,7 +167,7 @@ def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> l
         "y": _values(series.mean),
         "mode": "lines",
         "yaxis": axis,
-        "name": written.measurement(name),
+        "name": formats.measurement(name),
         "legendgroup": name,
         "showlegend": shown,
         "connectgaps": False,
@@ -218,7 +218,7 @@ def _marks(events: Sequence[dict[str, Any]], start: datetime) -> Figure:
     return {
         "x": [utc_text(max(event["start"], start)) for event in events],
         "y": [1.0] * len(events),
-        "text": [f"{written.kind(event['kind'])}, {event['severity']}" for event in events],
+        "text": [f"{formats.kind(event['kind'])}, {event['severity']}" for event in events],
         "mode": "markers",
         "name": "event",
         "yaxis": "y99",

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from flask import Flask, Response, request
 
 from etl.errors import EtlError
-from etl.page.url import Place, machine_of
+from etl.page.url import PageUrl, machine_of
 from etl.page.views.compare import chosen_machines, days_by_machine, measurement_of
 from etl.page.views.energy import matching as matching_uses
 from etl.page.views.events import matching as matching_events
@@ -40,9 +40,9 @@ def add_downloads(server: Flask, reader: Reader, today: Callable[[], date]) -> N
     def download(what: str, suffix: str) -> Response:
         if what not in _ROWS or suffix not in _TYPES:
             return Response("there is no such file: use the links on the page\n", 404)
-        place = Place.of(request.args.get("path"), request.query_string.decode())
+        url = PageUrl.of(request.args.get("path"), request.query_string.decode())
         try:
-            rows = islice(_ROWS[what](reader, place, today()), MOST_ROWS)
+            rows = islice(_ROWS[what](reader, url, today()), MOST_ROWS)
             body = csv_of(rows) if suffix == "csv" else parquet_of(list(rows))
             first = next(body, b"")
         except EtlError as error:
@@ -86,26 +86,26 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _fleet(reader: Reader, place: Place, today: date) -> Iterator[Row]:
-    day = day_of(reader, place, today)
-    for machine in matching(judged(reader, day), place) if day else []:
+def _fleet(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
+    day = day_of(reader, url, today)
+    for machine in matching(judged(reader, day), url) if day else []:
         row = {name: list(value) if name == "reasons" and value else value for name, value in machine.row.items()}
         yield {"attention": machine.attention, "why": machine.why, **row}
 
 
-def _readings(reader: Reader, place: Place, today: date) -> Iterator[Row]:
-    equipment_id = machine_of(place.path) or ""
-    seen = window(place, newest_of(reader, equipment_id, today))
+def _readings(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
+    equipment_id = machine_of(url.path) or ""
+    seen = window(url, newest_of(reader, equipment_id, today))
     days = days_in(reader, equipment_id, seen)
-    _, found = read_finest(reader, equipment_id, shown_measurements(reader, place, measured(days)), seen)
+    _, found = read_finest(reader, equipment_id, shown_measurements(reader, url, measured(days)), seen)
     yield from _points({"equipment_id": equipment_id}, found)
 
 
-def _compare(reader: Reader, place: Place, today: date) -> Iterator[Row]:
+def _compare(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
     end = (reader.newest_day(today) or today) + timedelta(days=1)
-    seen = window(place, datetime(end.year, end.month, end.day, tzinfo=UTC))
-    machines = chosen_machines(reader, place)
-    measurement = measurement_of(reader, place, days_by_machine(reader, machines, seen))
+    seen = window(url, datetime(end.year, end.month, end.day, tzinfo=UTC))
+    machines = chosen_machines(reader, url)
+    measurement = measurement_of(reader, url, days_by_machine(reader, machines, seen))
     for equipment_id in machines:
         found = read_finest(reader, equipment_id, [measurement], seen)[1]
         yield from _points({"equipment_id": equipment_id}, found)
@@ -125,10 +125,10 @@ def _points(key: Row, found: dict[str, Series]) -> Iterator[Row]:
         yield {**key, "time": datetime.fromtimestamp(stamp / 1000, UTC), **values}
 
 
-def _energy(reader: Reader, place: Place, today: date) -> Iterator[Row]:
-    last = day_of(reader, place, today)
-    found = uses(reader.fleet_energy(days_of(place, last))) if last else []
-    for use in matching_uses(found, place):
+def _energy(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
+    last = day_of(reader, url, today)
+    found = uses(reader.fleet_energy(days_of(url, last))) if last else []
+    for use in matching_uses(found, url):
         yield {
             "equipment_id": use.equipment_id,
             "name": use.name,
@@ -139,17 +139,17 @@ def _energy(reader: Reader, place: Place, today: date) -> Iterator[Row]:
         }
 
 
-def _events(reader: Reader, place: Place, today: date) -> Iterator[Row]:
-    last = day_of(reader, place, today)
-    yield from matching_events(reader.events(days_of(place, last)), place) if last else []
+def _events(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
+    last = day_of(reader, url, today)
+    yield from matching_events(reader.events(days_of(url, last)), url) if last else []
 
 
-def _pipeline(reader: Reader, place: Place, today: date) -> Iterator[Row]:
-    for row in reader.health(shown_day(reader, place, today)):
+def _pipeline(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
+    for row in reader.health(shown_day(reader, url, today)):
         yield {**row, "lags": ", ".join(f"{name}: {lag}" for name, lag in sorted((row["lags"] or {}).items()))}
 
 
-_ROWS: dict[str, Callable[[Reader, Place, date], Iterator[Row]]] = {
+_ROWS: dict[str, Callable[[Reader, PageUrl, date], Iterator[Row]]] = {
     "fleet": _fleet,
     "readings": _readings,
     "compare": _compare,

@@ -7,8 +7,8 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from etl.page.url import Place, machine_path
-from etl.results import format as written
+from etl.page.url import PageUrl, machine_path
+from etl.results import formats
 from etl.results.ranking import ACKNOWLEDGED, FINE, ICONS
 from etl.results.sums import NOT_MEASURED
 
@@ -47,16 +47,16 @@ def badge(severity: str | None, text: str = "") -> Component:
 
 
 def link(
-    text: Children, place: Place | str, class_name: str = "", *, current: bool = False, label: str = ""
+    text: Children, url: PageUrl | str, class_name: str = "", *, current: bool = False, label: str = ""
 ) -> Component:
     """Return a link inside the page; the script of the page follows it without a reload."""
-    href = place.href if isinstance(place, Place) else place
+    href = url.href if isinstance(url, PageUrl) else url
     return html.A(text, href=href, className=class_name or None, **aria(label=label, current="true" if current else ""))
 
 
-def machine_link(equipment_id: str, name: str, place: Place) -> Component:
+def machine_link(equipment_id: str, name: str, url: PageUrl) -> Component:
     """Return a link to the page of a machine."""
-    return link(name, place.at(machine_path(equipment_id)))
+    return link(name, url.at(machine_path(equipment_id)))
 
 
 def card(heading: Children, *children: Children, class_name: str = "", level: int = 2) -> Component:
@@ -103,11 +103,11 @@ def _cell(i: int, cell: Children, headings: Sequence[str], right: set[int]) -> C
     return html.Td(cell, className=style, **label)
 
 
-def choices(label: str, options: Iterable[tuple[str, Place, bool]]) -> Component:
+def choices(label: str, options: Iterable[tuple[str, PageUrl, bool]]) -> Component:
     """Return links of which one is current: text, URL, whether it is the current one."""
     return html.Div(
         [html.Span(label, className="label")]
-        + [link(text, place, "choice", current=current) for text, place, current in options],
+        + [link(text, url, "choice", current=current) for text, url, current in options],
         role="group",
         className="choices",
         **aria(label=label),
@@ -128,13 +128,13 @@ def entry(name: str, label: str, most: int) -> Component:
     return html.Label([html.Span(label, className="label"), box], className=f"field filter-{name}")
 
 
-def pages(place: Place, number: int, rows: int, of_a_page: int) -> list[Component]:
+def pages(url: PageUrl, number: int, rows: int, of_a_page: int) -> list[Component]:
     """Return links to the previous and the next page, if there is more than one."""
     last = max(1, -(-rows // of_a_page))
     if last == 1:
         return []
     steps = [
-        link(text, place.but(page=to), "button") if 1 <= to <= last else html.Span(text, className="button off")
+        link(text, url.replaced(page=to), "button") if 1 <= to <= last else html.Span(text, className="button off")
         for text, to in (("← Previous", number - 1), ("Next →", number + 1))
     ]
     return [html.Nav([steps[0], f"Page {number} of {last}", steps[1]], className="pages", **aria(label="Pages"))]
@@ -150,19 +150,19 @@ def alert(text: str) -> Component:
     return html.P([html.Strong("! ", **aria(hidden="true")), text], className="alert", role="alert")
 
 
-def downloads(what: str, place: Place) -> Component:
+def downloads(what: str, url: PageUrl) -> Component:
     """Return links that download the rows of the view."""
     return html.Span(
         [
-            html.A(text, href=f"/download/{what}.{suffix}{_with_path(place)}", className="button", download="")
+            html.A(text, href=f"/download/{what}.{suffix}{_with_path(url)}", className="button", download="")
             for text, suffix in (("Download CSV", "csv"), ("Parquet", "parquet"))
         ],
         className="downloads",
     )
 
 
-def _with_path(place: Place) -> str:
-    return Place("", {**place.given, "path": place.path}).search
+def _with_path(url: PageUrl) -> str:
+    return PageUrl("", {**url.given, "path": url.path}).search
 
 
 def bar(value: float | None, text: str) -> Component:
@@ -187,7 +187,7 @@ def states(row: dict[str, Any]) -> Component:
         return html.Span(NOT_MEASURED)
     seconds = {name: row.get(f"{name}_seconds") or 0.0 for name in STATES}
     parts = list((seconds | {"running": max(seconds["running"] - seconds["overload"], 0.0)}).items())
-    return stacked(parts, ", ".join(f"{name} {written.length(size)}" for name, size in parts))
+    return stacked(parts, ", ".join(f"{name} {formats.length(size)}" for name, size in parts))
 
 
 def legend(names: Iterable[str]) -> Component:

@@ -13,7 +13,7 @@ _NAMES = {"className": "class", "tabIndex": "tabindex"}
 _ALLOWED = {"class", "tabindex", "href", "role", "scope", "style", "download"}
 
 
-def stilled(component: Component) -> Component:
+def as_static_html(component: Component) -> Component:
     """Return a component that the page's script fills with HTML; return it unchanged if it needs callbacks."""
     if is_live(component):
         return component

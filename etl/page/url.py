@@ -14,14 +14,14 @@ _BETWEEN = "\x1f"
 
 
 @dataclass(frozen=True)
-class Place:
+class PageUrl:
     """A path and its parameters; unusable parameters count as not given."""
 
     path: str
     given: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, path: str | None, search: str | None) -> "Place":
+    def of(cls, path: str | None, search: str | None) -> "PageUrl":
         """Parse the two parts of a URL."""
         given: dict[str, str] = {}
         for part in (search or "").removeprefix("?").split("&"):
@@ -45,15 +45,15 @@ class Place:
         """The URL without scheme and host."""
         return self.path + self.search
 
-    def but(self, **changes: object) -> "Place":
+    def replaced(self, **changes: object) -> "PageUrl":
         """Return the URL with other parameters; None removes one. Other parameters start on the first page."""
         kept = {**self.given, **({} if "page" in changes else {"page": ""})}
         changed = kept | {name.rstrip("_"): written(value) for name, value in changes.items()}
-        return Place(self.path, {name: value for name, value in changed.items() if value})
+        return PageUrl(self.path, {name: value for name, value in changed.items() if value})
 
-    def at(self, path: str, *names: str) -> "Place":
+    def at(self, path: str, *names: str) -> "PageUrl":
         """Return another path, with only these parameters."""
-        return Place(path, {name: self.given[name] for name in names if name in self.given})
+        return PageUrl(path, {name: self.given[name] for name in names if name in self.given})
 
     def text(self, name: str) -> str:
         """Return a parameter unchanged, empty if it is missing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from etl.report import svg
 from etl.report.data import AHEAD, MOST_TRENDS, ReportData, trend_key
-from etl.results import format as written
+from etl.results import formats
 from etl.results.energy import by_day
 from etl.results.ranking import (
     ACKNOWLEDGED,
@@ -53,13 +53,13 @@ def as_html(data: ReportData, now: datetime) -> str:
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     first, last = data.days[0], data.days[-1]
     span = (
-        written.calendar_day(last)
+        formats.calendar_day(last)
         if first == last
-        else f"{written.calendar_day(first)} to {written.calendar_day(last)}"
+        else f"{formats.calendar_day(first)} to {formats.calendar_day(last)}"
     )
     parts = [
         f"<h1>Machines from {span}</h1>" if first != last else f"<h1>Machines on {span}</h1>",
-        f'<p class="soft">Made {written.moment(now)} by sensor-etl. All days and times are UTC.</p>',
+        f'<p class="soft">Made {formats.moment(now)} by sensor-etl. All days and times are UTC.</p>',
         _attention(data),
         _figures(data),
         _ranked(data),
@@ -103,27 +103,27 @@ def _reasons(machine: Judged) -> str:
 def _figures(data: ReportData) -> str:
     kwh, idle = (total_of(getattr(use, name) for use in data.uses) for name in ("kwh", "idle_kwh"))
     received = quotient(total(data.rows, "received"), total(data.rows, "expected"))
-    energy_note = f"{written.share(quotient(idle, kwh))} of it idle" if kwh is not None else ""
+    energy_note = f"{formats.share(quotient(idle, kwh))} of it idle" if kwh is not None else ""
     utilisation = mean(data.rows, "utilisation")
     unseen = sum(event["by"] is None for event in data.events)
     stats = [
         (
             "Machines",
-            written.number(len(data.judged), digits=9),
-            f"over {written.count(len(data.days), 'day')}",
+            formats.number(len(data.judged), digits=9),
+            f"over {formats.count(len(data.days), 'day')}",
         ),
         (
             "Utilisation",
-            written.share(utilisation),
+            formats.share(utilisation),
             NOT_MEASURED if utilisation is None else "mean of all machines and days that measure it",
         ),
         (
             "Energy",
-            written.energy(kwh),
+            formats.energy(kwh),
             ", ".join(filter(None, [energy_note, left_out([use.kwh for use in data.uses])])),
         ),
         ("Events", f"{len(data.events):,}", f"{unseen:,} not acknowledged"),
-        ("Readings received", written.share(received), "of those expected"),
+        ("Readings received", formats.share(received), "of those expected"),
     ]
     boxes = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>" for name, value, note in stats)
     return f'<h2>In figures</h2><dl class="stats">{boxes}</dl>'
@@ -159,10 +159,10 @@ def _ranked(data: ReportData) -> str:
         [
             escape(machine.name),
             _badge(machine.attention),
-            escape("; ".join(concern.text for concern in machine.concerns) or written.NONE),
-            written.share(machine.row["utilisation"]),
-            written.energy(by_id[machine.equipment_id].kwh),
-            written.number(machine.row["efficiency"], digits=2),
+            escape("; ".join(concern.text for concern in machine.concerns) or formats.NONE),
+            formats.share(machine.row["utilisation"]),
+            formats.energy(by_id[machine.equipment_id].kwh),
+            formats.number(machine.row["efficiency"], digits=2),
         ]
         for machine in data.judged[:MOST_RANKED]
     ]
@@ -178,10 +178,10 @@ def _energy(data: ReportData) -> str:
     kwh, lost = (total_of(getattr(use, name) for use in data.uses) for name in ("kwh", "idle_kwh"))
     if kwh is None:
         return "<h2>Energy and idle waste</h2><p>No machine measures energy.</p>"
-    text = f"The machines used {written.energy(kwh)}."
+    text = f"The machines used {formats.energy(kwh)}."
     if lost is not None:
-        share = written.share(quotient(lost, kwh))
-        text += f" {written.energy(lost)} ({share}) was idle energy."
+        share = formats.share(quotient(lost, kwh))
+        text += f" {formats.energy(lost)} ({share}) was idle energy."
     missing = sum(use.kwh is None for use in data.uses)
     if missing:
         text += f" {missing:,} of {len(data.uses):,} machines do not measure it and are left out."
@@ -192,10 +192,10 @@ def _energy(data: ReportData) -> str:
     rows = [
         [
             escape(use.name),
-            written.energy(use.idle_kwh),
-            written.share(use.idle_share),
-            written.energy(use.kwh),
-            written.length(use.idle_seconds),
+            formats.energy(use.idle_kwh),
+            formats.share(use.idle_share),
+            formats.energy(use.kwh),
+            formats.length(use.idle_seconds),
         ]
         for use in [use for use in data.uses if use.kwh is not None][:MOST_WASTERS]
     ]
@@ -213,12 +213,12 @@ def _events(data: ReportData) -> str:
     counts = Counter((event["kind"], event["severity"]) for event in data.events)
     kinds = Counter(event["kind"] for event in data.events)
     table = [
-        [escape(written.kind(kind)), *(f"{counts[kind, severity]:,}" for severity in SEVERITIES), f"{total:,}"]
+        [escape(formats.kind(kind)), *(f"{counts[kind, severity]:,}" for severity in SEVERITIES), f"{total:,}"]
         for kind, total in kinds.most_common()
     ]
     rows = [
         [
-            written.moment(event["start"]),
+            formats.moment(event["start"]),
             _badge(event["severity"]),
             data.name_of(event["equipment_id"]),
             escape(describe(event, event["start"].date(), data.units)),
@@ -242,8 +242,8 @@ def _trends(data: ReportData) -> str:
     for trend in data.trends[:MOST_TRENDS]:
         unit = data.units.get(trend["measurement"], "")
         text = (
-            f"{forecast(trend, data.end, data.units)}. It is {written.number(trend['value'], unit)} now"
-            f" and changes by {written.number(trend['per_day'], unit)} a day."
+            f"{forecast(trend, data.end, data.units)}. It is {formats.number(trend['value'], unit)} now"
+            f" and changes by {formats.number(trend['per_day'], unit)} a day."
         )
         bounds = trend["earliest"] or trend["reached"], trend["latest"] or trend["reached"]
         now, then = (trend["as_of"], trend["value"]), (trend["reached"], trend["threshold"])
@@ -271,9 +271,9 @@ def _quality(data: ReportData) -> str:
         [max(expected[day] - received[day], 0) for day in data.days],
     )
     wanted = sum(expected.values())
-    bad = written.number(_sum(data.rows, "bad"), digits=9)
+    bad = formats.number(_sum(data.rows, "bad"), digits=9)
     text = (
-        f"{written.share(sum(known) / wanted if wanted else None)} of the expected readings arrived."
+        f"{formats.share(sum(known) / wanted if wanted else None)} of the expected readings arrived."
         f" {bad} of them held a value that no sensor can put out."
     )
     names = [f"{day:%-d %b}" for day in data.days]
@@ -295,7 +295,7 @@ def _fewest(data: ReportData) -> str:
     shares = sorted((got / wanted, name) for name, (got, wanted) in sums.items() if wanted and got / wanted < 0.95)
     if not shares:
         return "<p>Every machine sent at least 95 % of what was expected.</p>"
-    rows = [[data.name_of(name), written.share(share)] for share, name in shares[:MOST_WASTERS]]
+    rows = [[data.name_of(name), formats.share(share)] for share, name in shares[:MOST_WASTERS]]
     return _table("Machines with fewest readings", ("Machine", "Readings received"), rows, (1,))
 
 
@@ -303,9 +303,9 @@ def _health(health: Row | None) -> str:
     if health is None:
         return "<p>The pipeline was not measured on the last day.</p>"
     return (
-        f"<p>Pipeline at {written.moment(health['at'])}: {written.number(lag_of(health), digits=9)} messages waiting,"
-        f" {written.number(health['dead_letters'], digits=9)} dead letters, newest reading"
-        f" {written.moment(health['newest'])}, the machine furthest behind {written.moment(health['oldest'])}.</p>"
+        f"<p>Pipeline at {formats.moment(health['at'])}: {formats.number(lag_of(health), digits=9)} messages waiting,"
+        f" {formats.number(health['dead_letters'], digits=9)} dead letters, newest reading"
+        f" {formats.moment(health['newest'])}, the machine furthest behind {formats.moment(health['oldest'])}.</p>"
     )
 
 

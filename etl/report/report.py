@@ -10,7 +10,7 @@ from etl.model.tables import days_between
 from etl.report.data import gathered
 from etl.report.document import as_html
 from etl.report.pdf import find_browser, print_pdf
-from etl.results import format as written
+from etl.results import formats
 from etl.results.reader import Reader
 from etl.settings import CassandraSettings, ReportSettings, RunSettings, read_settings
 
@@ -38,4 +38,4 @@ def report(first: date, last: date, output: Path, *, pdf: bool = False) -> str:
             output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--output {output} cannot be written: {error.strerror}") from error
-    return f"{output}: {written.count(len(data.judged), 'machine')}, {written.count(len(data.events), 'event')}"
+    return f"{output}: {formats.count(len(data.judged), 'machine')}, {formats.count(len(data.events), 'event')}"

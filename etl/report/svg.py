@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from etl.results import format as written
+from etl.results import formats
 
 WIDTH, HEIGHT = 720, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 10, 30
@@ -90,7 +90,7 @@ def _y(value: float, most: float) -> float:
 
 def _level(value: float, most: float, unit: str) -> str:
     y = _y(value, most)
-    text = f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="end">{escape(written.number(value, unit))}</text>'
+    text = f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="end">{escape(formats.number(value, unit))}</text>'
     return f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>{text}'
 
 

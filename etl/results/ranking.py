@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
 from typing import Any
 
-from etl.results import format as written
+from etl.results import formats
 
 Row = dict[str, Any]
 SEVERITIES = ("severe", "moderate", "mild")
@@ -125,7 +125,7 @@ def _of_events(
     others = (row.get("events") or 1) - 1
     if worst is None:
         return [
-            Concern(row["worst_severity"], f"{written.kind(row['worst_kind'])}, {row['worst_severity']}{_more(others)}")
+            Concern(row["worst_severity"], f"{formats.kind(row['worst_kind'])}, {row['worst_severity']}{_more(others)}")
         ]
     if not worst.get("by"):
         return [Concern(worst["severity"], f"{describe(worst, day, units)}{_more(others)}")]
@@ -140,7 +140,7 @@ def _of_events(
 
 
 def _more(events: int) -> str:
-    return f"; {written.count(events, 'more event')}" if events > 0 else ""
+    return f"; {formats.count(events, 'more event')}" if events > 0 else ""
 
 
 def _worst_first(event: Row) -> tuple[int, datetime]:
@@ -157,17 +157,17 @@ def in_day(event: Row, day: date) -> bool:
 
 def describe(event: Row, day: date, units: Mapping[str, str]) -> str:
     """Describe an event in one line: kind, severity, deviation and start."""
-    text = f"{written.kind(event['kind'])}, {event['severity']}"
+    text = f"{formats.kind(event['kind'])}, {event['severity']}"
     name = event.get("measurement")
     if name and _is_known(event.get("observed")):
-        text += f": {written.measurement(name)} {written.number(event['observed'], units.get(name, ''))}"
+        text += f": {formats.measurement(name)} {formats.number(event['observed'], units.get(name, ''))}"
         if _is_known(event.get("expected")):
-            text += f", expected {written.number(event['expected'], units.get(name, ''))}"
+            text += f", expected {formats.number(event['expected'], units.get(name, ''))}"
     if event["end"] is None:
-        return f"{text}, since {written.clock(event['start'], day)}, still lasting"
-    lasted = written.length((event["end"] - event["start"]).total_seconds())
-    ended = written.clock(event["end"], event["start"].date())
-    return f"{text}, from {written.clock(event['start'], day)} to {ended} ({lasted})"
+        return f"{text}, since {formats.clock(event['start'], day)}, still lasting"
+    lasted = formats.length((event["end"] - event["start"]).total_seconds())
+    ended = formats.clock(event["end"], event["start"].date())
+    return f"{text}, from {formats.clock(event['start'], day)} to {ended} ({lasted})"
 
 
 def _is_known(value: float | None) -> bool:
@@ -186,8 +186,8 @@ def _of_trends(trends: Iterable[Row], day: date, units: Mapping[str, str]) -> li
 def forecast(trend: Row, now: datetime, units: Mapping[str, str]) -> str:
     """Describe when a trend reaches its threshold."""
     name = trend["measurement"]
-    text = f"{written.measurement(name)} reaches {written.number(trend['threshold'], units.get(name, ''))}"
-    text += f" {written.ahead(trend['reached'], now)}"
+    text = f"{formats.measurement(name)} reaches {formats.number(trend['threshold'], units.get(name, ''))}"
+    text += f" {formats.ahead(trend['reached'], now)}"
     if trend["earliest"] and trend["latest"]:
         text += f" ({trend['earliest']:%-d %b} to {trend['latest']:%-d %b})"
     return text
@@ -198,7 +198,7 @@ def _of_readings(row: Row) -> list[Concern]:
     if not expected or received is None or received / expected >= MISSING_READINGS:
         return []
     severity = "moderate" if received / expected < FEW_READINGS else "mild"
-    return [Concern(severity, f"only {written.share(received / expected)} of the expected readings arrived")]
+    return [Concern(severity, f"only {formats.share(received / expected)} of the expected readings arrived")]
 
 
 def _of_efficiency(row: Row) -> list[Concern]:
@@ -206,7 +206,7 @@ def _of_efficiency(row: Row) -> list[Concern]:
     if efficiency is None or efficiency >= LOW_EFFICIENCY:
         return []
     because = f": {row['reasons'][0]}" if row.get("reasons") else ""
-    return [Concern("mild", f"efficiency {written.number(efficiency, digits=2)} of 100{because}")]
+    return [Concern("mild", f"efficiency {formats.number(efficiency, digits=2)} of 100{because}")]
 
 
 def summary(judged: list[Judged]) -> str:
@@ -214,7 +214,7 @@ def summary(judged: list[Judged]) -> str:
     counts = {level: sum(machine.level == level for machine in judged) for level in SEVERITIES}
     urgent = sum(counts.values())
     seen = sum(machine.attention == ACKNOWLEDGED for machine in judged)
-    rest = f" Of {written.count(seen, 'other machine')} all events are acknowledged." if seen else ""
+    rest = f" Of {formats.count(seen, 'other machine')} all events are acknowledged." if seen else ""
     if not urgent:
         return f"None of {len(judged):,} machines needs attention.{rest}"
     parts = ", ".join(f"{count} {level}" for level, count in counts.items() if count)

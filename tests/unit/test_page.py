@@ -20,11 +20,11 @@ from etl.page.download import csv_of
 from etl.page.elements import aria, bar, field, states
 from etl.page.server import make_server
 from etl.page.static_html import as_html, is_live
-from etl.page.url import Place, machine_of, machine_path
+from etl.page.url import PageUrl, machine_of, machine_path
 from etl.page.views.compare import measurement_of
 from etl.page.views.energy import by_day, used, uses
 from etl.page.views.machine import Window, read_finest, shown_measurements, window
-from etl.results import format as written
+from etl.results import formats
 from etl.results.ranking import describe, in_day, judge, summary
 from etl.results.reader import Reader, event_day
 from etl.results.series import MOST_POINTS, Series, level_of, reduced, with_gaps
@@ -62,13 +62,13 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 @given(PARAMETERS)
 def test_place_stays_the_same_when_it_goes_through_the_url(parameters: dict[str, str]) -> None:
-    place = Place("/", parameters)
-    assert Place.of("/", place.search) == place
-    assert Place.of("/", place.search).href == place.href
+    place = PageUrl("/", parameters)
+    assert PageUrl.of("/", place.search) == place
+    assert PageUrl.of("/", place.search).href == place.href
 
 
 def test_parameters_count_as_absent_when_they_cannot_be_used() -> None:
-    place = Place.of("/", "?day=2026-13-01&from=now&page=-3&severity=terrible&to=2026-01-05T06:00&days=9999")
+    place = PageUrl.of("/", "?day=2026-13-01&from=now&page=-3&severity=terrible&to=2026-01-05T06:00&days=9999")
     assert (place.day("day"), place.time("from")) == (None, None)
     assert (place.number("page", 1, 9), place.choice("severity", ["severe"])) == (1, "")
     assert place.time("to") == datetime(2026, 1, 5, 6, tzinfo=UTC)
@@ -77,28 +77,28 @@ def test_parameters_count_as_absent_when_they_cannot_be_used() -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40), unique=True))
 def test_list_stays_the_same_when_it_goes_through_the_url(words: list[str]) -> None:
-    place = Place("/compare").but(machines=words[:4])
+    place = PageUrl("/compare").replaced(machines=words[:4])
     assert place.words("machines") == words[:4]
-    again = Place.of("/compare", place.search)
+    again = PageUrl.of("/compare", place.search)
     assert again.words("machines") == words[:4]
     assert again.search == place.search
 
 
 @pytest.mark.parametrize("search", ["?machines=a%2Cb,c+d", "?machines=a%2Cb&machines=c%20d", "?machines=a%2cb,,c%20d,"])
 def test_comma_parts_words_when_it_is_not_escaped(search: str) -> None:
-    assert Place.of("/compare", search).words("machines") == ["a,b", "c d"]
+    assert PageUrl.of("/compare", search).words("machines") == ["a,b", "c d"]
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
 def test_day_counts_as_absent_when_nothing_is_before_or_after_it(day: str) -> None:
-    place = Place.of("/", f"?day={day}&from={day}T00:00Z&to={day}T12:00:00-01:00")
+    place = PageUrl.of("/", f"?day={day}&from={day}T00:00Z&to={day}T12:00:00-01:00")
     assert place.day("day") is place.time("from") is place.time("to") is None
 
 
 def test_first_page_is_shown_when_a_filter_changes() -> None:
-    place = Place.of("/", "?page=3&text=pump")
-    assert place.but(text="fan").search == "?text=fan"
-    assert place.but(page=4).search == "?page=4&text=pump"
+    place = PageUrl.of("/", "?page=3&text=pump")
+    assert place.replaced(text="fan").search == "?text=fan"
+    assert place.replaced(page=4).search == "?page=4&text=pump"
 
 
 @given(st.text(min_size=1, max_size=40))
@@ -149,16 +149,16 @@ def test_coarser_table_is_read_when_the_finer_one_is_empty() -> None:
 
 
 def test_window_is_put_right_when_the_url_turns_it_around_or_asks_for_too_much() -> None:
-    place = Place.of("/machine/m", "?from=2026-01-05T12:00Z&to=2020-01-05T12:00Z")
+    place = PageUrl.of("/machine/m", "?from=2026-01-05T12:00Z&to=2020-01-05T12:00Z")
     seen = window(place, NOON)
     assert seen.end == NOON
     assert seen.span == timedelta(days=366)
-    assert window(Place("/machine/m"), NOON) == Window(NOON - timedelta(days=7), NOON)
+    assert window(PageUrl("/machine/m"), NOON) == Window(NOON - timedelta(days=7), NOON)
 
 
 def test_zoom_goes_into_the_url_when_a_part_of_a_chart_is_chosen() -> None:
     zoomed = {"xaxis.range[0]": "2026-01-05 06:00:00.1234", "xaxis.range[1]": 1767596400000}
-    place = steered(Place("/machine/m"), {"chart": "readings"}, zoomed)
+    place = steered(PageUrl("/machine/m"), {"chart": "readings"}, zoomed)
     assert place.search == "?from=2026-01-05T06:00:00Z&to=2026-01-05T07:00:00Z"
     assert steered(place, {"chart": "readings"}, {"autosize": True}) == place
 
@@ -229,11 +229,11 @@ def test_measurements_are_those_that_the_machine_has_when_none_is_chosen(there: 
         doubles = ("voltage", "current", "temperature", "vibration", "pressure")
 
     reader = cast(Reader, Declared())
-    assert shown_measurements(reader, Place("/machine/m"), there) == shown
-    assert shown_measurements(reader, Place.of("/machine/m", "?show=voltage"), there) == ["voltage"]
+    assert shown_measurements(reader, PageUrl("/machine/m"), there) == shown
+    assert shown_measurements(reader, PageUrl.of("/machine/m", "?show=voltage"), there) == ["voltage"]
     rows = {"a": [{"means": dict.fromkeys(there, 1.0)}], "b": []}
     first = "temperature" if "vibration" in there else "voltage" if there else "current"
-    assert measurement_of(reader, Place("/compare"), rows) == first
+    assert measurement_of(reader, PageUrl("/compare"), rows) == first
 
 
 def test_machines_are_in_order_when_judged() -> None:
@@ -327,7 +327,7 @@ def test_event_without_a_number_is_described_without_it() -> None:
     ],
 )
 def test_number_has_sensible_digits_when_written(value: float | None, unit: str, text: str) -> None:
-    assert written.number(value, unit).replace("\u202f", " ") == text
+    assert formats.number(value, unit).replace("\u202f", " ") == text
 
 
 def test_text_is_no_formula_when_a_spreadsheet_reads_it() -> None:
@@ -341,9 +341,9 @@ def test_day_is_known_when_an_event_id_begins_with_it() -> None:
 
 
 def test_error_is_one_line_when_cassandra_does_not_answer() -> None:
-    view = view_of(cast(Reader, Silent()), Place("/"), DAY)
+    view = view_of(cast(Reader, Silent()), PageUrl("/"), DAY)
     assert view.says == "Cassandra cannot be reached: try again in a moment"
-    assert view_of(cast(Reader, Silent()), Place("/none"), DAY).title == "Not found"
+    assert view_of(cast(Reader, Silent()), PageUrl("/none"), DAY).title == "Not found"
 
 
 def test_everybody_may_see_the_page_when_there_is_no_password() -> None:

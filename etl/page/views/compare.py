@@ -20,10 +20,10 @@ from etl.page.elements import (
     machine_link,
     table,
 )
-from etl.page.url import Place
+from etl.page.url import PageUrl
 from etl.page.views.fleet import judged
 from etl.page.views.machine import EXTREMES, Window, days_in, extremes, measured, read_finest, window
-from etl.results import format as written
+from etl.results import formats
 from etl.results.ranking import Row
 from etl.results.reader import MOST_DAYS, Reader
 from etl.results.series import MOST_POINTS, Series, reduced, with_gaps
@@ -41,22 +41,22 @@ def _told_apart(names: dict[str, str]) -> dict[str, str]:
     return {key: name if twice[name] == 1 else f"{name} ({key})" for key, name in names.items()}
 
 
-def compare(reader: Reader, place: Place, today: date) -> View:
+def compare(reader: Reader, url: PageUrl, today: date) -> View:
     """Show machines over the same time."""
     day = reader.newest_day(today)
-    machines = chosen_machines(reader, place)
+    machines = chosen_machines(reader, url)
     end = datetime.combine((day or today) + timedelta(days=1), time(), UTC)
-    seen = window(place, end)
+    seen = window(url, end)
     names = _told_apart({name: (reader.machine(name) or {}).get("name") or name for name in machines})
-    says = f"{' and '.join(names.values())}, {written.moment(seen.start)} to {written.moment(seen.end)}."
+    says = f"{' and '.join(names.values())}, {formats.moment(seen.start)} to {formats.moment(seen.end)}."
     if not machines:
         says = "Choose up to four machines."
     children: list[Component] = [
         html.Header([html.H1("Compare machines"), html.P(says, className="lead")]),
         html.Div(
             [
-                field("text", "Find a machine", place.text("text"), placeholder="name or ID"),
-                choices("Add or take away", _suggestions(reader, place, machines, names, day)),
+                field("text", "Find a machine", url.text("text"), placeholder="name or ID"),
+                choices("Add or take away", _suggestions(reader, url, machines, names, day)),
             ],
             className="filters",
             role="search",
@@ -64,24 +64,24 @@ def compare(reader: Reader, place: Place, today: date) -> View:
     ]
     if machines:
         days = days_by_machine(reader, machines, seen)
-        chosen = measurement_of(reader, place, days)
+        chosen = measurement_of(reader, url, days)
         children += [
-            _controls(reader, place, seen, chosen),
+            _controls(reader, url, seen, chosen),
             _readings(reader, chosen, names, seen),
-            _days(reader, place, names, seen, days),
+            _days(reader, url, names, seen, days),
         ]
     else:
         children.append(empty("No machine is chosen: add some above."))
     return View("Compare", says, children)
 
 
-def chosen_machines(reader: Reader, place: Place) -> list[str]:
+def chosen_machines(reader: Reader, url: PageUrl) -> list[str]:
     """Return the machines that a URL compares.
 
     An ID may contain commas. If they are not escaped in the URL, words that are not machines are joined to one that is.
     A word with escaped commas that separate machines is split.
     """
-    words = place.words("machines")
+    words = url.words("machines")
     found: list[str] = []
     while words:
         ends = range(len(words), 1, -1) if not reader.knows(words[0]) else ()
@@ -99,13 +99,13 @@ def days_by_machine(reader: Reader, machines: Iterable[str], seen: Window) -> di
 
 
 def _suggestions(
-    reader: Reader, place: Place, machines: list[str], names: dict[str, str], day: date | None
-) -> list[tuple[str, Place, bool]]:
+    reader: Reader, url: PageUrl, machines: list[str], names: dict[str, str], day: date | None
+) -> list[tuple[str, PageUrl, bool]]:
     taken = [
-        (f"{names[name]} \u00d7", place.but(machines=[other for other in machines if other != name]), True)
+        (f"{names[name]} \u00d7", url.replaced(machines=[other for other in machines if other != name]), True)
         for name in machines
     ]
-    text = place.text("text").lower()
+    text = url.text("text").lower()
     known = judged(reader, day) if day and len(machines) < MOST_MACHINES else []
     found = [
         machine
@@ -113,34 +113,36 @@ def _suggestions(
         if machine.equipment_id not in machines and text in f"{machine.equipment_id} {machine.name}".lower()
     ]
     more = [
-        (f"+ {machine.name}", place.but(machines=[*machines, machine.equipment_id]), False)
+        (f"+ {machine.name}", url.replaced(machines=[*machines, machine.equipment_id]), False)
         for machine in found[:SUGGESTED]
     ]
     return taken + more
 
 
-def measurement_of(reader: Reader, place: Place, days: Mapping[str, list[Row]]) -> str:
+def measurement_of(reader: Reader, url: PageUrl, days: Mapping[str, list[Row]]) -> str:
     """Return the measurement that a URL compares: the one it names, else the first one that most machines have."""
     order = sorted(reader.doubles, key=lambda name: name != USUAL_MEASUREMENT)
     there = Counter(name for rows in days.values() for name in measured(rows))
-    return place.choice("measurement", reader.doubles) or max(order, key=lambda name: there[name])
+    return url.choice("measurement", reader.doubles) or max(order, key=lambda name: there[name])
 
 
-def _controls(reader: Reader, place: Place, seen: Window, chosen: str) -> Component:
+def _controls(reader: Reader, url: PageUrl, seen: Window, chosen: str) -> Component:
     spans = []
     for text, length in SPANS.items():
         span = timedelta(days=length)
-        spans.append((text, Window(seen.end - span, seen.end).in_(place), abs(seen.span - span) < timedelta(seconds=1)))
+        spans.append(
+            (text, Window(seen.end - span, seen.end).applied_to(url), abs(seen.span - span) < timedelta(seconds=1))
+        )
     moves = [("← Earlier", seen.moved(-0.5)), ("Later →", seen.moved(0.5))]
     return html.Div(
         [
             choices("Time", spans),
-            html.Div([link(text, to.in_(place), "button") for text, to in moves], className="moves"),
+            html.Div([link(text, to.applied_to(url), "button") for text, to in moves], className="moves"),
             choices(
                 "Measurement",
-                [(written.measurement(n), place.but(measurement=n), n == chosen) for n in reader.doubles],
+                [(formats.measurement(n), url.replaced(measurement=n), n == chosen) for n in reader.doubles],
             ),
-            downloads("compare", place),
+            downloads("compare", url),
         ],
         className="filters",
     )
@@ -154,33 +156,33 @@ def _readings(reader: Reader, chosen: str, names: dict[str, str], seen: Window) 
         if len(found):
             whole[name] = found
             lines[name] = with_gaps(reduced(found, MOST_POINTS // 2))
-    heading = written.measurement(chosen).capitalize()
+    heading = formats.measurement(chosen).capitalize()
     if not lines:
         return card(heading, empty("No readings in this time: choose an earlier or longer one."))
     figure = charts.readings([(chosen, reader.units[chosen], lines)], [], seen.start, seen.end)
     figure["layout"]["height"] += charts.ROW
-    text = f"Means from {written.moment(seen.start)} to {written.moment(seen.end)}. Drag over a part to see it finer."
+    text = f"Means from {formats.moment(seen.start)} to {formats.moment(seen.end)}. Drag over a part to see it finer."
     rows = [[name, *extremes(series, reader.units[chosen])] for name, series in whole.items()]
-    listed = table(f"Lowest, mean and highest {written.measurement(chosen)}", EXTREMES, rows, (1, 2, 3))
+    listed = table(f"Lowest, mean and highest {formats.measurement(chosen)}", EXTREMES, rows, (1, 2, 3))
     return card(heading, chart("compare", figure, text, listed))
 
 
 def _days(
-    reader: Reader, place: Place, names: dict[str, str], seen: Window, days: Mapping[str, list[Row]]
+    reader: Reader, url: PageUrl, names: dict[str, str], seen: Window, days: Mapping[str, list[Row]]
 ) -> Component:
     last = (seen.end - timedelta(microseconds=1)).date()
     first = max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1))
     begin, end = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     rows = [
         [
-            machine_link(equipment_id, name, place),
+            machine_link(equipment_id, name, url),
             *_totals(days[equipment_id]),
             f"{len(reader.machine_events(equipment_id, begin, end)):,}",
         ]
         for equipment_id, name in names.items()
     ]
     caption = (
-        f"{written.calendar_day(first)} to {written.calendar_day(last)}: means, sums of energy,"
+        f"{formats.calendar_day(first)} to {formats.calendar_day(last)}: means, sums of energy,"
         " and how many events there were, each counted once"
     )
     return card("Days", table(caption, _HEADINGS, rows, range(1, 9)))
@@ -201,11 +203,11 @@ _HEADINGS = (
 
 def _totals(days: list[Row]) -> list[str]:
     return [
-        written.share(mean(days, "utilisation")),
-        written.energy(total(days, "energy_kwh")),
-        written.energy(total(days, "idle_energy_kwh")),
-        written.number(mean(days, "power_factor")),
-        written.number(mean(days, "temperature"), "°C"),
-        written.number(mean(days, "vibration"), "mm/s"),
-        written.number(mean(days, "efficiency"), digits=2),
+        formats.share(mean(days, "utilisation")),
+        formats.energy(total(days, "energy_kwh")),
+        formats.energy(total(days, "idle_energy_kwh")),
+        formats.number(mean(days, "power_factor")),
+        formats.number(mean(days, "temperature"), "°C"),
+        formats.number(mean(days, "vibration"), "mm/s"),
+        formats.number(mean(days, "efficiency"), digits=2),
     ]

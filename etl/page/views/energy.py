@@ -23,9 +23,9 @@ from etl.page.elements import (
     stats,
     table,
 )
-from etl.page.url import Place
-from etl.page.window import day_of, day_picker, days_of, length_picker, nothing_on_this_day, said
-from etl.results import format as written
+from etl.page.url import PageUrl
+from etl.page.window import day_of, day_picker, days_of, length_picker, nothing_on_this_day, span_text
+from etl.results import formats
 from etl.results.energy import EnergyUse, by_day, uses
 from etl.results.ranking import Row
 from etl.results.reader import Reader
@@ -39,45 +39,45 @@ def used(found: Sequence[EnergyUse], span: str) -> str:
     kwh, idle = total_of(use.kwh for use in found), total_of(use.idle_kwh for use in found)
     if kwh is None:
         return f"No machine measures energy in {span}." if found else f"Nothing was analysed for {span}."
-    text = f"{written.energy(kwh)} in {span}"
-    text += f", {written.energy(idle)} of it idle energy." if idle is not None else "."
+    text = f"{formats.energy(kwh)} in {span}"
+    text += f", {formats.energy(idle)} of it idle energy." if idle is not None else "."
     missing = sum(use.kwh is None for use in found)
     return f"{text} {missing:,} of {len(found):,} machines do not measure it and are left out." if missing else text
 
 
-def matching(found: list[EnergyUse], place: Place) -> list[EnergyUse]:
+def matching(found: list[EnergyUse], url: PageUrl) -> list[EnergyUse]:
     """Return the machines that match the filter."""
-    text = place.text("text").lower()
+    text = url.text("text").lower()
     return [use for use in found if text in f"{use.equipment_id} {use.name}".lower()]
 
 
-def energy(reader: Reader, place: Place, today: date) -> View:
+def energy(reader: Reader, url: PageUrl, today: date) -> View:
     """Show the energy of some days."""
-    last = day_of(reader, place, today)
+    last = day_of(reader, url, today)
     if last is None:
         return nothing_yet("Energy")
-    days = days_of(place, last)
+    days = days_of(url, last)
     rows = reader.fleet_energy(days)
     found = uses(rows)
-    says = used(found, said(days))
+    says = used(found, span_text(days))
     children: list[Component] = [
         html.Header([html.H1("Energy and idle waste"), html.P(says, className="lead")]),
         html.Div(
             [
-                day_picker(place, last),
-                length_picker(place),
-                field("text", "Filter", place.text("text"), placeholder="name or ID"),
-                downloads("energy", place),
+                day_picker(url, last),
+                length_picker(url),
+                field("text", "Filter", url.text("text"), placeholder="name or ID"),
+                downloads("energy", url),
             ],
             className="filters",
             role="search",
         ),
     ]
     if not found:
-        return View("Energy", says, [*children, nothing_on_this_day(place, reader.newest_day(today))])
-    shown = matching(found, place)
+        return View("Energy", says, [*children, nothing_on_this_day(url, reader.newest_day(today))])
+    shown = matching(found, url)
     children += [_figures(found, len(days)), _by_day(rows, days)]
-    children += _machines(shown, place) if shown else [empty("No machine matches: loosen the filter.")]
+    children += _machines(shown, url) if shown else [empty("No machine matches: loosen the filter.")]
     return View("Energy", f"{len(shown):,} machines. {says}", children)
 
 
@@ -86,21 +86,21 @@ def _figures(found: list[EnergyUse], days: int) -> Component:
     empty_seconds = total_of(use.idle_seconds for use in found)
     worst = next((use for use in found if use.idle_kwh), None)
     missing = left_out([use.kwh for use in found])
-    a_day = f"{written.energy(kwh / days)} a day" if kwh is not None else ""
+    a_day = f"{formats.energy(kwh / days)} a day" if kwh is not None else ""
     idle_missing = left_out([use.idle_kwh for use in found])
-    of_all = f"{written.share(quotient(idle, kwh))} of all" if idle is not None else ""
+    of_all = f"{formats.share(quotient(idle, kwh))} of all" if idle is not None else ""
     together = "of all machines together" if empty_seconds is not None else ""
     states_missing = left_out([use.idle_seconds for use in found])
     none = "no machine was idle" if idle is not None else NOT_MEASURED
     return stats(
         [
-            ("Energy", written.energy(kwh), _listed(a_day, missing)),
-            ("Idle energy", written.energy(idle), _listed(of_all, idle_missing)),
-            ("Idle time", written.length(empty_seconds), _listed(together, states_missing)),
+            ("Energy", formats.energy(kwh), _listed(a_day, missing)),
+            ("Idle energy", formats.energy(idle), _listed(of_all, idle_missing)),
+            ("Idle time", formats.length(empty_seconds), _listed(together, states_missing)),
             (
                 "Wastes most",
-                worst.name if worst else written.NONE,
-                f"{written.energy(worst.idle_kwh)} idle" if worst else none,
+                worst.name if worst else formats.NONE,
+                f"{formats.energy(worst.idle_kwh)} idle" if worst else none,
             ),
         ]
     )
@@ -116,11 +116,11 @@ def _by_day(rows: list[Row], days: list[date]) -> Component:
     there = [value for value in whole.values() if value is not None]
     if not there:
         return card("By day", empty("No machine measures energy."))
-    text = f"From {written.energy(min(there))} to {written.energy(max(there))} a day."
+    text = f"From {formats.energy(min(there))} to {formats.energy(max(there))} a day."
     names = [f"{day:%a %-d %b}" for day in days]
     useful, idle = zip(*sums.values(), strict=True)
     parts = {"useful": (charts.USEFUL, useful), "idle": (charts.IDLE, idle)}
-    lines = [[written.calendar_day(day), written.energy(whole[day]), written.energy(sums[day][1])] for day in days]
+    lines = [[formats.calendar_day(day), formats.energy(whole[day]), formats.energy(sums[day][1])] for day in days]
     listed = table("Energy by day", ("Day (UTC)", "Energy", "Idle energy"), lines, (1, 2))
     details = html.Details([html.Summary("As a table"), listed])
     return card("By day", chart("energy", charts.bars(names, parts, "kWh"), text, details))
@@ -130,20 +130,20 @@ def _parts(use: EnergyUse) -> Component:
     if use.kwh is None:
         return html.Span(NOT_MEASURED)
     idle = use.idle_kwh or 0.0
-    return stacked([("useful", use.kwh - idle), ("idle", idle)], f"{written.share(use.idle_share)} idle")
+    return stacked([("useful", use.kwh - idle), ("idle", idle)], f"{formats.share(use.idle_share)} idle")
 
 
-def _machines(shown: list[EnergyUse], place: Place) -> list[Component]:
-    number = place.number("page", 1, -(-len(shown) // ROWS))
+def _machines(shown: list[EnergyUse], url: PageUrl) -> list[Component]:
+    number = url.number("page", 1, -(-len(shown) // ROWS))
     rows = [
         [
-            machine_link(use.equipment_id, use.name, place),
+            machine_link(use.equipment_id, use.name, url),
             _parts(use),
-            written.energy(use.kwh),
-            written.energy(use.idle_kwh),
-            bar(use.idle_share, written.share(use.idle_share)),
-            written.length(use.idle_seconds),
-            written.length(use.running_seconds),
+            formats.energy(use.kwh),
+            formats.energy(use.idle_kwh),
+            bar(use.idle_share, formats.share(use.idle_share)),
+            formats.length(use.idle_seconds),
+            formats.length(use.running_seconds),
         ]
         for use in shown[(number - 1) * ROWS : number * ROWS]
     ]
@@ -151,5 +151,5 @@ def _machines(shown: list[EnergyUse], place: Place) -> list[Component]:
     listed = table("Machines by idle energy, most first", headings, rows, (2, 3, 5, 6))
     return [
         card("Where energy is wasted", legend(("useful", "idle")), listed),
-        *pages(place, number, len(shown), ROWS),
+        *pages(url, number, len(shown), ROWS),
     ]

@@ -23,9 +23,9 @@ from etl.page.elements import (
     pages,
     table,
 )
-from etl.page.url import Place
-from etl.page.window import day_of, day_picker, days_of, length_picker, said
-from etl.results import format as written
+from etl.page.url import PageUrl
+from etl.page.window import day_of, day_picker, days_of, length_picker, span_text
+from etl.results import formats
 from etl.results.ranking import ACKNOWLEDGING, ICONS, SEVERITIES, Row, describe
 from etl.results.reader import Reader
 
@@ -35,43 +35,43 @@ MOST_NOTE = 500
 STATUS = {"open": "not acknowledged", "seen": "acknowledged", "lasting": "still lasting"}
 
 
-def events(reader: Reader, place: Place, today: date) -> View:
+def events(reader: Reader, url: PageUrl, today: date) -> View:
     """Show the events that began on some days."""
-    last = day_of(reader, place, today)
+    last = day_of(reader, url, today)
     if last is None:
         return nothing_yet("Events")
-    days = days_of(place, last)
+    days = days_of(url, last)
     found = reader.events(days)
-    shown = matching(found, place)
+    shown = matching(found, url)
     unseen = sum(event["by"] is None for event in found)
-    says = f"{len(found):,} events began in {said(days)}; {unseen:,} of them are not acknowledged."
+    says = f"{len(found):,} events began in {span_text(days)}; {unseen:,} of them are not acknowledged."
     children: list[Component] = [
         html.Header([html.H1("Events"), html.P(says, className="lead")]),
-        *_saved(reader, place),
-        *_form(reader, place),
-        _filters(place, last, found),
+        *_saved(reader, url),
+        *_form(reader, url),
+        _filters(url, last, found),
     ]
     if not found:
         children.append(empty("No event began in this time."))
     elif not shown:
         children.append(empty("No event matches: loosen the filters."))
     else:
-        children += _listed(reader, shown, place, last)
-    saved = "Saved. " if place.text("saved") else ""
-    return View("Events", f"{saved}{written.count(len(shown), 'event')} shown. {says}", children)
+        children += _listed(reader, shown, url, last)
+    saved = "Saved. " if url.text("saved") else ""
+    return View("Events", f"{saved}{formats.count(len(shown), 'event')} shown. {says}", children)
 
 
-def matching(found: Iterable[Row], place: Place) -> list[Row]:
+def matching(found: Iterable[Row], url: PageUrl) -> list[Row]:
     """Return the events that match the filters, newest first."""
-    severity, kind, status = place.text("severity"), place.text("kind"), place.choice("status", STATUS)
-    text = place.text("text").lower()
+    severity, kind, status = url.text("severity"), url.text("kind"), url.choice("status", STATUS)
+    text = url.text("text").lower()
     kept = [
         event
         for event in found
         if (not severity or event["severity"] == severity)
         and (not kind or event["kind"] == kind)
         and (not status or _has(event, status))
-        and (not text or text in f"{event['equipment_id']} {written.kind(event['kind'])} {event['evidence']}".lower())
+        and (not text or text in f"{event['equipment_id']} {formats.kind(event['kind'])} {event['evidence']}".lower())
     ]
     return sorted(kept, key=lambda event: event["start"], reverse=True)
 
@@ -82,78 +82,78 @@ def _has(event: Row, status: str) -> bool:
     return (event["by"] is None) == (status == "open")
 
 
-def _filters(place: Place, last: date, found: list[Row]) -> Component:
-    severity, kind, status = place.text("severity"), place.text("kind"), place.text("status")
+def _filters(url: PageUrl, last: date, found: list[Row]) -> Component:
+    severity, kind, status = url.text("severity"), url.text("kind"), url.text("status")
     kinds = sorted({event["kind"] for event in found} | ({kind} if kind else set()))
     counts = {name: sum(event["severity"] == name for event in found) for name in SEVERITIES}
     return html.Div(
         [
-            day_picker(place, last),
-            length_picker(place),
-            field("text", "Filter", place.text("text"), placeholder="machine, kind or evidence"),
+            day_picker(url, last),
+            length_picker(url),
+            field("text", "Filter", url.text("text"), placeholder="machine, kind or evidence"),
             choices(
                 "Severity",
-                [("all", place.but(severity=None), not severity)]
-                + [(f"{ICONS[n]} {n} {count}", place.but(severity=n), severity == n) for n, count in counts.items()],
+                [("all", url.replaced(severity=None), not severity)]
+                + [(f"{ICONS[n]} {n} {count}", url.replaced(severity=n), severity == n) for n, count in counts.items()],
             ),
             choices(
                 "Status",
-                [("all", place.but(status=None), not status)]
-                + [(text, place.but(status=name), status == name) for name, text in STATUS.items()],
+                [("all", url.replaced(status=None), not status)]
+                + [(text, url.replaced(status=name), status == name) for name, text in STATUS.items()],
             ),
             choices(
                 "Kind",
-                [("all", place.but(kind=None), not kind)]
-                + [(written.kind(name), place.but(kind=name), kind == name) for name in kinds],
+                [("all", url.replaced(kind=None), not kind)]
+                + [(formats.kind(name), url.replaced(kind=name), kind == name) for name in kinds],
             ),
-            downloads("events", place),
+            downloads("events", url),
         ],
         className="filters",
         role="search",
     )
 
 
-def _listed(reader: Reader, shown: list[Row], place: Place, last: date) -> list[Component]:
-    number = place.number("page", 1, -(-len(shown) // ROWS))
+def _listed(reader: Reader, shown: list[Row], url: PageUrl, last: date) -> list[Component]:
+    number = url.number("page", 1, -(-len(shown) // ROWS))
     rows = [
         [
-            written.moment(event["start"]),
+            formats.moment(event["start"]),
             badge(event["severity"]),
-            machine_link(event["equipment_id"], event["equipment_id"], place),
+            machine_link(event["equipment_id"], event["equipment_id"], url),
             describe(event, last, reader.units),
-            event["evidence"] or written.NONE,
-            _seen(event, place),
+            event["evidence"] or formats.NONE,
+            _seen(event, url),
         ]
         for event in shown[(number - 1) * ROWS : number * ROWS]
     ]
     headings = ("Began", "Severity", "Machine", "What", "Evidence", "Acknowledged")
-    return [card("Found", table("Events, newest first", headings, rows)), *pages(place, number, len(shown), ROWS)]
+    return [card("Found", table("Events, newest first", headings, rows)), *pages(url, number, len(shown), ROWS)]
 
 
-def _seen(event: Row, place: Place) -> Component:
+def _seen(event: Row, url: PageUrl) -> Component:
     if event["by"]:
         return html.Span([html.Strong(event["by"]), f": {event['note']}" if event["note"] else ""])
-    return link("Acknowledge", place.but(ack=event["event_id"], page=place.text("page"), saved=None), "button")
+    return link("Acknowledge", url.replaced(ack=event["event_id"], page=url.text("page"), saved=None), "button")
 
 
-def _saved(reader: Reader, place: Place) -> list[Component]:
-    event = reader.event(place.text("saved")) if place.text("saved") else None
+def _saved(reader: Reader, url: PageUrl) -> list[Component]:
+    event = reader.event(url.text("saved")) if url.text("saved") else None
     if event is None:
         return []
-    text = f"Saved: {written.kind(event['kind'])} on {event['equipment_id']} is acknowledged."
+    text = f"Saved: {formats.kind(event['kind'])} on {event['equipment_id']} is acknowledged."
     return [html.P(text, className="saved")]
 
 
-def _form(reader: Reader, place: Place) -> list[Component]:
-    if not place.text("ack"):
+def _form(reader: Reader, url: PageUrl) -> list[Component]:
+    if not url.text("ack"):
         return []
-    event = reader.event(place.text("ack"))
+    event = reader.event(url.text("ack"))
     if event is None:
         return [alert("This event is not there any more: choose one from the list.")]
     day = event["start"].date()
     return [
         card(
-            f"Acknowledge {written.kind(event['kind'])} on {event['equipment_id']}",
+            f"Acknowledge {formats.kind(event['kind'])} on {event['equipment_id']}",
             html.P([badge(event["severity"]), " ", describe(event, day, reader.units)]),
             html.P(ACKNOWLEDGING, className="note"),
             html.Div(
@@ -161,7 +161,7 @@ def _form(reader: Reader, place: Place) -> list[Component]:
                     entry("by", "Your name", MOST_NAME),
                     entry("note", "Note (may be empty)", MOST_NOTE),
                     html.Button("Save", id={"act": "acknowledge"}, type="button", className="button main"),
-                    link("Cancel", place.but(ack=None), "button"),
+                    link("Cancel", url.replaced(ack=None), "button"),
                 ],
                 className="form",
             ),
@@ -170,15 +170,15 @@ def _form(reader: Reader, place: Place) -> list[Component]:
     ]
 
 
-def acknowledge(reader: Reader, place: Place, by: str, note: str) -> tuple[Place, str]:
+def acknowledge(reader: Reader, url: PageUrl, by: str, note: str) -> tuple[PageUrl, str]:
     """Store the acknowledgement of the event in a URL; return the next URL, and the error if any."""
-    event_id = place.text("ack")
+    event_id = url.text("ack")
     if not by.strip():
-        return place, "Say who you are, so that others know whom to ask."
+        return url, "Say who you are, so that others know whom to ask."
     try:
         if reader.event(event_id) is None:
-            return place, "This event is not there any more: choose one from the list."
+            return url, "This event is not there any more: choose one from the list."
         reader.acknowledge(event_id, by.strip()[:MOST_NAME], note.strip()[:MOST_NOTE], datetime.now(UTC))
     except EtlError as error:
-        return place, f"Not saved: {error}"
-    return place.but(ack=None, saved=event_id, page=place.text("page")), ""
+        return url, f"Not saved: {error}"
+    return url.replaced(ack=None, saved=event_id, page=url.text("page")), ""

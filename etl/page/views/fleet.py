@@ -23,9 +23,9 @@ from etl.page.elements import (
     stats,
     table,
 )
-from etl.page.url import Place, machine_path
+from etl.page.url import PageUrl, machine_path
 from etl.page.window import day_of, day_picker, nothing_on_this_day
-from etl.results import format as written
+from etl.results import formats
 from etl.results.ranking import ACKNOWLEDGING, FINE, ICONS, LEVELS, SEVERITIES, Judged, judge, summary
 from etl.results.reader import Reader
 from etl.results.sums import left_out, mean, quotient, total
@@ -36,27 +36,27 @@ RUNNING = ("running", "overload")
 ROWS = 50
 
 
-def fleet(reader: Reader, place: Place, today: date) -> View:
+def fleet(reader: Reader, url: PageUrl, today: date) -> View:
     """Show all machines of a day."""
-    day = day_of(reader, place, today)
+    day = day_of(reader, url, today)
     if day is None:
         return nothing_yet("Fleet")
     machines = judged(reader, day)
-    shown = matching(machines, place)
-    says = summary(machines) if machines else f"No data on {written.calendar_day(day)}."
+    shown = matching(machines, url)
+    says = summary(machines) if machines else f"No data on {formats.calendar_day(day)}."
     newest = None if machines else reader.newest_day(today)
     children: list[Component] = [
-        html.Header([html.H1(f"Fleet on {written.calendar_day(day)}"), html.P(says, className="lead")]),
-        _filters(place, day, machines),
+        html.Header([html.H1(f"Fleet on {formats.calendar_day(day)}"), html.P(says, className="lead")]),
+        _filters(url, day, machines),
     ]
     if not machines:
-        return View("Fleet", says, [*children, nothing_on_this_day(place, newest)])
+        return View("Fleet", says, [*children, nothing_on_this_day(url, newest)])
     filtered = len(shown) != len(machines)
     if not filtered:
-        children += [_first(machines, place), _figures(machines)]
+        children += [_first(machines, url), _figures(machines)]
     if not shown:
         return View("Fleet", "No machine matches.", [*children, empty("No machine matches: loosen the filters.")])
-    children += _machines(shown, place)
+    children += _machines(shown, url)
     return View("Fleet", f"{len(shown):,} machines match. {says}" if filtered else says, children)
 
 
@@ -66,9 +66,9 @@ def judged(reader: Reader, day: date) -> list[Judged]:
     return judge(rows, reader.ranking_events(rows, day), reader.trends(), day, reader.units)
 
 
-def matching(machines: Iterable[Judged], place: Place) -> list[Judged]:
+def matching(machines: Iterable[Judged], url: PageUrl) -> list[Judged]:
     """Return the machines that match the filters."""
-    text, level = place.text("text").lower(), place.choice("severity", LEVELS)
+    text, level = url.text("text").lower(), url.choice("severity", LEVELS)
     return [
         machine
         for machine in machines
@@ -77,26 +77,26 @@ def matching(machines: Iterable[Judged], place: Place) -> list[Judged]:
     ]
 
 
-def _filters(place: Place, day: date, machines: list[Judged]) -> Component:
-    level = place.choice("severity", LEVELS)
+def _filters(url: PageUrl, day: date, machines: list[Judged]) -> Component:
+    level = url.choice("severity", LEVELS)
     counts = {name: sum(machine.level == name for machine in machines) for name in LEVELS}
-    options = [("all", place.but(severity=None), not level)]
+    options = [("all", url.replaced(severity=None), not level)]
     options += [
-        (f"{ICONS[name]} {name} {count}", place.but(severity=name), level == name) for name, count in counts.items()
+        (f"{ICONS[name]} {name} {count}", url.replaced(severity=name), level == name) for name, count in counts.items()
     ]
     return html.Div(
         [
-            day_picker(place, day),
-            field("text", "Filter", place.text("text"), placeholder="name, ID or reason"),
+            day_picker(url, day),
+            field("text", "Filter", url.text("text"), placeholder="name, ID or reason"),
             choices("Severity", options),
-            downloads("fleet", place),
+            downloads("fleet", url),
         ],
         className="filters",
         role="search",
     )
 
 
-def _first(machines: list[Judged], place: Place) -> Component:
+def _first(machines: list[Judged], url: PageUrl) -> Component:
     urgent = [machine for machine in machines if machine.level != FINE]
     if not urgent:
         return card(
@@ -106,7 +106,7 @@ def _first(machines: list[Judged], place: Place) -> Component:
         html.Li(
             [
                 badge(machine.level),
-                html.Div([machine_link(machine.equipment_id, machine.name, place), html.Span(_reasons(machine))]),
+                html.Div([machine_link(machine.equipment_id, machine.name, url), html.Span(_reasons(machine))]),
             ]
         )
         for machine in urgent[:FIRST]
@@ -120,7 +120,7 @@ def _first(machines: list[Judged], place: Place) -> Component:
 
 def _reasons(machine: Judged) -> str:
     others = len(machine.concerns) - 1
-    return machine.why + (f" (+{written.count(others, 'more reason')})" if others else "")
+    return machine.why + (f" (+{formats.count(others, 'more reason')})" if others else "")
 
 
 def _figures(machines: list[Judged]) -> Component:
@@ -128,7 +128,7 @@ def _figures(machines: list[Judged]) -> Component:
     energy, idle = total(rows, "energy_kwh"), total(rows, "idle_energy_kwh")
     received = quotient(total(rows, "received"), total(rows, "expected"))
     states = [row["state"] for row in rows if row.get("state")]
-    running = f"{sum(state in RUNNING for state in states):,}" if states else written.NONE
+    running = f"{sum(state in RUNNING for state in states):,}" if states else formats.NONE
 
     def note(text: str, name: str) -> str:
         """Return the note of a figure: no text if nothing is measured, and the number of machines without a value."""
@@ -139,47 +139,47 @@ def _figures(machines: list[Judged]) -> Component:
     return stats(
         [
             ("Running at the end of the day", running, note(f"of {len(states):,} machines", "state")),
-            ("Utilisation", written.share(mean(rows, "utilisation")), note("mean of all machines", "utilisation")),
+            ("Utilisation", formats.share(mean(rows, "utilisation")), note("mean of all machines", "utilisation")),
             (
                 "Energy",
-                written.energy(energy),
-                note(f"{written.share(quotient(idle, energy))} of it idle", "energy_kwh"),
+                formats.energy(energy),
+                note(f"{formats.share(quotient(idle, energy))} of it idle", "energy_kwh"),
             ),
-            ("Readings received", written.share(received), "of those expected"),
+            ("Readings received", formats.share(received), "of those expected"),
             ("Events", f"{int(total(rows, 'events') or 0):,}", "lasting into this day"),
         ]
     )
 
 
-def _machines(shown: list[Judged], place: Place) -> list[Component]:
-    number = place.number("page", 1, -(-len(shown) // ROWS))
+def _machines(shown: list[Judged], url: PageUrl) -> list[Component]:
+    number = url.number("page", 1, -(-len(shown) // ROWS))
     urgent = [machine for machine in shown if machine.level != FINE][:TILES] if number == 1 else []
     rest = [machine for machine in shown[(number - 1) * ROWS : number * ROWS] if machine not in urgent]
     parts: list[Component] = []
     if urgent:
-        tiles = html.Ul([html.Li(_tile(machine, place)) for machine in urgent], className="tiles")
+        tiles = html.Ul([html.Li(_tile(machine, url)) for machine in urgent], className="tiles")
         parts.append(card("Machines that need attention", tiles, class_name="bare"))
     if rest:
-        rows = [_row(machine, place) for machine in rest]
+        rows = [_row(machine, url) for machine in rest]
         heading = "Other machines" if urgent else "Machines"
         parts.append(card(heading, table("Machines by what needs attention first", HEADINGS, rows, NUMERIC)))
-    return [*parts, *pages(place, number, len(shown), ROWS)]
+    return [*parts, *pages(url, number, len(shown), ROWS)]
 
 
-def _tile(machine: Judged, place: Place) -> Component:
+def _tile(machine: Judged, url: PageUrl) -> Component:
     row = machine.row
     return html.Article(
         [
             html.Div([badge(machine.level), html.Span(row.get("state") or "unknown", className="state")]),
-            html.H3(link(machine.name, place.at(machine_path(machine.equipment_id)))),
+            html.H3(link(machine.name, url.at(machine_path(machine.equipment_id)))),
             html.P(machine.why),
             html.Dl(
                 [
                     html.Div([html.Dt(label), html.Dd(value)])
                     for label, value in (
-                        ("Utilisation", written.share(row.get("utilisation"))),
-                        ("Energy", written.energy(row.get("energy_kwh"))),
-                        ("Efficiency", written.number(row.get("efficiency"), digits=2)),
+                        ("Utilisation", formats.share(row.get("utilisation"))),
+                        ("Energy", formats.energy(row.get("energy_kwh"))),
+                        ("Efficiency", formats.number(row.get("efficiency"), digits=2)),
                     )
                 ]
             ),
@@ -192,15 +192,15 @@ HEADINGS = ("Machine", "Attention", "State", "Utilisation", "Energy", "Idle ener
 NUMERIC = (4, 5, 6)
 
 
-def _row(machine: Judged, place: Place) -> list[Any]:
+def _row(machine: Judged, url: PageUrl) -> list[Any]:
     row = machine.row
     return [
-        machine_link(machine.equipment_id, machine.name, place),
+        machine_link(machine.equipment_id, machine.name, url),
         badge(machine.attention, machine.attention),
         row.get("state") or "unknown",
-        bar(row.get("utilisation"), written.share(row.get("utilisation"))),
-        written.energy(row.get("energy_kwh")),
-        written.energy(row.get("idle_energy_kwh")),
-        written.number(row.get("efficiency"), digits=2),
-        machine.why if machine.concerns else written.NONE,
+        bar(row.get("utilisation"), formats.share(row.get("utilisation"))),
+        formats.energy(row.get("energy_kwh")),
+        formats.energy(row.get("idle_energy_kwh")),
+        formats.number(row.get("efficiency"), digits=2),
+        machine.why if machine.concerns else formats.NONE,
     ]

@@ -25,8 +25,8 @@ from etl.page.elements import (
     stats,
     table,
 )
-from etl.page.url import Place
-from etl.results import format as written
+from etl.page.url import PageUrl
+from etl.results import formats
 from etl.results.ranking import Row, describe, forecast
 from etl.results.reader import MOST_DAYS, Reader
 from etl.results.series import Level, Series, level_of, reduced, with_gaps
@@ -66,22 +66,22 @@ class Window:
         middle = self.start + self.span / 2
         return Window(middle - span / 2, middle + span / 2)
 
-    def in_(self, place: Place) -> Place:
+    def applied_to(self, url: PageUrl) -> PageUrl:
         """Return the URL that shows the window."""
-        return place.but(from_=self.start, to=self.end)
+        return url.replaced(from_=self.start, to=self.end)
 
 
-def window(place: Place, newest: datetime) -> Window:
+def window(url: PageUrl, newest: datetime) -> Window:
     """Return the time span in a URL, else the last week."""
-    end = place.time("to") or newest
-    start = place.time("from") or end - USUAL
+    end = url.time("to") or newest
+    start = url.time("from") or end - USUAL
     start, end = min(start, end), max(start, end)
     return Window(max(start, end - LONGEST), max(end, start + SHORTEST))
 
 
-def shown_measurements(reader: Reader, place: Place, there: Collection[str]) -> list[str]:
+def shown_measurements(reader: Reader, url: PageUrl, there: Collection[str]) -> list[str]:
     """Return the measurements in a URL, else the first ones of those that are `there`."""
-    chosen = [name for name in place.words("show") if name in reader.doubles][:MOST_SHOWN]
+    chosen = [name for name in url.words("show") if name in reader.doubles][:MOST_SHOWN]
     first = [name for name in FIRST_SHOWN if name in reader.doubles]
     order = first + [name for name in reader.doubles if name not in first]
     return chosen or [name for name in order if name in there][: len(FIRST_SHOWN)] or order[: len(FIRST_SHOWN)]
@@ -118,7 +118,7 @@ def newest_of(reader: Reader, equipment_id: str, today: date) -> datetime:
     return (mark + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
 
 
-def machine(reader: Reader, place: Place, equipment_id: str, today: date) -> View:
+def machine(reader: Reader, url: PageUrl, equipment_id: str, today: date) -> View:
     """Show a machine."""
     known = reader.machine(equipment_id)
     mark = reader.watermark(equipment_id)
@@ -126,20 +126,20 @@ def machine(reader: Reader, place: Place, equipment_id: str, today: date) -> Vie
         text = f"There is no machine {equipment_id}: look for it in the fleet."
         return View(equipment_id, text, [html.H1(equipment_id), empty(text), link("Fleet", "/", "button")])
     name = (known or {}).get("name") or equipment_id
-    seen = window(place, newest_of(reader, equipment_id, today))
+    seen = window(url, newest_of(reader, equipment_id, today))
     events = reader.machine_events(equipment_id, seen.start, seen.end)
     last = (seen.end - timedelta(microseconds=1)).date()
     days = days_in(reader, equipment_id, seen)
-    shown = shown_measurements(reader, place, measured(days))
-    says = f"{name}, {written.moment(seen.start)} to {written.moment(seen.end)}, {_counted(events)}."
+    shown = shown_measurements(reader, url, measured(days))
+    says = f"{name}, {formats.moment(seen.start)} to {formats.moment(seen.end)}, {_counted(events)}."
     children = [
         html.Header([html.H1(name), html.P(_about(equipment_id, known, mark, measured(days)), className="lead")]),
-        _controls(reader, place, equipment_id, seen, shown),
+        _controls(reader, url, equipment_id, seen, shown),
         _figures(days),
         _readings(reader, equipment_id, shown, seen, events),
-        card("Events in this time", _events(reader, events, last, place)),
+        card("Events in this time", _events(reader, events, last, url)),
         *_trends(reader, equipment_id),
-        card("Days", *_days(days, place)),
+        card("Days", *_days(days, url)),
         card("When energy is used", *_heat(reader, equipment_id, seen.end)),
     ]
     return View(name, says, children)
@@ -147,7 +147,7 @@ def machine(reader: Reader, place: Place, equipment_id: str, today: date) -> Vie
 
 def _counted(events: list[Row]) -> str:
     open_ = sum(not event["by"] for event in events)
-    return written.count(len(events), "event") + (f", {open_:,} of them not acknowledged" if events else "")
+    return formats.count(len(events), "event") + (f", {open_:,} of them not acknowledged" if events else "")
 
 
 def _about(equipment_id: str, known: Row | None, mark: datetime | None, there: Collection[str]) -> str:
@@ -156,21 +156,23 @@ def _about(equipment_id: str, known: Row | None, mark: datetime | None, there: C
     volts, amperes = (not there or name in there for name in ("voltage", "current"))
     if known:
         parts += [
-            f"{written.number(known['nominal_voltage'], 'V')} nominal" if volts and known["nominal_voltage"] else "",
-            f"{written.number(known['rated_current'], 'A')} rated" if amperes and known["rated_current"] else "",
-            written.count(known["phases"], "phase") if (volts or amperes) and known["phases"] else "",
+            f"{formats.number(known['nominal_voltage'], 'V')} nominal" if volts and known["nominal_voltage"] else "",
+            f"{formats.number(known['rated_current'], 'A')} rated" if amperes and known["rated_current"] else "",
+            formats.count(known["phases"], "phase") if (volts or amperes) and known["phases"] else "",
         ]
-    return " · ".join([*filter(None, parts), f"newest reading {written.moment(mark)}"])
+    return " · ".join([*filter(None, parts), f"newest reading {formats.moment(mark)}"])
 
 
-def _controls(reader: Reader, place: Place, equipment_id: str, seen: Window, shown: list[str]) -> Component:
+def _controls(reader: Reader, url: PageUrl, equipment_id: str, seen: Window, shown: list[str]) -> Component:
     toggles = [
-        (written.measurement(name), place.but(show=_toggled(shown, name)), name in shown) for name in reader.doubles
+        (formats.measurement(name), url.replaced(show=_toggled(shown, name)), name in shown) for name in reader.doubles
     ]
     spans = []
     for text, length in SPANS.items():
         span = timedelta(days=length)
-        spans.append((text, Window(seen.end - span, seen.end).in_(place), abs(seen.span - span) < timedelta(seconds=1)))
+        spans.append(
+            (text, Window(seen.end - span, seen.end).applied_to(url), abs(seen.span - span) < timedelta(seconds=1))
+        )
     moves = [
         ("← Earlier", seen.moved(-0.5)),
         ("Zoom in", seen.zoomed(0.5)),
@@ -180,10 +182,10 @@ def _controls(reader: Reader, place: Place, equipment_id: str, seen: Window, sho
     return html.Div(
         [
             choices("Time", spans),
-            html.Div([link(text, to.in_(place), "button") for text, to in moves], className="moves"),
+            html.Div([link(text, to.applied_to(url), "button") for text, to in moves], className="moves"),
             choices("Show", toggles),
-            link("Compare with others", Place("/compare").but(machines=[equipment_id]), "button"),
-            downloads("readings", place),
+            link("Compare with others", PageUrl("/compare").replaced(machines=[equipment_id]), "button"),
+            downloads("readings", url),
         ],
         className="filters",
     )
@@ -197,7 +199,7 @@ def _toggled(shown: list[str], name: str) -> list[str]:
 
 def _figures(days: list[Row]) -> Component:
     seconds = total_of(total(days, f"{state}_seconds") for state in ("off", "idle", "running"))
-    span = written.count(len(days), "day")
+    span = formats.count(len(days), "day")
 
     def figure(label: str, name: str, value: str, note: str) -> tuple[str, str, str]:
         """Return a figure with its note: no text if nothing is measured, and the number of days without a value."""
@@ -206,20 +208,20 @@ def _figures(days: list[Row]) -> Component:
 
     busy, energy = total(days, "running_seconds"), total(days, "energy_kwh")
     figures = [
-        figure("Utilisation", "running_seconds", written.share(quotient(busy, seconds)), f"of {span}"),
+        figure("Utilisation", "running_seconds", formats.share(quotient(busy, seconds)), f"of {span}"),
         figure(
             "Energy",
             "energy_kwh",
-            written.energy(energy),
-            f"{written.energy(total(days, 'idle_energy_kwh'))} of it idle",
+            formats.energy(energy),
+            f"{formats.energy(total(days, 'idle_energy_kwh'))} of it idle",
         ),
-        figure("Power factor", "power_factor", written.number(mean(days, "power_factor")), "mean of the days"),
+        figure("Power factor", "power_factor", formats.number(mean(days, "power_factor")), "mean of the days"),
     ]
     for part in ("voltage", "frequency"):
         name = f"{part}_outside_seconds"
         outside = total(days, name)
-        note = f"{written.share(quotient(outside, seconds))} of the time" if seconds else f"in {span}"
-        figures.append(figure(f"{part.capitalize()} outside EN 50160", name, written.length(outside), note))
+        note = f"{formats.share(quotient(outside, seconds))} of the time" if seconds else f"in {span}"
+        figures.append(figure(f"{part.capitalize()} outside EN 50160", name, formats.length(outside), note))
     return stats(figures)
 
 
@@ -232,9 +234,9 @@ def _readings(reader: Reader, equipment_id: str, names: list[str], seen: Window,
     most = max(map(len, found.values()))
     points = max(len(series[name]) for name, _, series in lines)
     text = (
-        f"{written.moment(seen.start)} to {written.moment(seen.end)}, by {unit}: {written.number(most)} values a line"
-        + (f", shown as {written.number(points)} with lowest and highest kept" if points < most else "")
-        + f". {written.count(len(events), 'event')} in it. Drag over a part to see it more finely."
+        f"{formats.moment(seen.start)} to {formats.moment(seen.end)}, by {unit}: {formats.number(most)} values a line"
+        + (f", shown as {formats.number(points)} with lowest and highest kept" if points < most else "")
+        + f". {formats.count(len(events), 'event')} in it. Drag over a part to see it more finely."
     )
     return card(
         "Readings",
@@ -247,19 +249,19 @@ EXTREMES = ("Line", "Lowest", "Mean", "Highest")
 
 
 def _summary(reader: Reader, found: dict[str, Series]) -> Component:
-    rows = [[written.measurement(name), *extremes(series, reader.units[name])] for name, series in found.items()]
+    rows = [[formats.measurement(name), *extremes(series, reader.units[name])] for name, series in found.items()]
     return table("Lowest, mean and highest in this time", EXTREMES, rows, (1, 2, 3))
 
 
 def extremes(series: Series, unit: str) -> list[str]:
     """Return the lowest, the mean and the highest value as text."""
     if not len(series) or np.isnan(series.mean).all():
-        return [written.NONE] * 3
+        return [formats.NONE] * 3
     values = np.nanmin(series.low), np.nanmean(series.mean), np.nanmax(series.high)
-    return [written.number(float(value), unit, 4) for value in values]
+    return [formats.number(float(value), unit, 4) for value in values]
 
 
-def _events(reader: Reader, events: list[Row], day: date, place: Place) -> Component:
+def _events(reader: Reader, events: list[Row], day: date, url: PageUrl) -> Component:
     if not events:
         return empty("No events in this time.")
     rows = []
@@ -268,18 +270,18 @@ def _events(reader: Reader, events: list[Row], day: date, place: Place) -> Compo
         around = Window(event["start"] - margin, (event["end"] or event["start"] + 5 * margin) + margin)
         rows.append(
             [
-                link(written.moment(event["start"]), around.in_(place)),
+                link(formats.moment(event["start"]), around.applied_to(url)),
                 badge(event["severity"]),
                 describe(event, day, reader.units),
-                event["evidence"] or written.NONE,
+                event["evidence"] or formats.NONE,
                 f"by {event['by']}" if event["by"] else link("Acknowledge", _acknowledge(event), "button"),
             ]
         )
     return table("Events, newest first", ("Began", "Severity", "What", "Evidence", "Acknowledged"), rows)
 
 
-def _acknowledge(event: Row) -> Place:
-    return Place("/events", {"ack": event["event_id"], "day": event["event_id"][:10]})
+def _acknowledge(event: Row) -> PageUrl:
+    return PageUrl("/events", {"ack": event["event_id"], "day": event["event_id"][:10]})
 
 
 def _trends(reader: Reader, equipment_id: str) -> list[Component]:
@@ -295,21 +297,21 @@ def _trends(reader: Reader, equipment_id: str) -> list[Component]:
         ]
         unit = reader.units.get(name, "")
         text = (
-            f"{written.measurement(name).capitalize()} is {written.number(trend['value'], unit)} and changes by"
-            f" {written.number(trend['per_day'], unit)} a day: "
+            f"{formats.measurement(name).capitalize()} is {formats.number(trend['value'], unit)} and changes by"
+            f" {formats.number(trend['per_day'], unit)} a day: "
             + (forecast(trend, trend["as_of"], reader.units) if trend["reached"] else "no threshold is in reach")
             + f". The band is the 80 % confidence interval. {trend['evidence'] or ''}"
         )
         parts.append(
             card(
-                f"Trend of {written.measurement(name)}",
+                f"Trend of {formats.measurement(name)}",
                 chart(f"trend-{name}", charts.growth(history, trend, unit), text),
             )
         )
     return parts
 
 
-def _days(days: list[Row], place: Place) -> list[Component]:
+def _days(days: list[Row], url: PageUrl) -> list[Component]:
     if not days:
         return [empty("No analysed day in this time: run `etl analyze`.")]
     rows = []
@@ -317,15 +319,15 @@ def _days(days: list[Row], place: Place) -> list[Component]:
         start = datetime.combine(row["day"], time(), UTC)
         rows.append(
             [
-                link(written.calendar_day(row["day"]), Window(start, start + timedelta(days=1)).in_(place)),
+                link(formats.calendar_day(row["day"]), Window(start, start + timedelta(days=1)).applied_to(url)),
                 states(row),
-                written.share(row["utilisation"]),
-                written.energy(row["energy_kwh"]),
-                written.energy(row["idle_energy_kwh"]),
-                written.number(row["power_factor"]),
-                written.length(row["voltage_outside_seconds"]),
-                written.length(row["frequency_outside_seconds"]),
-                written.number(row["efficiency"], digits=2),
+                formats.share(row["utilisation"]),
+                formats.energy(row["energy_kwh"]),
+                formats.energy(row["idle_energy_kwh"]),
+                formats.number(row["power_factor"]),
+                formats.length(row["voltage_outside_seconds"]),
+                formats.length(row["frequency_outside_seconds"]),
+                formats.number(row["efficiency"], digits=2),
             ]
         )
     headings = (
@@ -362,12 +364,12 @@ def _heat(reader: Reader, equipment_id: str, end: datetime) -> list[Component]:
         for weekday in range(7)
     ]
     last = (end - timedelta(microseconds=1)).date()
-    caption = f"Mean kWh by weekday and hour (UTC), four weeks up to {written.calendar_day(last)}"
+    caption = f"Mean kWh by weekday and hour (UTC), four weeks up to {formats.calendar_day(last)}"
     return [html.Div(table(caption, ("Day", *(f"{hour:02d}" for hour in range(24))), lines), className="heat")]
 
 
 def _cell(value: float | None, most: float) -> Component:
     if value is None:
-        return html.Span(written.NONE, className="h")
+        return html.Span(formats.NONE, className="h")
     step = min(int(value / most * _HEAT_STEPS), _HEAT_STEPS - 1)
-    return html.Span(written.number(value, digits=2), className=f"h h{step}")
+    return html.Span(formats.number(value, digits=2), className=f"h h{step}")

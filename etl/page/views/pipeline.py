@@ -7,9 +7,9 @@ from dash.development.base_component import Component
 
 from etl.page import charts
 from etl.page.elements import View, card, chart, downloads, empty, stats, table
-from etl.page.url import Place
+from etl.page.url import PageUrl
 from etl.page.window import day_picker
-from etl.results import format as written
+from etl.results import formats
 from etl.results.ranking import Row
 from etl.results.reader import Reader
 from etl.results.sums import lag_of
@@ -18,15 +18,15 @@ from etl.run.ledger import LoadedRun
 RUNS = 10
 
 
-def pipeline(reader: Reader, place: Place, today: date) -> View:
+def pipeline(reader: Reader, url: PageUrl, today: date) -> View:
     """Show the health of the pipeline on a day."""
-    day = shown_day(reader, place, today)
+    day = shown_day(reader, url, today)
     health = reader.health(day)
     runs = reader.runs(RUNS, datetime.combine(day, time(12), UTC))
     says = _says(health, day)
     children: list[Component] = [
         html.Header([html.H1("Pipeline health"), html.P(says, className="lead")]),
-        html.Div([day_picker(place, day), downloads("pipeline", place)], className="filters", role="search"),
+        html.Div([day_picker(url, day), downloads("pipeline", url)], className="filters", role="search"),
     ]
     if health:
         children += [_figures(health[0]), _lag(health)]
@@ -36,20 +36,20 @@ def pipeline(reader: Reader, place: Place, today: date) -> View:
     return View("Pipeline", says, children)
 
 
-def shown_day(reader: Reader, place: Place, today: date) -> date:
+def shown_day(reader: Reader, url: PageUrl, today: date) -> date:
     """Return the day in a URL, else the newest one with a measurement, else today."""
-    return place.day("day") or reader.newest_health_day(today) or today
+    return url.day("day") or reader.newest_health_day(today) or today
 
 
 def _says(health: list[Row], day: date) -> str:
     if not health:
-        return f"Nothing was measured on {written.calendar_day(day)}."
+        return f"Nothing was measured on {formats.calendar_day(day)}."
     newest = health[0]
     lag = lag_of(newest)
     if lag is None:
-        return f"The lag was not measured at {written.moment(newest['at'])}."
+        return f"The lag was not measured at {formats.moment(newest['at'])}."
     behind = "Nothing is waiting on the topic" if lag == 0 else f"{lag:,} offsets wait on the topic"
-    return f"{behind}, as measured at {written.moment(newest['at'])}."
+    return f"{behind}, as measured at {formats.moment(newest['at'])}."
 
 
 def _figures(newest: Row) -> Component:
@@ -57,18 +57,18 @@ def _figures(newest: Row) -> Component:
     since = {end: (at - newest[end]).total_seconds() if newest[end] else None for end in ("oldest", "newest")}
     return stats(
         [
-            ("Lag", written.number(lag_of(newest), digits=9), f"offsets on {len(newest['lags'] or {})} partitions"),
-            ("Dead letters", written.number(newest["dead_letters"], digits=9), "on their topic"),
-            ("Machines", written.number(newest["equipment"], digits=9), "with a watermark"),
+            ("Lag", formats.number(lag_of(newest), digits=9), f"offsets on {len(newest['lags'] or {})} partitions"),
+            ("Dead letters", formats.number(newest["dead_letters"], digits=9), "on their topic"),
+            ("Machines", formats.number(newest["equipment"], digits=9), "with a watermark"),
             (
                 "Newest watermark",
-                written.clock(newest["newest"], at.date()),
-                f"{written.length(since['newest'])} before",
+                formats.clock(newest["newest"], at.date()),
+                f"{formats.length(since['newest'])} before",
             ),
             (
                 "Oldest watermark",
-                written.clock(newest["oldest"], at.date()),
-                f"{written.length(since['oldest'])} before",
+                formats.clock(newest["oldest"], at.date()),
+                f"{formats.length(since['oldest'])} before",
             ),
         ]
     )
@@ -84,7 +84,7 @@ def _lag(health: list[Row]) -> Component:
         return card("Lag", empty("The lag was not measured on this day."))
     text = f"Lag over the day, {len(there)} measurements: from {min(there):,} to {max(there):,} offsets."
     newest = rows[-1]["lags"] or {}
-    now = [[f"partition {name}", written.number(newest.get(name), digits=9)] for name in partitions]
+    now = [[f"partition {name}", formats.number(newest.get(name), digits=9)] for name in partitions]
     return html.Div(
         [
             card("Lag", chart("lag", charts.over_time(times, {"offsets": lags}, "offsets"), text)),
@@ -103,5 +103,5 @@ def _runs(runs: list[LoadedRun]) -> Component:
             started = datetime.fromisoformat(stage.started)
             name = f"{stage.stage} {stage.shard + 1} of {stage.shards}" if stage.shards > 1 else stage.stage
             counts = ", ".join(f"{value:,} {label}" for label, value in stage.counts.items() if value)
-            rows.append([run.run, name, written.moment(started), written.number(stage.seconds, "s"), counts])
+            rows.append([run.run, name, formats.moment(started), formats.number(stage.seconds, "s"), counts])
     return table("Newest first", ("Run", "Stage", "Started", "Took", "Readings"), rows, (3,))

@@ -16,7 +16,7 @@ from etl.model.equipment import equipment_id
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP, generated
 from etl.model.timestamps import MISSING, OLDEST_MS
-from etl.stages.generate.mapping import Mapping
+from etl.stages.generate.mapping import ColumnMapping
 from etl.stages.generate.values import read_values
 from etl.stages.generate.wallclock import Times, read_times
 
@@ -39,7 +39,7 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Letter:
+class BrokenLine:
     """A line that is not a reading."""
 
     line: int
@@ -60,11 +60,15 @@ class Block:
     local: Integers
     lines: Integers
     raw: Callable[[int], bytes]
-    letters: Sequence[Letter]
+    letters: Sequence[BrokenLine]
 
 
 def to_readings(
-    cells: Cells, broken: Sequence[Letter], mapping: Mapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
+    cells: Cells,
+    broken: Sequence[BrokenLine],
+    mapping: ColumnMapping,
+    measurements: Measurements,
+    oldest_ms: int = OLDEST_MS,
 ) -> Block:
     """Convert rows to readings, and the other rows and the broken lines to dead letters; each in order.
 
@@ -102,7 +106,7 @@ def to_readings(
     return Block(table.take(at), times.local[at], cells.lines[at], lambda row: cells.raw(int(at[row])), letters)
 
 
-def _letter(cells: Cells, mapping: Mapping, row: int, times: Times, *, usable: bool) -> Letter:
+def _letter(cells: Cells, mapping: ColumnMapping, row: int, times: Times, *, usable: bool) -> BrokenLine:
     if not usable:
         cell, reason, detail = (
             mapping.equipment.column,
@@ -114,13 +118,13 @@ def _letter(cells: Cells, mapping: Mapping, row: int, times: Times, *, usable: b
         if times.local[row] != MISSING:
             detail = f"no such time in {mapping.timestamp.zone}, where clocks go forward"
     else:
-        return Letter(int(cells.lines[row]), cells.raw(row), "no-measurement", "no measurement at all")
+        return BrokenLine(int(cells.lines[row]), cells.raw(row), "no-measurement", "no measurement at all")
     value = cells.columns[cell or ""][row]
     shown = value.as_py() if isinstance(value, pa.Scalar) else value
     text = str(shown)[:80]
     if reason == "timestamp" and mapping.timestamp.format is None and re.fullmatch(r"[\d.]+", text):
         detail = "no epoch of the time from 2000 on (`format` reads dates such as %Y%m%d, or `excel`)"
-    return Letter(int(cells.lines[row]), cells.raw(row), reason, f"{detail}: {cell} is {text!r}")
+    return BrokenLine(int(cells.lines[row]), cells.raw(row), reason, f"{detail}: {cell} is {text!r}")
 
 
 def _texts(column: Column) -> pa.Array:
@@ -134,7 +138,7 @@ def _texts(column: Column) -> pa.Array:
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
 
 
-def _equipment(cells: Cells, mapping: Mapping) -> pa.Array:
+def _equipment(cells: Cells, mapping: ColumnMapping) -> pa.Array:
     if mapping.equipment.column is None:
         return pa.repeat(pa.scalar(mapping.equipment.constant, pa.string()), len(cells))
     encoded = _texts(cells.columns[mapping.equipment.column]).dictionary_encode()
@@ -167,10 +171,10 @@ def _plain(value: object) -> object:
 
 
 # Some rows of a file, and its broken lines.
-Parsed = tuple[Cells, list[Letter]]
+Parsed = tuple[Cells, list[BrokenLine]]
 
 
-def check_columns(mapping: Mapping, present: Sequence[str], name: str) -> None:
+def check_columns(mapping: ColumnMapping, present: Sequence[str], name: str) -> None:
     """Check that a file has each mapped column once.
 
     Raises:

@@ -18,8 +18,8 @@ from etl.errors import SettingsError
 from etl.model.measurements import Measurements
 from etl.model.schemas import dead_letter_table
 from etl.model.timestamps import OLDEST_MS
-from etl.stages.generate.cells import Cells, Column, Letter, Parsed, check_columns, to_readings
-from etl.stages.generate.mapping import Mapping
+from etl.stages.generate.cells import BrokenLine, Cells, Column, Parsed, check_columns, to_readings
+from etl.stages.generate.mapping import ColumnMapping
 from etl.stages.generate.opening import CODECS, endings, opened, reading
 from etl.stages.generate.parquet import parquet_rows
 from etl.stages.generate.repeated import told_apart
@@ -45,7 +45,7 @@ class Recorded:
 
 
 def recorded_readings(
-    url: str, mapping: Mapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
+    url: str, mapping: ColumnMapping, measurements: Measurements, oldest_ms: int = OLDEST_MS
 ) -> Iterator[Recorded]:
     """Read a file by path or fsspec URL, or all members of a zip, in blocks of about BLOCK_ROWS rows.
 
@@ -82,7 +82,7 @@ def recorded_readings(
             log.warning("recorded file is empty", file=name)
 
 
-def _format(path: str, mapping: Mapping) -> str | None:
+def _format(path: str, mapping: ColumnMapping) -> str | None:
     """Return the format in the mapping, or the format of the ending before that of a codec."""
     if mapping.format:
         return mapping.format
@@ -92,7 +92,7 @@ def _format(path: str, mapping: Mapping) -> str | None:
     return _FORMATS.get(found[-1]) if found else None
 
 
-def _dead_letters(letters: Sequence[Letter], name: str, content_type: str) -> pa.Table:
+def _dead_letters(letters: Sequence[BrokenLine], name: str, content_type: str) -> pa.Table:
     columns = {
         "value": [letter.value[:MAX_LINE_BYTES] for letter in letters],
         "content_type": content_type,
@@ -122,7 +122,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
         yield number, [rest]
 
 
-def _csv(file: BinaryIO, mapping: Mapping, _measurements: Measurements, name: str) -> Iterator[Parsed]:
+def _csv(file: BinaryIO, mapping: ColumnMapping, _measurements: Measurements, name: str) -> Iterator[Parsed]:
     header: list[str] | None = None
     number, lines = 1, list[bytes]()
     for first, more in chain(_lines(file), [(0, list[bytes]())]):
@@ -144,7 +144,9 @@ def _csv(file: BinaryIO, mapping: Mapping, _measurements: Measurements, name: st
         yield parsed
 
 
-def _header(number: int, lines: list[bytes], mapping: Mapping, name: str) -> tuple[int, list[bytes], list[str] | None]:
+def _header(
+    number: int, lines: list[bytes], mapping: ColumnMapping, name: str
+) -> tuple[int, list[bytes], list[str] | None]:
     """Return the names of the columns from the first line that is not empty."""
     for place, line in enumerate(lines):
         if line.removeprefix(_BOM).strip():
@@ -158,7 +160,7 @@ def _header(number: int, lines: list[bytes], mapping: Mapping, name: str) -> tup
     return number, [], None
 
 
-def _fields(line: str, mapping: Mapping) -> list[str]:
+def _fields(line: str, mapping: ColumnMapping) -> list[str]:
     return next(csv.reader([line], delimiter=mapping.delimiter, strict=True), [])
 
 
@@ -170,7 +172,7 @@ def _well_quoted(delimiter: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?:" + field + rb"(?:" + separator + rb"|\r?\n|\r?\Z))*+")
 
 
-def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping) -> Parsed | None:
+def _clean(number: int, lines: list[bytes], header: list[str], mapping: ColumnMapping) -> Parsed | None:
     """Parse lines fast if each is one record; return None if they have other errors than the number of fields."""
     data = b"\n".join(lines)
     quoted = b'"' in data
@@ -208,7 +210,7 @@ def _clean(number: int, lines: list[bytes], header: list[str], mapping: Mapping)
 def _read_csv(
     data: bytes,
     header: list[str],
-    mapping: Mapping,
+    mapping: ColumnMapping,
     quoted: bool,
     skip: Callable[[pa_csv.InvalidRow], str],
 ) -> pa.Table | None:
@@ -234,12 +236,12 @@ def _read_csv(
         return None
 
 
-def _wrong_fields(number: int, line: bytes, got: int, expected: int) -> Letter:
-    return Letter(number, line.removesuffix(b"\r"), "recorded", f"{got} fields instead of {expected}")
+def _wrong_fields(number: int, line: bytes, got: int, expected: int) -> BrokenLine:
+    return BrokenLine(number, line.removesuffix(b"\r"), "recorded", f"{got} fields instead of {expected}")
 
 
 def _records(
-    number: int, lines: list[bytes], mapping: Mapping, width: int, *, last: bool
+    number: int, lines: list[bytes], mapping: ColumnMapping, width: int, *, last: bool
 ) -> tuple[list[tuple[int, bytes]], int]:
     """Join lines of records whose quoted fields span several lines; return the records and their number of lines."""
     records: list[tuple[int, bytes]] = []
@@ -266,16 +268,16 @@ def _closing(lines: list[bytes], place: int) -> int | None:
     return None
 
 
-def _width(record: bytes, mapping: Mapping) -> int | None:
+def _width(record: bytes, mapping: ColumnMapping) -> int | None:
     try:
         return len(_fields(record.decode(mapping.encoding, errors="replace"), mapping))
     except csv.Error:
         return None
 
 
-def _careful(records: list[tuple[int, bytes]], header: list[str], mapping: Mapping) -> Parsed:
+def _careful(records: list[tuple[int, bytes]], header: list[str], mapping: ColumnMapping) -> Parsed:
     """Parse record by record, so that each error costs only one record."""
-    letters: list[Letter] = []
+    letters: list[BrokenLine] = []
     good: list[tuple[int, bytes]] = []
     rows: list[list[str]] = []
     for number, record in records:
@@ -288,9 +290,9 @@ def _careful(records: list[tuple[int, bytes]], header: list[str], mapping: Mappi
         try:
             fields = _fields(line.decode(mapping.encoding), mapping)
         except UnicodeDecodeError as error:
-            letters.append(Letter(number, line, "undecodable", f"not {mapping.encoding}: {error.reason}"))
+            letters.append(BrokenLine(number, line, "undecodable", f"not {mapping.encoding}: {error.reason}"))
         except csv.Error as error:
-            letters.append(Letter(number, line, "recorded", str(error)))
+            letters.append(BrokenLine(number, line, "recorded", str(error)))
         else:
             if len(fields) == len(header):
                 good.append((number, line))
@@ -304,13 +306,13 @@ def _careful(records: list[tuple[int, bytes]], header: list[str], mapping: Mappi
     return Cells(columns, np.array([at for at, _ in good], dtype=np.int64), lambda row: good[row][1]), letters
 
 
-def _too_long(number: int, line: bytes) -> Letter:
-    return Letter(number, line, "recorded", f"longer than {MAX_LINE_BYTES} bytes; no more of it is kept")
+def _too_long(number: int, line: bytes) -> BrokenLine:
+    return BrokenLine(number, line, "recorded", f"longer than {MAX_LINE_BYTES} bytes; no more of it is kept")
 
 
-def _json_lines(file: BinaryIO, mapping: Mapping, _measurements: Measurements, _name: str) -> Iterator[Parsed]:
+def _json_lines(file: BinaryIO, mapping: ColumnMapping, _measurements: Measurements, _name: str) -> Iterator[Parsed]:
     for first, lines in _lines(file):
-        letters: list[Letter] = []
+        letters: list[BrokenLine] = []
         good: list[tuple[int, bytes]] = []
         objects: list[dict[str, object]] = []
         for number, line in enumerate(lines, first):
@@ -321,9 +323,9 @@ def _json_lines(file: BinaryIO, mapping: Mapping, _measurements: Measurements, _
                 objects.append(_object(line.removeprefix(_BOM) if number == 1 else line))
                 good.append((number, line))
             except UnicodeError as error:
-                letters.append(Letter(number, line, "undecodable", str(error)))
+                letters.append(BrokenLine(number, line, "undecodable", str(error)))
             except (ValueError, RecursionError) as error:
-                letters.append(Letter(number, line, "recorded", str(error)))
+                letters.append(BrokenLine(number, line, "recorded", str(error)))
         columns: dict[str, Column] = {column: [each.get(column) for each in objects] for column in mapping.columns}
         lines_of = np.array([at for at, _ in good], dtype=np.int64)
         yield Cells(columns, lines_of, lambda row, good=good: good[row][1]), letters  # type: ignore[misc]

@@ -158,7 +158,7 @@ def _short(entry: object) -> object:
     return {"column": entry} if isinstance(entry, str) else entry
 
 
-class Mapping(_Entry):
+class ColumnMapping(_Entry):
     """The meaning of the columns of a file."""
 
     format: Literal["csv", "parquet", "jsonl"] | None = None
@@ -172,7 +172,7 @@ class Mapping(_Entry):
     missing: list[str | int | float] = [""]
 
     @model_validator(mode="after")
-    def _told_apart(self) -> "Mapping":
+    def _told_apart(self) -> "ColumnMapping":
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         return self
@@ -195,14 +195,14 @@ class Mapping(_Entry):
         return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def read_mapping(path: Path, measurements: Measurements) -> Mapping:
+def read_mapping(path: Path, measurements: Measurements) -> ColumnMapping:
     """Read a mapping file.
 
     Raises:
         SettingsError: the file cannot be read, an entry is wrong, or a measurement is not declared.
     """
     try:
-        mapping = Mapping.model_validate(read_document(path, "mapping"))
+        mapping = ColumnMapping.model_validate(read_document(path, "mapping"))
     except ValidationError as error:
         place, message = first_problem(error)
         named = f"{'.'.join(map(str, place))}: " if place else ""

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from etl.errors import SettingsError
 from etl.model.measurements import Measurements
-from etl.stages.generate.cells import Cells, Column, Letter, Parsed, check_columns
-from etl.stages.generate.mapping import Mapping
+from etl.stages.generate.cells import BrokenLine, Cells, Column, Parsed, check_columns
+from etl.stages.generate.mapping import ColumnMapping
 
 
 def parquet_rows(
-    file: BinaryIO, mapping: Mapping, measurements: Measurements, name: str, most_rows: int
+    file: BinaryIO, mapping: ColumnMapping, measurements: Measurements, name: str, most_rows: int
 ) -> Iterator[Parsed]:
     """Yield the rows of a Parquet file in blocks of at most `most_rows`.
 
@@ -34,7 +34,7 @@ def parquet_rows(
             number += len(batch)
             good = _texts_good(batch)
             letters = [
-                Letter(int(lines[row]), _row(batch, row), "undecodable", "a text that is not utf-8")
+                BrokenLine(int(lines[row]), _row(batch, row), "undecodable", "a text that is not utf-8")
                 for row in np.flatnonzero(~good).tolist()
             ]
             batch, lines = batch.filter(pa.array(good)), lines[good]
@@ -59,7 +59,7 @@ def _texts_good(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     return good
 
 
-def _check_types(mapping: Mapping, measurements: Measurements, schema: pa.Schema, name: str) -> None:
+def _check_types(mapping: ColumnMapping, measurements: Measurements, schema: pa.Schema, name: str) -> None:
     of = pa.types
     is_text: list[Callable[[pa.DataType], bool]] = [of.is_string, of.is_large_string, of.is_null]
     is_key = [*is_text, of.is_integer]

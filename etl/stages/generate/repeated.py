@@ -17,7 +17,7 @@ import structlog
 
 from etl.model.schemas import DAY_MS, TIMESTAMP
 from etl.model.timestamps import MISSING
-from etl.stages.generate.cells import Block, Integers, Letter
+from etl.stages.generate.cells import Block, BrokenLine, Integers
 from etl.stages.generate.mapping import TimestampColumn
 from etl.stages.generate.wallclock import Repeat, repeats
 
@@ -279,7 +279,8 @@ def _settled(table: pa.Table, codes: Codes, shift: Shorts, entry: TimestampColum
     table = table.drop_columns(list(_WAITING))
     refused = np.flatnonzero((codes == UNKNOWN) & (entry.ambiguous == "refuse"))
     letters = [
-        Letter(int(lines[row]), raw[row].as_py(), "timestamp", _twice(int(local[row]), entry.zone)) for row in refused
+        BrokenLine(int(lines[row]), raw[row].as_py(), "timestamp", _twice(int(local[row]), entry.zone))
+        for row in refused
     ]
     ms = table["timestamp"].cast(pa.int64()).to_numpy()
     if (changed := np.flatnonzero(shift)).size:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.model.measurements import Measurement
-from etl.stages.generate.mapping import Mapping, MeasurementColumn
+from etl.stages.generate.mapping import ColumnMapping, MeasurementColumn
 
 _NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 # Blanks and apostrophes that look the same.
@@ -19,7 +19,7 @@ _NO_VALUE = pa.scalar(None, pa.float64())
 
 
 def read_values(
-    column: pa.Array | list[Any], measurement: Measurement, entry: MeasurementColumn, mapping: Mapping
+    column: pa.Array | list[Any], measurement: Measurement, entry: MeasurementColumn, mapping: ColumnMapping
 ) -> tuple[pa.Array, dict[int, object]]:
     """Return the values, null if missing, and by row the cells without a value of the declared type."""
     wrong: dict[int, object] = {}
@@ -41,7 +41,7 @@ def read_values(
     return values, wrong
 
 
-def _of_objects(column: list[Any], mapping: Mapping) -> tuple[pa.Array, dict[int, object]]:
+def _of_objects(column: list[Any], mapping: ColumnMapping) -> tuple[pa.Array, dict[int, object]]:
     """Parse JSON numbers; a text is a bad cell, unless it means a missing value."""
     wrong: dict[int, object] = {}
     if not set(map(type, column)) <= {float, type(None)}:
@@ -60,7 +60,7 @@ def _fits(cell: object) -> bool:
     return cell is None or type(cell) is float or (type(cell) is int and abs(cell) <= _WHOLE)
 
 
-def _of_numbers(column: pa.Array, mapping: Mapping) -> tuple[pa.Array, dict[int, object]]:
+def _of_numbers(column: pa.Array, mapping: ColumnMapping) -> tuple[pa.Array, dict[int, object]]:
     values = column.cast(pa.float64(), safe=False)
     if pa.types.is_floating(column.type):
         return _without_missing(values, mapping, single=column.type.bit_width < 64), {}
@@ -73,7 +73,7 @@ def _of_numbers(column: pa.Array, mapping: Mapping) -> tuple[pa.Array, dict[int,
     return _without_missing(_without(values, wrong), mapping), wrong
 
 
-def _of_texts(texts: pa.Array, mapping: Mapping) -> tuple[pa.Array, dict[int, object]]:
+def _of_texts(texts: pa.Array, mapping: ColumnMapping) -> tuple[pa.Array, dict[int, object]]:
     """Parse numbers with the marks of the mapping; another mark, or a mark in a wrong place, makes a cell bad."""
     plain = _plain(texts, mapping)
     try:
@@ -89,7 +89,7 @@ def _of_texts(texts: pa.Array, mapping: Mapping) -> tuple[pa.Array, dict[int, ob
     return _without_missing(_without(values, wrong), mapping), wrong
 
 
-def _plain(texts: pa.Array, mapping: Mapping) -> pa.Array:
+def _plain(texts: pa.Array, mapping: ColumnMapping) -> pa.Array:
     """Return numbers with a point and no other mark; null if a mark is in a wrong place."""
     decimal, thousands = mapping.decimal, mapping.thousands
     if decimal == "." and thousands is None:
@@ -127,7 +127,7 @@ def _without(values: pa.Array, rows: dict[int, object]) -> pa.Array:
     return pc.if_else(pa.array(mask), _NO_VALUE, values)
 
 
-def _without_missing(values: pa.Array, mapping: Mapping, *, single: bool = False) -> pa.Array:
+def _without_missing(values: pa.Array, mapping: ColumnMapping, *, single: bool = False) -> pa.Array:
     """Set numbers that mean a missing value to null; `single`: compare them in single precision."""
     numbers = mapping.missing_numbers
     if not numbers:
@@ -138,7 +138,7 @@ def _without_missing(values: pa.Array, mapping: Mapping, *, single: bool = False
     return pc.if_else(pc.is_in(values, value_set=pa.array(numbers, pa.float64())), _NO_VALUE, values)
 
 
-def _present(texts: pa.Array, mapping: Mapping) -> pa.Array:
+def _present(texts: pa.Array, mapping: ColumnMapping) -> pa.Array:
     texts = pc.utf8_trim_whitespace(texts)
     missing = pc.is_in(texts, value_set=pa.array(mapping.missing_texts, pa.string()))
     return pc.if_else(missing, _NO_TEXT, texts)

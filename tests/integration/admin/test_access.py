@@ -20,7 +20,7 @@ from etl.kafka import ports
 from etl.kafka.ports import open_producer
 from etl.model.measurements import read_measurements
 from etl.page.app import VIEWS, today
-from etl.page.url import Place
+from etl.page.url import PageUrl
 from etl.page.views.machine import machine
 from etl.results.reader import Reader
 from etl.run.runner import STAGES, run_stage
@@ -124,11 +124,11 @@ def test_stages_analysis_and_page_do_their_work_when_each_has_its_own_rights(
     log_in("page", users, granted)
     with connect(read_settings(CassandraSettings)) as session:
         reader = Reader(session, read_measurements())
-        shown = [view(reader, Place(path), today()) for path, (_, view) in VIEWS.items()]
+        shown = [view(reader, PageUrl(path), today()) for path, (_, view) in VIEWS.items()]
         assert "2 machines" in shown[0].says, shown[0].says
         day = reader.newest_day(today())
         assert day
-        assert machine(reader, Place("/"), reader.fleet(day)[0]["equipment_id"], day).says
+        assert machine(reader, PageUrl("/"), reader.fleet(day)[0]["equipment_id"], day).says
         reader.acknowledge("20260105T081500Z.press-1.overload", "somebody", "seen", datetime.now(UTC))
 
 
