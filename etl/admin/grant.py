@@ -59,7 +59,9 @@ def grant_access(settings: GrantSettings) -> Iterator[Finding]:
         Unreachable: Kafka or Cassandra does not answer.
     """
     if not (settings.kafka_dir or settings.cassandra_dir):
-        raise SettingsError("nobody to give rights: set ETL_GRANT_KAFKA_DIR, ETL_GRANT_CASSANDRA_DIR or both")
+        raise SettingsError(
+            "no user or role to grant rights to: set ETL_GRANT_KAFKA_DIR, ETL_GRANT_CASSANDRA_DIR or both"
+        )
     # Read everything before changing anything.
     users = _accounts("ETL_GRANT_KAFKA_DIR", settings.kafka_dir, KafkaSettings)
     roles = _accounts("ETL_GRANT_CASSANDRA_DIR", settings.cassandra_dir, CassandraSettings)
@@ -237,5 +239,5 @@ def _resource(name: str) -> str:
 
 
 def _finding(who: str, has: list[str], lost: list[str]) -> Finding:
-    taken = f"; taken away: {', '.join(lost)}" if lost else ""
+    taken = f"; revoked: {', '.join(lost)}" if lost else ""
     return Finding(f"{who}: {', '.join(has) or 'no rights'}{taken}", warning=bool(lost))

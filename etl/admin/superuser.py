@@ -25,7 +25,7 @@ def replace_default_superuser(settings: CassandraSettings) -> str:
         Unreachable: Cassandra does not answer.
     """
     if not (settings.username and settings.password):
-        raise SettingsError("ETL_CASSANDRA_USERNAME and ETL_CASSANDRA_PASSWORD: name the administrator to be")
+        raise SettingsError("ETL_CASSANDRA_USERNAME and ETL_CASSANDRA_PASSWORD: name the new administrator")
     if settings.username == DEFAULT:
         raise SettingsError(f"ETL_CASSANDRA_USERNAME: {DEFAULT} is the default superuser, choose another name")
     made = not _let_in(settings)
@@ -37,7 +37,7 @@ def replace_default_superuser(settings: CassandraSettings) -> str:
         unknown = literal(secrets.token_urlsafe(32))
         shut = f"ALTER ROLE {DEFAULT} WITH PASSWORD = {unknown} AND LOGIN = false AND SUPERUSER = false"
         retrying(partial(session.execute, shut))
-    return f"superuser {settings.username}: {'made' if made else 'is there'}; role {DEFAULT} is shut out"
+    return f"superuser {settings.username}: {'made' if made else 'is there'}; role {DEFAULT} is disabled"
 
 
 def _let_in(settings: CassandraSettings) -> bool:

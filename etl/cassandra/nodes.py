@@ -74,7 +74,7 @@ class _Control(ControlConnection):  # type: ignore[misc]
                 if new:
                     self._cluster.metadata.remove_host(host)
                 continue
-            log.info("Cassandra is found again", address=str(endpoint))
+            log.info("Cassandra is reachable again", address=str(endpoint))
             # Also for a new node, because only here the driver retries if the part of a session fails.
             self._cluster.on_up(host)
             return connection

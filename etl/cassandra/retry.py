@@ -141,7 +141,7 @@ def retrying(call: Callable[[], Result], patience: float = PATIENCE) -> Result:
         except _DRIVER_ERRORS as error:
             if not worth_retrying(error) or time.monotonic() + wait > give_up:
                 raise translated(error) from error
-            log.warning("Cassandra is asked again", reason=type(_cause(error)).__name__, seconds=round(wait, 1))
+            log.warning("retrying Cassandra", reason=type(_cause(error)).__name__, seconds=round(wait, 1))
         # Jitter keeps several clients from retrying at the same moment.
         time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
         wait = min(wait * 2, 10.0)

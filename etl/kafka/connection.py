@@ -53,7 +53,7 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
     if isinstance(error, kafka_errors.InvalidTopicError):
         return SettingsError(f"{subject}: Kafka does not allow this name")
     if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):
-        return SettingsError(f"{subject} does not take a record that large: raise its max.message.bytes")
+        return SettingsError(f"{subject} does not accept a record of this size: raise its max.message.bytes")
     if isinstance(error, kafka_errors.UnknownMemberIdError | kafka_errors.RebalanceInProgressError):
         return SettingsError(f"{subject} has members, another program reads with it: choose another ETL_KAFKA_GROUP")
     if isinstance(error, kafka_errors.InvalidReceiveError):

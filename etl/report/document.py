@@ -203,7 +203,7 @@ def _energy(data: ReportData) -> str:
     return (
         f"<h2>Energy and idle waste</h2><p>{text}</p><figure>{chart}"
         f"<figcaption>Energy by day {key}</figcaption></figure>"
-        + _table("Machines that waste most", headings, rows, (1, 2, 3, 4))
+        + _table("Machines with the most idle energy", headings, rows, (1, 2, 3, 4))
     )
 
 
@@ -311,4 +311,4 @@ def _health(health: Row | None) -> str:
 
 def _glossary() -> str:
     terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in GLOSSARY.items())
-    return f'<h2>Words used here</h2><dl class="glossary">{terms}</dl>'
+    return f'<h2>Glossary</h2><dl class="glossary">{terms}</dl>'

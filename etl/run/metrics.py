@@ -42,18 +42,18 @@ def measure(manifest: Manifest) -> Iterator[Sample]:
     summary = manifest.summary
     stage = {"stage": summary.stage} | ({"shard": str(summary.shard)} if summary.shards > 1 else {})
     ended = datetime.fromisoformat(summary.started).timestamp() + summary.seconds
-    yield Sample("sensor_etl_last_success_timestamp_seconds", "When the stage last came to its end.", ended, stage)
-    yield Sample("sensor_etl_seconds", "How long the stage took.", summary.seconds, stage)
+    yield Sample("sensor_etl_last_success_timestamp_seconds", "Time of the last success of the stage.", ended, stage)
+    yield Sample("sensor_etl_seconds", "Duration of the stage.", summary.seconds, stage)
     for name, count in summary.counts.items():
         yield Sample("sensor_etl_readings", "Readings of the run, by class.", count, {**stage, "class": name})
     if summary.seconds and summary.counts:
         rate = max(summary.counts.values()) / summary.seconds
-        yield Sample("sensor_etl_readings_per_second", "Readings of the run, by the second.", rate, stage)
+        yield Sample("sensor_etl_readings_per_second", "Readings of the run per second.", rate, stage)
     # The next stages cover the same offsets; reporting them again would double-count.
     for part in summary.offsets if summary.stage == "consume" else ():
         labels = {**stage, "topic": part.topic, "partition": str(part.partition)}
         lag = part.end + part.left - (part.begin if part.committed is None else part.committed)
-        yield Sample("sensor_etl_lag_records", "Records that waited when the run began.", lag, labels)
+        yield Sample("sensor_etl_lag_records", "Consumer lag at the start of the run.", lag, labels)
 
 
 def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
@@ -65,7 +65,7 @@ def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
         with _warning(f"ETL_METRICS_FOLDER: {path} is not written"):
             write_textfile(samples, path)
     if settings.otlp_endpoint:
-        with _warning("ETL_OTLP_ENDPOINT does not take the metrics"):
+        with _warning("ETL_OTLP_ENDPOINT does not accept the metrics"):
             push(samples, settings.otlp_endpoint)
 
 

@@ -49,7 +49,7 @@ class Work:
         """The input of a stage that needs one."""
         if self.source is None:
             raise SettingsError(
-                f"run {self.workspace.run}: nothing to {self.output.stage}, the stage before has not finished"
+                f"run {self.workspace.run}: nothing to {self.output.stage}, the previous stage has not finished"
             )
         return self.source
 

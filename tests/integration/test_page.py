@@ -186,7 +186,7 @@ def test_event_is_acknowledged_when_somebody_says_who_they_are(page: Page, serve
     page.get_by_role("link", name="Acknowledge", exact=True).first.click()
     expect(page.get_by_label("Your name")).to_be_focused()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("Say who you are")).to_be_visible()
+    expect(page.get_by_text("Enter your name")).to_be_visible()
     page.get_by_label("Your name").fill("=Eva Lang")
     page.get_by_label("Note").fill("bearing ordered")
     page.get_by_role("button", name="Save").click()

@@ -152,7 +152,7 @@ def test_shard_fails_when_another_run_has_committed_its_partitions_and_only_then
     run_before_load("run-1", 3)
     plant.client.commit(plant.topic, {1: 1})
     run_shards("load", "run-1", 3, [0, 2])
-    with pytest.raises(DeliveryError, match=r"another run has been there.*partition 1"):
+    with pytest.raises(DeliveryError, match=r"another run has interfered.*partition 1"):
         run_shards("load", "run-1", 3, [1])
 
 

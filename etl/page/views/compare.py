@@ -161,7 +161,7 @@ def _readings(reader: Reader, chosen: str, names: dict[str, str], seen: Window) 
         return card(heading, empty("No readings in this time: choose an earlier or longer one."))
     figure = charts.readings([(chosen, reader.units[chosen], lines)], [], seen.start, seen.end)
     figure["layout"]["height"] += charts.ROW
-    text = f"Means from {formats.moment(seen.start)} to {formats.moment(seen.end)}. Drag over a part to see it finer."
+    text = f"Means from {formats.moment(seen.start)} to {formats.moment(seen.end)}. Drag over a part to zoom in."
     rows = [[name, *extremes(series, reader.units[chosen])] for name, series in whole.items()]
     listed = table(f"Lowest, mean and highest {formats.measurement(chosen)}", EXTREMES, rows, (1, 2, 3))
     return card(heading, chart("compare", figure, text, listed))

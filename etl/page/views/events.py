@@ -149,7 +149,7 @@ def _form(reader: Reader, url: PageUrl) -> list[Component]:
         return []
     event = reader.event(url.text("ack"))
     if event is None:
-        return [alert("This event is not there any more: choose one from the list.")]
+        return [alert("This event no longer exists: choose one from the list.")]
     day = event["start"].date()
     return [
         card(
@@ -174,10 +174,10 @@ def acknowledge(reader: Reader, url: PageUrl, by: str, note: str) -> tuple[PageU
     """Store the acknowledgement of the event in a URL; return the next URL, and the error if any."""
     event_id = url.text("ack")
     if not by.strip():
-        return url, "Say who you are, so that others know whom to ask."
+        return url, "Enter your name, so that others know whom to ask."
     try:
         if reader.event(event_id) is None:
-            return url, "This event is not there any more: choose one from the list."
+            return url, "This event no longer exists: choose one from the list."
         reader.acknowledge(event_id, by.strip()[:MOST_NAME], note.strip()[:MOST_NOTE], datetime.now(UTC))
     except EtlError as error:
         return url, f"Not saved: {error}"

@@ -100,7 +100,7 @@ def _first(machines: list[Judged], url: PageUrl) -> Component:
     urgent = [machine for machine in machines if machine.level != FINE]
     if not urgent:
         return card(
-            "Needs attention first", html.P("Nothing does. All events are acknowledged, all readings are there.")
+            "Needs attention first", html.P("None. All events are acknowledged, and all readings have arrived.")
         )
     lines = [
         html.Li(

@@ -236,7 +236,7 @@ def _readings(reader: Reader, equipment_id: str, names: list[str], seen: Window,
     text = (
         f"{formats.moment(seen.start)} to {formats.moment(seen.end)}, by {unit}: {formats.number(most)} values a line"
         + (f", shown as {formats.number(points)} with lowest and highest kept" if points < most else "")
-        + f". {formats.count(len(events), 'event')} in it. Drag over a part to see it more finely."
+        + f". {formats.count(len(events), 'event')} in it. Drag over a part to zoom in."
     )
     return card(
         "Readings",

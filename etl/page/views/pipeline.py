@@ -96,7 +96,7 @@ def _lag(health: list[Row]) -> Component:
 
 def _runs(runs: list[LoadedRun]) -> Component:
     if not runs:
-        return empty("No run in this month and the one before: `etl run` makes one.")
+        return empty("No run in this month and the previous one: `etl run` makes one.")
     rows = []
     for run in runs:
         for stage in run.stages:

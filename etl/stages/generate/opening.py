@@ -120,7 +120,7 @@ def reading(name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:
             raise Unreachable(f"recorded file {name} cannot be read: {reason}") from error
         raise SettingsError(
-            f"recorded file {name} is damaged, or not what its ending says, and nothing of it is taken: {reason}"
+            f"recorded file {name} is damaged, or not what its ending says, and nothing of it is used: {reason}"
         ) from error
 
 

@@ -295,8 +295,8 @@ def _settled(table: pa.Table, codes: Codes, shift: Shorts, entry: TimestampColum
 
 def _twice(local: int, zone: str) -> str:
     return (
-        f"{np.datetime64(local, 'ms')} is there twice in {zone}, where clocks go back, and the readings around it do"
-        " not tell which it is (`ambiguous` of the mapping)"
+        f"{np.datetime64(local, 'ms')} occurs twice in {zone}, where clocks go back, and the readings around it do"
+        " not determine the pass (`ambiguous` of the mapping)"
     )
 
 

@@ -71,7 +71,7 @@ def load(work: Work, settings: LoadSettings, cassandra: CassandraSettings, kafka
         client.partitions(kafka.dead_letter_topic)
         loading = Loading(work, session, client, cassandra, settings, counts)
         if offsets_moved(loading):
-            log.info("an attempt before has loaded everything and committed the offsets", run=work.workspace.run)
+            log.info("an earlier attempt has loaded everything and committed the offsets", run=work.workspace.run)
         else:
             for step in STEPS:
                 step(loading)
@@ -127,8 +127,8 @@ def offsets_moved(loading: Loading) -> bool:
             now, target = committed.get(part.partition), targets[topic][part.partition]
             if now != part.committed and not (reached and now == target):
                 raise DeliveryError(
-                    f"another run has been there: {topic}, partition {part.partition} is committed at {now}, and was at"
-                    f" {part.committed} when this run began. What it loaded does no harm: start a new run"
+                    f"another run has interfered: {topic}, partition {part.partition} is committed at {now}, and was at"
+                    f" {part.committed} when this run began. Its loaded rows stay valid: start a new run"
                 )
             moved.append(reached and now == target)
     return bool(moved) and all(moved)

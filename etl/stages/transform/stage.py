@@ -35,7 +35,7 @@ from etl.terminal import progress
 
 _DETAILS = {
     CONFLICTING: ("conflicting", "a later reading of the same equipment ID and timestamp has other values"),
-    LATE_REJECTED: ("late", "further behind the watermark of its equipment than the allowed lateness"),
+    LATE_REJECTED: ("late", "further behind the watermark of its machine than the allowed lateness"),
 }
 
 

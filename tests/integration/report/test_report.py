@@ -73,7 +73,7 @@ def test_report_is_one_file_for_strangers_when_written(plant: Machine, tmp_path:
         "Events",
         "Trends",
         "Data quality",
-        "Words used here",
+        "Glossary",
     ]
     first_reason = text.split('<ol class="first">')[1].split("</li>")[0]
     assert "severe" in first_reason

@@ -283,7 +283,7 @@ def test_load_fails_when_another_run_has_committed_before(plant: Plant) -> None:
     run_load("run-2")
     before = end_state(plant)
 
-    with pytest.raises(DeliveryError, match="another run has been there") as raised:
+    with pytest.raises(DeliveryError, match="another run has interfered") as raised:
         run_load("run-1")
 
     assert raised.value.exit_code == 5
@@ -298,7 +298,7 @@ def test_load_fails_when_another_run_commits_meanwhile(plant: Plant, monkeypatch
 
     monkeypatch.setattr(load, "STEPS", (*load.STEPS[:-1], other_run, load.STEPS[-1]))
 
-    with pytest.raises(DeliveryError, match="another run has been there"):
+    with pytest.raises(DeliveryError, match="another run has interfered"):
         run_load()
 
     assert plant.client.committed(plant.topic) == {0: 12, 1: None}

@@ -177,7 +177,7 @@ def test_a_zip_is_one_clear_line_when_it_holds_what_is_no_file_of_readings(read,
 
 
 def test_a_member_without_format_is_one_clear_line_when_the_zip_tells_none(read):
-    with pytest.raises(SettingsError, match=r"file.zip/readme.txt: its ending tells no format"):
+    with pytest.raises(SettingsError, match=r"file.zip/readme.txt: its ending names no format"):
         read(zipped(("readme.txt", b"hello\n")), "file.zip")
 
 
