@@ -1,4 +1,4 @@
-"""Printing a document to PDF by a headless browser."""
+"""Print a document to PDF with a headless browser."""
 
 import os
 import shutil

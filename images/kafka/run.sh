@@ -13,7 +13,7 @@
 #   KAFKA_SECURITY_PROTOCOL   PLAINTEXT, or SASL_SSL: TLS with SCRAM-SHA-512 passwords, and nothing allowed without an ACL.
 #                             Then these are needed as well:
 #   KAFKA_INTERNAL_PORT       port of the broker's connection to itself (mutual TLS)
-#   KAFKA_KEYSTORE            PEM file: PKCS #8 key, then its certificate; whoever holds it is a super user
+#   KAFKA_KEYSTORE            PEM file: PKCS #8 key, then its certificate; its holder is a super user
 #   KAFKA_CA                  PEM file: certificate of the authority
 #   KAFKA_PRINCIPAL           subject of the broker's certificate, such as CN=kafka
 #   KAFKA_USERS               file of "name password" lines, read on the first start; the first is a super user
