@@ -12,7 +12,7 @@ PAGE_ROWS = 5_000
 
 
 def read_watermarks(session: Session, patience: float = PATIENCE) -> pa.Table:
-    """Read the watermark of every machine (schema `readings.WATERMARKS`), page by page."""
+    """Read the watermark of every machine (schema `schemas.WATERMARKS`), page by page."""
     query = SimpleStatement(
         'SELECT "equipment_id", toUnixTimestamp("timestamp") FROM "watermarks"', fetch_size=PAGE_ROWS
     )

@@ -40,7 +40,7 @@ def dead_letter_table(number: int, columns: Mapping[str, Any]) -> pa.Table:
 
     Args:
         number: the rows of the table.
-        columns: an array or list by name; a text or a number stands for all rows, a missing column for null.
+        columns: an array or list by name; a text or a number applies to all rows; a missing column is null.
     """
 
     def column(field: pa.Field) -> pa.Array | pa.ChunkedArray:

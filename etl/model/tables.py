@@ -71,7 +71,7 @@ TOUCHED_DAYS = Table(
     {"run": "text", "equipment_id": "text", "day": "date", "hours": "set<int>"},
     ["run"],
     {"equipment_id": "ASC", "day": "ASC"},
-    "the partitions of sensor_data that a run wrote to, and the hours of that day; no hours: any",
+    "partitions of sensor_data that a run wrote to, with the hours of the day; no hours: any hour",
 )
 
 
@@ -120,21 +120,21 @@ MACHINE_HOURS = Table(
     {"equipment_id": "text", "month": "text", "hour": "timestamp", **_PERFORMANCE, **_SPREAD},
     ["equipment_id", "month"],
     {"hour": "DESC"},
-    "what a machine did in an hour (UTC); month as in 2026-01",
+    "indicators of a machine in an hour (UTC); month as in 2026-01",
 )
 MACHINE_DAYS = Table(
     "machine_days",
     {"equipment_id": "text", "year": "int", "day": "date", **_PERFORMANCE, **_SPREAD, **_JUDGED},
     ["equipment_id", "year"],
     {"day": "DESC"},
-    "what a machine did in a day (UTC)",
+    "indicators of a machine on a day (UTC)",
 )
 FLEET_DAYS = Table(
     "fleet_days",
     {"day": "date", "equipment_id": "text", "name": "text", **_PERFORMANCE, **_JUDGED},
     ["day"],
     {"equipment_id": "ASC"},
-    "the same by day, for all machines at once",
+    "indicators of all machines by day",
 )
 MACHINE_MINUTES = Table(
     "machine_minutes",
@@ -159,14 +159,14 @@ EVENTS = Table(
     {"day": "date", "event_id": "text", **_EVENT},
     ["day"],
     {"event_id": "ASC"},
-    "what was wrong with a machine, by the day in the event ID, on which it began when found; no end: it lasts",
+    "events of machines by the day in the event ID, the start as first found; no end: the event continues",
 )
 MACHINE_EVENTS = Table(
     "machine_events",
     {"year": "int", "event_id": "text", **_EVENT},
     ["equipment_id", "year"],
     {"event_id": "DESC"},
-    "the same by machine and year",
+    "events by machine and year",
 )
 TRENDS = Table(
     "trends",
@@ -191,7 +191,7 @@ ACKNOWLEDGEMENTS = Table(
     {"day": "date", "event_id": "text", "by": "text", "at": "timestamp", "note": "text"},
     ["day"],
     {"event_id": "ASC"},
-    "events that somebody has acknowledged",
+    "acknowledgements of events",
 )
 PIPELINE_HEALTH = Table(
     "pipeline_health",

@@ -86,7 +86,7 @@ class Replayed:
 
 
 def publish(producer: Producer, topic: str, letters: Iterable[pa.Table], run: str) -> int:
-    """Send dead letters (`readings.DEAD_LETTERS`), and return their number once all are confirmed.
+    """Send dead letters (`schemas.DEAD_LETTERS`), and return their number once all are confirmed.
 
     Raises:
         SettingsError: the topic may not be written, or does not accept a record of this size.

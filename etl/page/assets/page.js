@@ -1,4 +1,4 @@
-// What Dash has no words for: links without a reload, the theme, the link of the page, the title, and where the focus is.
+// Functions that Dash does not have: links without a reload, the theme, the link of the page, the title and the focus.
 (() => {
   const root = document.documentElement;
   const kept = localStorage.getItem("theme");
@@ -11,7 +11,7 @@
     if (!stays) hiding = setTimeout(notice, 4000, "", true);
   };
 
-  // Until the server has answered, a view stays as it was below the new URL: say so where that takes long or fails.
+  // Until the server answers, the old view stays below the new URL: show a message if that takes long or fails.
   let warned = false;
   const warn = (text) => {
     if (text || warned) notice(text && `${text}: what you see is from before.`, true);
@@ -33,7 +33,7 @@
   };
 
   const go = (href) => {
-    // Nothing is drawn anew while the URL stays the same.
+    // Draw nothing again while the URL stays the same.
     if (new URL(href, location).href === location.href) return location.reload();
     const path = location.pathname;
     history.pushState({}, "", href);
@@ -72,7 +72,7 @@
     go(href);
   });
 
-  // A view is drawn anew when the URL changes: give the focus back to what had it.
+  // A change of the URL draws the view again: restore the focus.
   let last = null;
   let greeted = "";
   const sign = (element) => element.id || (element.tagName === "A" ? `a:${element.textContent}` : null);

@@ -170,7 +170,7 @@ def _plain(value: object) -> object:
     return repr(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
-# Some rows of a file, and its broken lines.
+# Rows of a file, and its broken lines.
 Parsed = tuple[Cells, list[BrokenLine]]
 
 
@@ -178,7 +178,7 @@ def check_columns(mapping: ColumnMapping, present: Sequence[str], name: str) -> 
     """Check that a file has each mapped column once.
 
     Raises:
-        SettingsError: it has not; the message lists its columns.
+        SettingsError: a column is missing or occurs twice; the message lists the columns.
     """
     for column in mapping.columns:
         if (times := present.count(column)) != 1:

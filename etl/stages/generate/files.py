@@ -214,7 +214,7 @@ def _read_csv(
     quoted: bool,
     skip: Callable[[pa_csv.InvalidRow], str],
 ) -> pa.Table | None:
-    """Read the mapped columns of lines in UTF-8, in the order of the mapping; None where Arrow cannot."""
+    """Read the mapped columns of lines in UTF-8, in the order of the mapping; None if Arrow cannot."""
     # Named by position, because an unused column may have any name.
     names = [str(place) for place in range(len(header))]
     read = [names[header.index(column)] for column in mapping.columns]

@@ -21,7 +21,7 @@ def parquet_rows(
     """Yield the rows of a Parquet file in blocks of at most `most_rows`.
 
     Raises:
-        SettingsError: it is damaged, or a column is missing or of a type that cannot be what it is mapped to.
+        SettingsError: the file is damaged, or a column is missing or has a type that does not fit its mapping.
     """
     try:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)

@@ -33,7 +33,7 @@ def clean(
     """Clean one file of consumed readings.
 
     Args:
-        readings: n readings by `readings.consumed`.
+        readings: n readings by `schemas.consumed`.
         measurements: the declared measurements.
         machines: a number for each equipment ID; the function adds new ones.
         times: the bounds of timestamps.
