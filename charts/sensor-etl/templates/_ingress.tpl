@@ -1,14 +1,13 @@
-{{/* An Ingress that leads to the Service of a component: takes (list $ component name-in-values). */}}
+{{/* An Ingress for the Service of a component. Takes root, component, key (its name under `ingress` in the values). */}}
 {{- define "sensor-etl.ingress" -}}
-{{- $root := index . 0 -}}
-{{- $component := index . 1 -}}
-{{- $ingress := get $root.Values.ingress (index . 2) -}}
-{{- if not $ingress.hosts }}{{ fail (printf "ingress.%s.hosts: name at least one" (index . 2)) }}{{ end -}}
-{{- $service := printf "%s-%s" (include "sensor-etl.fullname" $root) $component -}}
+{{- $root := .root -}}
+{{- $ingress := get $root.Values.ingress .key -}}
+{{- if not $ingress.hosts }}{{ fail (printf "ingress.%s.hosts: name at least one" .key) }}{{ end -}}
+{{- $service := printf "%s-%s" (include "sensor-etl.fullname" $root) .component -}}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
-  {{- include "sensor-etl.metadata" (list $root $component $service (dict "annotations" $ingress.annotations)) | nindent 2 }}
+  {{- include "sensor-etl.metadata" (dict "root" $root "component" .component "name" $service "annotations" $ingress.annotations) | nindent 2 }}
 spec:
   {{- with $ingress.ingressClassName }}
   ingressClassName: {{ . }}

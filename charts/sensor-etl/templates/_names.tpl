@@ -14,26 +14,25 @@
 {{- end }}
 {{- end }}
 
-{{/* Labels that never change, for selectors. Takes (list $ component). */}}
+{{/* Labels that never change, for selectors. Takes root, component. */}}
 {{- define "sensor-etl.selectorLabels" -}}
-{{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ include "sensor-etl.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/name: {{ include "sensor-etl.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* Takes (list $ component), and further labels as a dict, which go before ours. */}}
+{{/* All labels of an object. Takes root, component, labels (optional: further labels, which override those of the chart). */}}
 {{- define "sensor-etl.labels" -}}
-{{- $root := index . 0 -}}
+{{- $root := .root -}}
 {{- $labels := include "sensor-etl.selectorLabels" . | fromYaml }}
 {{- $_ := set $labels "app.kubernetes.io/part-of" "sensor-etl" }}
 {{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion }}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service }}
 {{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") }}
-{{- include "sensor-etl.overridden" (concat (list $labels $root.Values.commonLabels) (slice . 2)) }}
+{{- include "sensor-etl.overridden" (list $labels $root.Values.commonLabels .labels) }}
 {{- end }}
 
-{{/* The entries of several maps as one, the later ones going before. Sprig's merge would take false and 0 for missing. */}}
+{{/* Merge a list of maps; later ones override earlier ones. Sprig's merge would take false and 0 for missing. */}}
 {{- define "sensor-etl.overridden" -}}
 {{- $all := dict }}
 {{- range . }}
@@ -44,16 +43,13 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- toYaml $all }}
 {{- end }}
 
-{{/* metadata of an object: takes (list $ component name), and optionally a dict with annotations, labels, namespace. */}}
+{{/* metadata of an object. Takes root, component, name; optional: annotations, labels, namespace. */}}
 {{- define "sensor-etl.metadata" -}}
-{{- $root := index . 0 -}}
-{{- $more := dict }}
-{{- if gt (len .) 3 }}{{ $more = index . 3 }}{{ end -}}
-name: {{ index . 2 }}
-namespace: {{ default $root.Release.Namespace $more.namespace }}
+name: {{ .name }}
+namespace: {{ default .root.Release.Namespace .namespace }}
 labels:
-  {{- include "sensor-etl.labels" (list $root (index . 1) $more.labels) | nindent 2 }}
-{{- with merge (dict) (default (dict) $more.annotations) (default (dict) $root.Values.commonAnnotations) }}
+  {{- include "sensor-etl.labels" (dict "root" .root "component" .component "labels" .labels) | nindent 2 }}
+{{- with merge (dict) (default (dict) .annotations) (default (dict) .root.Values.commonAnnotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -69,17 +65,17 @@ annotations:
 {{ default .Release.Revision .Values.revision }}
 {{- end }}
 
-{{/* Reference of an image: takes (list $ name). A digest goes before a tag. */}}
+{{/* Reference of an image; a digest overrides a tag. Takes root, image. */}}
 {{- define "sensor-etl.image" -}}
-{{- $root := index . 0 -}}
-{{- $own := default (dict) (index $root.Values.images (index . 1)) -}}
+{{- $root := .root -}}
+{{- $own := default (dict) (index $root.Values.images .image) -}}
 {{- $registry := default $root.Values.image.registry $own.registry -}}
-{{- $repository := default (printf "%s/%s" $root.Values.image.repository (index . 1)) $own.repository -}}
+{{- $repository := default (printf "%s/%s" $root.Values.image.repository .image) $own.repository -}}
 {{- if $registry }}{{ $registry }}/{{ end }}{{ $repository }}
 {{- if $own.digest }}@{{ $own.digest }}{{ else }}:{{ $own.tag | default $root.Values.image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{/* A Secret's name: takes (list $ what-is-given default-suffix). */}}
+{{/* Name of a Secret. Takes root, name (from the values, may be empty), default (suffix of the name that the chart gives). */}}
 {{- define "sensor-etl.secretName" -}}
-{{- default (printf "%s-%s" (include "sensor-etl.fullname" (index . 0)) (index . 2)) (index . 1) -}}
+{{- default (printf "%s-%s" (include "sensor-etl.fullname" .root) .default) .name -}}
 {{- end }}

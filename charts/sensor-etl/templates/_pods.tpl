@@ -7,18 +7,18 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Takes (list $ part uid gid), and "token" for a pod that asks Kubernetes; part is the values of a component, with
-     nodeSelector and so on of its own. */}}
+{{/* What all pod specs share. Takes root, values (of the component: nodeSelector, tolerations and so on), user and group
+     (IDs); optional: token (true for a pod that calls the Kubernetes API). */}}
 {{- define "sensor-etl.podSpec" -}}
-{{- $root := index . 0 -}}
-{{- $part := index . 1 -}}
-automountServiceAccountToken: {{ gt (len .) 4 }}
+{{- $root := .root -}}
+{{- $part := .values -}}
+automountServiceAccountToken: {{ default false .token }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
-  runAsUser: {{ index . 2 }}
-  runAsGroup: {{ index . 3 }}
-  fsGroup: {{ index . 3 }}
+  runAsUser: {{ .user }}
+  runAsGroup: {{ .group }}
+  fsGroup: {{ .group }}
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile:
     type: RuntimeDefault
@@ -43,34 +43,31 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* metadata of a pod template: takes (list $ component part), and optionally a dict of annotations. */}}
+{{/* metadata of a pod template. Takes root, component, values (of the component); optional: annotations. */}}
 {{- define "sensor-etl.podMetadata" -}}
-{{- $root := index . 0 -}}
-{{- $part := index . 2 -}}
-{{- $annotations := dict }}
-{{- if gt (len .) 3 }}{{ $annotations = index . 3 }}{{ end }}
-{{- $annotations = merge (dict) $annotations (default (dict) $part.podAnnotations) (default (dict) $root.Values.commonAnnotations) -}}
+{{- $root := .root -}}
+{{- $annotations := merge (dict) (default (dict) .annotations) (default (dict) .values.podAnnotations) (default (dict) $root.Values.commonAnnotations) -}}
 labels:
-  {{- include "sensor-etl.labels" (list $root (index . 1) $part.podLabels) | nindent 2 }}
+  {{- include "sensor-etl.labels" (dict "root" $root "component" .component "labels" .values.podLabels) | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* image and security of a container: takes (list $ image). */}}
+{{/* Image and security of a container. Takes root, image. */}}
 {{- define "sensor-etl.container" -}}
 image: {{ include "sensor-etl.image" . }}
-imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext:
   {{- include "sensor-etl.containerSecurityContext" . | nindent 2 }}
 {{- end }}
 
-{{/* Variables of a container: takes (list ours theirs), ours as text. A name is there once, and theirs goes before. */}}
+{{/* Variables of a container, each name once. Takes chart (YAML text), user (a list, which overrides it). */}}
 {{- define "sensor-etl.env" -}}
 {{- $names := list }}
 {{- $entries := dict }}
-{{- range concat (index . 0 | fromYamlArray) (default (list) (index . 1)) }}
+{{- range concat (.chart | fromYamlArray) (default (list) .user) }}
 {{- $names = append (without $names .name) .name }}
 {{- $_ := set $entries .name . }}
 {{- end }}
@@ -79,12 +76,12 @@ securityContext:
 {{- toYaml $last }}
 {{- end }}
 
-{{/* A volumeClaimTemplate: takes (list $ name persistence). */}}
+{{/* A volumeClaimTemplate. Takes root, name, persistence (values). */}}
 {{- define "sensor-etl.claimTemplate" -}}
-{{- $root := index . 0 -}}
-{{- $persistence := index . 2 -}}
+{{- $root := .root -}}
+{{- $persistence := .persistence -}}
 - metadata:
-    name: {{ index . 1 }}
+    name: {{ .name }}
   spec:
     accessModes: [ReadWriteOnce]
     {{- with default $root.Values.storageClass $persistence.storageClass }}
@@ -95,10 +92,10 @@ securityContext:
         storage: {{ $persistence.size }}
 {{- end }}
 
-{{/* affinity of pods that an operator makes, which knows no nodeSelector: takes (list $ part). */}}
+{{/* affinity of pods that an operator creates; operators take no nodeSelector, so it becomes an affinity. Takes root, values. */}}
 {{- define "sensor-etl.affinity" -}}
-{{- $root := index . 0 -}}
-{{- $part := index . 1 -}}
+{{- $root := .root -}}
+{{- $part := .values -}}
 {{- $affinity := deepCopy (default $root.Values.affinity $part.affinity) -}}
 {{- $selected := list -}}
 {{- range $key, $value := default $root.Values.nodeSelector $part.nodeSelector -}}

@@ -12,10 +12,10 @@
 {{- $users = append $users "schema" }}
 {{- end }}
 {{- range $users }}
-{{- if or (eq $kafka.mode "external") (get $kafka.users .) }}{{ $names = append $names (include "sensor-etl.kafka.userSecret" (list $root .)) }}{{ end }}
+{{- if or (eq $kafka.mode "external") (get $kafka.users .) }}{{ $names = append $names (include "sensor-etl.kafka.userSecret" (dict "root" $root "stage" .)) }}{{ end }}
 {{- end }}
 {{- range splitList " " (include "sensor-etl.cassandra.stages" .) }}
-{{- if or (eq $cassandra.mode "external") (get $cassandra.roles .) }}{{ $names = append $names (include "sensor-etl.cassandra.roleSecret" (list $root .)) }}{{ end }}
+{{- if or (eq $cassandra.mode "external") (get $cassandra.roles .) }}{{ $names = append $names (include "sensor-etl.cassandra.roleSecret" (dict "root" $root "stage" .)) }}{{ end }}
 {{- end }}
 {{- if eq $kafka.mode "external" }}{{ $names = append $names (include "sensor-etl.kafka.caSecret" .) }}{{ end }}
 {{- if eq $cassandra.mode "external" }}{{ $names = append $names (include "sensor-etl.cassandra.caSecret" .) }}{{ end }}

@@ -31,26 +31,27 @@
 
 {{- define "sensor-etl.kafka.caSecret" -}}
 {{- $made := ternary "kafka-tls" "cluster-ca-cert" (and .Values.certificates.certManager.enabled (eq .Values.kafka.mode "standalone")) -}}
-{{- include "sensor-etl.secretName" (list . .Values.kafka.caSecretName $made) -}}
+{{- include "sensor-etl.secretName" (dict "root" . "name" .Values.kafka.caSecretName "default" $made) -}}
 {{- end }}
 
-{{/* Secret of a SCRAM user, which is also its name unless Kafka is external: takes (list $ stage). */}}
+{{/* Secret of a SCRAM user; its name is also that of the user, unless Kafka is external. Takes root, stage. */}}
 {{- define "sensor-etl.kafka.userSecret" -}}
-{{- include "sensor-etl.secretName" (list (index . 0) (get (index . 0).Values.kafka.users (index . 1)) (printf "kafka-%s" (index . 1))) -}}
+{{- include "sensor-etl.secretName" (dict "root" .root "name" (get .root.Values.kafka.users .stage) "default" (printf "kafka-%s" .stage)) -}}
 {{- end }}
 
+{{/* Name of a SCRAM user. Takes root, stage. */}}
 {{- define "sensor-etl.kafka.username" -}}
-{{- $root := index . 0 -}}
-{{- if and (eq $root.Values.kafka.mode "external") (get $root.Values.kafka.usernames (index . 1)) -}}
-{{ get $root.Values.kafka.usernames (index . 1) }}
+{{- $kafka := .root.Values.kafka -}}
+{{- if and (eq $kafka.mode "external") (get $kafka.usernames .stage) -}}
+{{ get $kafka.usernames .stage }}
 {{- else -}}
-{{ include "sensor-etl.fullname" $root }}-kafka-{{ index . 1 }}
+{{ include "sensor-etl.fullname" .root }}-kafka-{{ .stage }}
 {{- end -}}
 {{- end }}
 
 {{/* The administrator of a standalone Kafka. */}}
 {{- define "sensor-etl.kafka.adminSecret" -}}
-{{- include "sensor-etl.secretName" (list . .Values.kafka.adminSecretName "kafka-admin") -}}
+{{- include "sensor-etl.secretName" (dict "root" . "name" .Values.kafka.adminSecretName "default" "kafka-admin") -}}
 {{- end }}
 
 {{- define "sensor-etl.cassandra.namespace" -}}
@@ -82,21 +83,21 @@
 {{- fail "cassandra.caSecretName: with cert-manager and a namespace of its own for Cassandra, name a Secret here that has the issuer's ca.crt" -}}
 {{- end -}}
 {{- $made := ternary "cassandra-tls" "cassandra-ca-cert" (and .Values.certificates.certManager.enabled (ne .Values.cassandra.mode "external")) -}}
-{{- include "sensor-etl.secretName" (list . .Values.cassandra.caSecretName $made) -}}
+{{- include "sensor-etl.secretName" (dict "root" . "name" .Values.cassandra.caSecretName "default" $made) -}}
 {{- end }}
 
 {{- define "sensor-etl.cassandra.superuserSecret" -}}
-{{- include "sensor-etl.secretName" (list . .Values.cassandra.superuserSecretName "superuser") -}}
+{{- include "sensor-etl.secretName" (dict "root" . "name" .Values.cassandra.superuserSecretName "default" "superuser") -}}
 {{- end }}
 
 {{/* Password of the Java stores that cert-manager makes for K8ssandra. */}}
 {{- define "sensor-etl.cassandra.storesSecret" -}}
-{{- include "sensor-etl.secretName" (list . .Values.certificates.certManager.storesSecretName "cassandra-tls-stores") -}}
+{{- include "sensor-etl.secretName" (dict "root" . "name" .Values.certificates.certManager.storesSecretName "default" "cassandra-tls-stores") -}}
 {{- end }}
 
-{{/* Takes (list $ stage). */}}
+{{/* Secret of a role. Takes root, stage. */}}
 {{- define "sensor-etl.cassandra.roleSecret" -}}
-{{- include "sensor-etl.secretName" (list (index . 0) (get (index . 0).Values.cassandra.roles (index . 1)) (printf "cassandra-%s" (index . 1))) -}}
+{{- include "sensor-etl.secretName" (dict "root" .root "name" (get .root.Values.cassandra.roles .stage) "default" (printf "cassandra-%s" .stage)) -}}
 {{- end }}
 
 {{/* Key and certificate in one file, as this chart's Job or cert-manager names it. */}}
@@ -131,5 +132,5 @@ transform load{{ if .Values.insight.enabled }} analyze{{ end }}{{ with include "
 
 {{/* Secret with the password of the page. */}}
 {{- define "sensor-etl.page.secret" -}}
-{{- include "sensor-etl.secretName" (list . .Values.page.auth.existingSecret "page") -}}
+{{- include "sensor-etl.secretName" (dict "root" . "name" .Values.page.auth.existingSecret "default" "page") -}}
 {{- end }}

@@ -1,16 +1,16 @@
 {{/* What Airflow's components share. Variables are those of the official chart. */}}
 
-{{/* Variables of a component: takes (list $ own), its own ones as text. */}}
+{{/* Variables of a component. Takes root, env (further variables of the component, as YAML text). */}}
 {{- define "sensor-etl.airflow.env" -}}
-{{- $root := index . 0 -}}
+{{- $root := .root -}}
 {{- $theirs := list }}
 {{- range $section, $entries := $root.Values.airflow.config }}
 {{- range $key, $value := $entries }}
 {{- $theirs = append $theirs (dict "name" (printf "AIRFLOW__%s__%s" (upper $section) (upper $key)) "value" (toString $value)) }}
 {{- end }}
 {{- end }}
-{{- $ours := printf "%s\n%s" (include "sensor-etl.airflow.commonEnv" $root) (index . 1) }}
-{{- include "sensor-etl.env" (list $ours (concat $theirs $root.Values.airflow.env)) }}
+{{- $ours := printf "%s\n%s" (include "sensor-etl.airflow.commonEnv" $root) .env }}
+{{- include "sensor-etl.env" (dict "chart" $ours "user" (concat $theirs $root.Values.airflow.env)) }}
 {{- end }}
 
 {{- define "sensor-etl.airflow.commonEnv" -}}
@@ -29,7 +29,7 @@
 - name: PGPASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.postgresql.auth.existingSecret "postgresql") }}
+      name: {{ include "sensor-etl.secretName" (dict "root" . "name" .Values.airflow.postgresql.auth.existingSecret "default" "postgresql") }}
       key: password
 - {name: PGSSLMODE, value: verify-full}
 - {name: PGSSLROOTCERT, value: /etc/airflow/database-ca/ca.crt}
@@ -37,12 +37,12 @@
 - name: AIRFLOW__CORE__FERNET_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.fernetKeySecretName "fernet-key") }}
+      name: {{ include "sensor-etl.secretName" (dict "root" . "name" .Values.airflow.fernetKeySecretName "default" "fernet-key") }}
       key: fernet-key
 - name: AIRFLOW__API__SECRET_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.apiSecretKeySecretName "api-secret-key") }}
+      name: {{ include "sensor-etl.secretName" (dict "root" . "name" .Values.airflow.apiSecretKeySecretName "default" "api-secret-key") }}
       key: api-secret-key
 - {name: AIRFLOW__CORE__EXECUTOR, value: LocalExecutor}
 - {name: AIRFLOW__CORE__PARALLELISM, value: {{ .Values.airflow.scheduler.parallelism | quote }}}
@@ -54,7 +54,7 @@
 - name: SENSOR_ETL_ADMIN
   valueFrom:
     secretKeyRef:
-      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.adminSecretName "airflow-admin") }}
+      name: {{ include "sensor-etl.secretName" (dict "root" . "name" .Values.airflow.adminSecretName "default" "airflow-admin") }}
       key: username
 - {name: AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, value: "$(SENSOR_ETL_ADMIN):admin"}
 - {name: AIRFLOW__LOGGING__BASE_LOG_FOLDER, value: /opt/airflow/logs}
@@ -70,7 +70,7 @@
 - name: AIRFLOW__API_AUTH__JWT_SECRET
   valueFrom:
     secretKeyRef:
-      name: {{ include "sensor-etl.secretName" (list . .Values.airflow.jwtSecretName "jwt-secret") }}
+      name: {{ include "sensor-etl.secretName" (dict "root" . "name" .Values.airflow.jwtSecretName "default" "jwt-secret") }}
       key: jwt-secret
 {{- end }}
 
@@ -85,14 +85,14 @@
 {{- end }}
 {{- end }}
 
-{{/* Takes (list $ keeps-logs). */}}
+{{/* Volumes of a component. Takes root, keepLogs (true where the component writes the logs of tasks). */}}
 {{- define "sensor-etl.airflow.volumes" -}}
-{{- $root := index . 0 -}}
+{{- $root := .root -}}
 {{- $logs := $root.Values.airflow.logs.persistence -}}
 - name: tmp
   emptyDir: {}
 - name: logs
-  {{- if and (index . 1) $logs.enabled }}
+  {{- if and .keepLogs $logs.enabled }}
   persistentVolumeClaim:
     claimName: {{ default (printf "%s-airflow-logs" (include "sensor-etl.fullname" $root)) $logs.existingClaim }}
   {{- else }}
@@ -110,12 +110,11 @@
 {{- end }}
 {{- end }}
 
-{{/* A container of Airflow: takes (list $ arguments), arguments of the command airflow. */}}
+{{/* A container of Airflow. Takes root, args (arguments of the command `airflow`). */}}
 {{- define "sensor-etl.airflow.container" -}}
-{{- $root := index . 0 -}}
-{{ include "sensor-etl.container" (list $root "airflow") }}
-args: {{ toJson (index . 1) }}
-{{- with $root.Values.airflow.extraEnvFrom }}
+{{ include "sensor-etl.container" (dict "root" .root "image" "airflow") }}
+args: {{ toJson .args }}
+{{- with .root.Values.airflow.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -124,9 +123,9 @@ envFrom:
 {{/* Waits until the migration Job of this revision has brought the database up to date. */}}
 {{- define "sensor-etl.airflow.waitForMigration" -}}
 - name: wait-for-migration
-  {{- include "sensor-etl.airflow.container" (list . (list "db" "check-migrations" "--migration-wait-timeout" "600")) | nindent 2 }}
+  {{- include "sensor-etl.airflow.container" (dict "root" . "args" (list "db" "check-migrations" "--migration-wait-timeout" "600")) | nindent 2 }}
   env:
-    {{- include "sensor-etl.airflow.env" (list . "") | nindent 4 }}
+    {{- include "sensor-etl.airflow.env" (dict "root" . "env" "") | nindent 4 }}
   volumeMounts:
     {{- include "sensor-etl.airflow.volumeMounts" . | nindent 4 }}
   resources:

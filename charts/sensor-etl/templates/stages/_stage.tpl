@@ -1,26 +1,26 @@
 {{/* The pod of a stage: one definition for the DAG, the schema Job and `helm test`. Much of it is that of the analysis and
      the page too, which pass for stages here. */}}
 
-{{/* Values of a stage: its own over those of all. Takes (list $ stage). */}}
+{{/* Values of a stage: its own override those of all stages. Takes root, stage. */}}
 {{- define "sensor-etl.stage.values" -}}
-{{- if eq (index . 1) "analyze" -}}
-{{- (index . 0).Values.insight.analyze | toYaml -}}
+{{- if eq .stage "analyze" -}}
+{{- .root.Values.insight.analyze | toYaml -}}
 {{- else -}}
-{{- $own := default (dict) (get (index . 0).Values.stages (index . 1)) -}}
-{{- mergeOverwrite (deepCopy (omit (index . 0).Values.stages "generate" "produce" "consume" "transform" "load")) (deepCopy $own) | toYaml -}}
+{{- $own := default (dict) (get .root.Values.stages .stage) -}}
+{{- mergeOverwrite (deepCopy (omit .root.Values.stages "generate" "produce" "consume" "transform" "load")) (deepCopy $own) | toYaml -}}
 {{- end -}}
 {{- end }}
 
+{{/* Name of the ServiceAccount of a stage. Takes root, stage. */}}
 {{- define "sensor-etl.stage.serviceAccount" -}}
-{{- $root := index . 0 -}}
-{{- default (printf "%s-%s" (include "sensor-etl.fullname" $root) (index . 1)) $root.Values.stages.serviceAccount.name -}}
+{{- default (printf "%s-%s" (include "sensor-etl.fullname" .root) .stage) .root.Values.stages.serviceAccount.name -}}
 {{- end }}
 
-{{/* Environment of a stage: takes (list $ stage suffix); the suffix sets `helm test` apart. */}}
+{{/* Environment of a stage. Takes root, stage, suffix; the suffix separates `helm test` from the pipeline. */}}
 {{- define "sensor-etl.stage.env" -}}
-{{- $root := index . 0 -}}
-{{- $stage := index . 1 -}}
-{{- $suffix := index . 2 -}}
+{{- $root := .root -}}
+{{- $stage := .stage -}}
+{{- $suffix := .suffix -}}
 {{- $pipeline := $root.Values.pipeline -}}
 {{- $runs := has $stage (splitList " " (include "sensor-etl.stages" $root)) -}}
 {{- if ne $stage "generate" }}
@@ -40,14 +40,14 @@
 - {name: ETL_KAFKA_BOOTSTRAP_SERVERS, value: {{ include "sensor-etl.kafka.bootstrapServers" $root | quote }}}
 - {name: ETL_KAFKA_SECURITY_PROTOCOL, value: SASL_SSL}
 - {name: ETL_KAFKA_CA_FILE, value: /etc/sensor-etl/kafka-ca/ca.crt}
-- {name: ETL_KAFKA_USERNAME, value: {{ include "sensor-etl.kafka.username" (list $root $stage) | quote }}}
+- {name: ETL_KAFKA_USERNAME, value: {{ include "sensor-etl.kafka.username" (dict "root" $root "stage" $stage) | quote }}}
 - {name: ETL_KAFKA_TOPIC, value: {{ printf "%s%s" $pipeline.topic $suffix | quote }}}
 - {name: ETL_KAFKA_DEAD_LETTER_TOPIC, value: {{ printf "%s%s" $pipeline.deadLetterTopic $suffix | quote }}}
 - {name: ETL_KAFKA_EVENTS_TOPIC, value: {{ printf "%s%s" $pipeline.eventsTopic $suffix | quote }}}
 - {name: ETL_KAFKA_GROUP, value: {{ printf "%s%s" $pipeline.group $suffix | quote }}}
 {{- end }}
 {{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
-{{ include "sensor-etl.cassandra.env" (list $root $suffix) }}
+{{ include "sensor-etl.cassandra.env" (dict "root" $root "suffix" $suffix) }}
 {{- end }}
 {{- if and (eq $stage "analyze") $root.Values.insight.limits }}
 - {name: ETL_ANALYZE_LIMITS_FILE, value: /etc/sensor-etl/config/limits.yaml}
@@ -62,18 +62,20 @@
 {{- end }}
 {{- end }}
 
+{{/* Environment of whoever connects to Cassandra. Takes root, suffix. */}}
 {{- define "sensor-etl.cassandra.env" -}}
-{{- $root := index . 0 -}}
+{{- $root := .root -}}
 - {name: ETL_CASSANDRA_CONTACT_POINTS, value: {{ include "sensor-etl.cassandra.contactPoints" $root | quote }}}
 - {name: ETL_CASSANDRA_PORT, value: {{ include "sensor-etl.cassandra.port" $root | quote }}}
 - {name: ETL_CASSANDRA_LOCAL_DATACENTER, value: {{ $root.Values.cassandra.datacenter | quote }}}
-- {name: ETL_CASSANDRA_KEYSPACE, value: {{ printf "%s%s" $root.Values.pipeline.keyspace (index . 1 | replace "-" "_") | quote }}}
+- {name: ETL_CASSANDRA_KEYSPACE, value: {{ printf "%s%s" $root.Values.pipeline.keyspace (.suffix | replace "-" "_") | quote }}}
 - {name: ETL_CASSANDRA_CA_FILE, value: /etc/sensor-etl/cassandra-ca/ca.crt}
 {{- end }}
 
+{{/* Volume mounts of a stage, except the workspace. Takes root, stage. */}}
 {{- define "sensor-etl.stage.volumeMounts" -}}
-{{- $root := index . 0 -}}
-{{- $stage := index . 1 -}}
+{{- $root := .root -}}
+{{- $stage := .stage -}}
 - {name: tmp, mountPath: /tmp}
 {{- if ne $stage "generate" }}
 - {name: secrets, mountPath: /etc/sensor-etl/secrets, readOnly: true}
@@ -87,10 +89,10 @@
 {{- end }}
 {{- end }}
 
-{{/* Volumes of a stage but the workspace. Takes (list $ stage). */}}
+{{/* Volumes of a stage, except the workspace. Takes root, stage. */}}
 {{- define "sensor-etl.stage.volumes" -}}
-{{- $root := index . 0 -}}
-{{- $stage := index . 1 -}}
+{{- $root := .root -}}
+{{- $stage := .stage -}}
 {{- $kafka := has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) -}}
 {{- $cassandra := has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) -}}
 - name: tmp
@@ -110,10 +112,10 @@
 {{- end }}
 {{- end }}
 
-{{/* The passwords of a stage as a volume, in files that are named as their settings. Takes (list $ stage). */}}
+{{/* Volume with the passwords of a stage, in files named after their settings. Takes root, stage. */}}
 {{- define "sensor-etl.stage.secrets" -}}
-{{- $root := index . 0 -}}
-{{- $stage := index . 1 -}}
+{{- $root := .root -}}
+{{- $stage := .stage -}}
 projected:
   defaultMode: 0440
   sources:
@@ -160,29 +162,29 @@ projected:
       - {key: ca.crt, path: ca.crt}
 {{- end }}
 
-{{/* The whole pod, as the DAG starts it. Takes (list $ stage). */}}
+{{/* The whole pod, as the DAG starts it. Takes root, stage. */}}
 {{- define "sensor-etl.stage.pod" -}}
-{{- $root := index . 0 -}}
-{{- $stage := index . 1 -}}
+{{- $root := .root -}}
+{{- $stage := .stage -}}
 {{- $values := include "sensor-etl.stage.values" . | fromYaml -}}
 {{- $workspace := and (not $root.Values.workspace.url) (ne $stage "analyze") -}}
 apiVersion: v1
 kind: Pod
 metadata:
   namespace: {{ $root.Release.Namespace }}
-  {{- include "sensor-etl.podMetadata" (list $root $stage $values) | nindent 2 }}
+  {{- include "sensor-etl.podMetadata" (dict "root" $root "component" $stage "values" $values) | nindent 2 }}
 spec:
-  {{- include "sensor-etl.podSpec" (list $root $values 10001 10001) | nindent 2 }}
+  {{- include "sensor-etl.podSpec" (dict "root" $root "values" $values "user" 10001 "group" 10001) | nindent 2 }}
   serviceAccountName: {{ include "sensor-etl.stage.serviceAccount" . }}
   restartPolicy: Never
   # Airflow ends a try before that; without a scheduler, as after an uninstall, nobody else would end it.
   activeDeadlineSeconds: {{ add $root.Values.pipeline.executionTimeoutSeconds $root.Values.pipeline.startupTimeoutSeconds | max 1 }}
   containers:
     - name: base
-      {{- include "sensor-etl.container" . | nindent 6 }}
+      {{- include "sensor-etl.container" (dict "root" $root "image" $stage) | nindent 6 }}
       args: [{{ $stage }}]
       env:
-        {{- include "sensor-etl.env" (list (include "sensor-etl.stage.env" (list $root $stage "")) $values.env) | nindent 8 }}
+        {{- include "sensor-etl.env" (dict "chart" (include "sensor-etl.stage.env" (dict "root" $root "stage" $stage "suffix" "")) "user" $values.env) | nindent 8 }}
       {{- with $values.extraEnvFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}
