@@ -245,6 +245,17 @@ def superuser(wait: Wait = 0) -> None:
 
 
 @app.command(
+    help="Wait, without a time limit, until the tables exist and the role may read them.",
+    epilog=variables(CassandraSettings),
+)
+def wait() -> None:
+    """Wait for the tables."""
+    from etl.admin.wait import wait_for_tables
+
+    _print_line("ok", wait_for_tables())
+
+
+@app.command(
     help="Show consumer lag, watermarks and the last runs.", epilog=variables(KafkaSettings, CassandraSettings)
 )
 def status(

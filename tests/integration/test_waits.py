@@ -254,3 +254,13 @@ def test_server_counts_as_away_when_it_hangs_up_amid_the_handshake(hanging_up: i
     )
     with pytest.raises(Unreachable), kafka_port.connect(kafka):
         pass
+
+
+def test_tables_are_waited_for_until_schema_has_made_them(bare: Machine) -> None:
+    with bare.start("wait") as waiting:
+        assert waiting.stderr
+        assert "run `etl schema`" in waiting.stderr.readline()
+        assert bare.etl("schema").returncode == 0
+        stdout, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert "tables are there" in stdout

@@ -16,7 +16,7 @@ from etl.run.runner import STAGES
 from etl.settings import PARTS, describe
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = [*STAGES, "run", "schema", "grant", "status", "doctor", "dead-letters", "page", "report"]
+COMMANDS = [*STAGES, "run", "schema", "grant", "wait", "status", "doctor", "dead-letters", "page", "report"]
 
 
 def etl(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

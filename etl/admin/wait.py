@@ -1,0 +1,41 @@
+"""`etl wait`: wait until the tables of the pipeline are there and the role of the settings may read them."""
+
+import time
+
+import structlog
+
+from etl.cassandra.connection import connect
+from etl.cassandra.retry import driver_errors
+from etl.errors import EtlError
+from etl.settings import CassandraSettings, read_settings
+
+PAUSE_SECONDS = 2.0
+PROGRESS_SECONDS = 20.0
+
+log = structlog.get_logger("etl")
+
+
+def wait_for_tables() -> str:
+    """Try to read a table until it works, without a time limit; return a line that says how long it took.
+
+    Every error of Cassandra or of a setting is waited for: the node, the role, its password and the tables may all come
+    later. Settings and mounted secrets are therefore read again at each attempt.
+    """
+    began = time.monotonic()
+    reported: float | None = None
+    while True:
+        try:
+            _read_a_table()
+        except EtlError as error:
+            now = time.monotonic()
+            if reported is None or now - reported >= PROGRESS_SECONDS:
+                reported = now
+                log.warning(f"waiting for the tables: {error}", seconds=round(now - began))
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return f"tables are there after {time.monotonic() - began:.0f} s"
+
+
+def _read_a_table() -> None:
+    with connect(read_settings(CassandraSettings)) as session, driver_errors():
+        session.execute("SELECT equipment_id FROM watermarks LIMIT 1")
