@@ -1,12 +1,13 @@
 """Write the generated parts of the docs: tables of settings and of access rights. `make docs` runs it.
 
 A generated part is between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls` or a class of
-`etl.settings`. The chart gets the ACLs, too.
+`etl.settings`. The chart gets the ACLs, too, and its values schema and README (`docs.chart`).
 """
 
 import re
 from pathlib import Path
 
+from docs import chart
 from etl import settings
 from etl.admin.access import kafka_operations, read_access
 
@@ -75,5 +76,7 @@ def _acls() -> str:
 
 if __name__ == "__main__":
     ACLS.write_text(acls(), encoding="utf-8")
+    chart.SCHEMA.write_text(chart.schema(), encoding="utf-8")
+    chart.README.write_text(chart.readme(), encoding="utf-8")
     for page in DOCS.glob("*.md"):
         page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from docs import chart
 from docs.update import ACLS, acls, updated
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")], key=str)
+PAGES = sorted([ROOT / "README.md", chart.README, *ROOT.glob("docs/*.md")], key=str)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
 TESTS = {
     name
     for file in ROOT.glob("tests/**/test_*.py")
@@ -16,7 +23,7 @@ TESTS = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_docs_have_generated_parts_up_to_date_when_the_code_changes(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text == updated(text), "run `make docs`"
@@ -26,13 +33,18 @@ def test_acls_of_the_chart_are_up_to_date_when_the_code_changes() -> None:
     assert ACLS.read_text(encoding="utf-8") == acls(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_schema_and_readme_of_the_chart_are_up_to_date_when_its_values_change() -> None:
+    assert chart.SCHEMA.read_text(encoding="utf-8") == chart.schema(), "run `make docs`"
+    assert chart.README.read_text(encoding="utf-8") == chart.readme(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_docs_name_tests_that_exist_when_they_name_one(page: Path) -> None:
     named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
     assert named <= TESTS
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_docs_link_to_files_that_exist_when_they_link(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
