@@ -1,4 +1,4 @@
-{{/* An Ingress for the Service of a component. Takes root, component, key (its name under `ingress` in the values). */}}
+{{/* An Ingress for the Service of a component. Takes root, component, key (its name in the values). */}}
 {{- define "sensor-etl.ingress" -}}
 {{- $root := .root -}}
 {{- $ingress := get $root.Values.ingress .key -}}

@@ -1,4 +1,4 @@
-{{/* Names, labels and images. Components are named as they appear in the label app.kubernetes.io/component. */}}
+{{/* Names, labels and images. A component has the name of its label app.kubernetes.io/component. */}}
 
 {{- define "sensor-etl.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 35 | trimSuffix "-" }}
@@ -21,7 +21,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* All labels of an object. Takes root, component, labels (optional: further labels, which override those of the chart). */}}
+{{/* All labels of an object. Takes root, component; optional: labels (they override those of the chart). */}}
 {{- define "sensor-etl.labels" -}}
 {{- $root := .root -}}
 {{- $labels := include "sensor-etl.selectorLabels" . | fromYaml }}
@@ -55,12 +55,12 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* What makes Helm keep an object on uninstall, as annotations. */}}
+{{/* Annotations with which Helm keeps an object on uninstall. */}}
 {{- define "sensor-etl.keep" -}}
 {{- if .Values.keepData }}{helm.sh/resource-policy: keep}{{ else }}{}{{ end -}}
 {{- end }}
 
-{{/* Sets the Jobs of one revision apart from those of another, since a Job cannot be changed. */}}
+{{/* Suffix of the Jobs of a revision, because Kubernetes does not allow a Job to change. */}}
 {{- define "sensor-etl.revision" -}}
 {{ default .Release.Revision .Values.revision }}
 {{- end }}
@@ -75,7 +75,7 @@ annotations:
 {{- if $own.digest }}@{{ $own.digest }}{{ else }}:{{ $own.tag | default $root.Values.image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{/* Name of a Secret. Takes root, name (from the values, may be empty), default (suffix of the name that the chart gives). */}}
+{{/* Name of a Secret. Takes root, name (of the values, may be empty), default (suffix of the chart's own name). */}}
 {{- define "sensor-etl.secretName" -}}
 {{- default (printf "%s-%s" (include "sensor-etl.fullname" .root) .default) .name -}}
 {{- end }}

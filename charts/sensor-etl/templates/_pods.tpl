@@ -1,4 +1,4 @@
-{{/* What all pods share: security, images, placement. */}}
+{{/* Parts that all pods share: security, images, placement. */}}
 
 {{- define "sensor-etl.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
@@ -7,8 +7,8 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* What all pod specs share. Takes root, values (of the component: nodeSelector, tolerations and so on), user and group
-     (IDs); optional: token (true for a pod that calls the Kubernetes API). */}}
+{{/* Parts that all pod specs share. Takes root, values (of the component: nodeSelector, tolerations and so on), user and
+     group (IDs); optional: token (true for a pod that calls the Kubernetes API). */}}
 {{- define "sensor-etl.podSpec" -}}
 {{- $root := .root -}}
 {{- $part := .values -}}
@@ -92,7 +92,7 @@ securityContext:
         storage: {{ $persistence.size }}
 {{- end }}
 
-{{/* affinity of pods that an operator creates; operators take no nodeSelector, so it becomes an affinity. Takes root, values. */}}
+{{/* affinity of pods that an operator creates; the nodeSelector becomes a part of it. Takes root, values. */}}
 {{- define "sensor-etl.affinity" -}}
 {{- $root := .root -}}
 {{- $part := .values -}}
@@ -103,7 +103,7 @@ securityContext:
 {{- end -}}
 {{- if $selected -}}
 {{- $nodes := default (dict) $affinity.nodeAffinity -}}
-{{- /* One of the terms has to hold, and the selector in any case. */ -}}
+{{- /* A node has to match one of the terms, so the selector is added to each of them. */ -}}
 {{- $terms := list -}}
 {{- range dig "requiredDuringSchedulingIgnoredDuringExecution" "nodeSelectorTerms" (list (dict)) $nodes -}}
 {{- $terms = append $terms (set . "matchExpressions" (concat (default (list) .matchExpressions) $selected)) -}}
@@ -114,7 +114,7 @@ securityContext:
 {{- with $affinity }}{{ toYaml . }}{{ end -}}
 {{- end }}
 
-{{/* Security of a container whose image is an operator's, as Pod Security Standard `restricted` wants it. */}}
+{{/* Security context of a container with an operator's image, as the Pod Security Standard `restricted` requires. */}}
 {{- define "sensor-etl.restricted" -}}
 securityContext:
   allowPrivilegeEscalation: false

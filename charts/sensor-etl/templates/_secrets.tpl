@@ -1,5 +1,5 @@
-{{/* Secrets that neither this chart nor an operator makes, as a space-separated list of namespace/name: those that are
-     given by name, and those of external services. */}}
+{{/* Secrets that neither this chart nor an operator creates, as a space-separated list of namespace/name: those
+     that the values name, and those of external services. */}}
 {{- define "sensor-etl.awaitedSecrets" -}}
 {{- $root := . }}
 {{- $kafka := .Values.kafka }}

@@ -1,4 +1,4 @@
-{{/* How Kafka, Cassandra and the database are reached: the same names whatever the mode. */}}
+{{/* Addresses and Secrets of Kafka, Cassandra and the database. Their names are the same in each mode. */}}
 
 {{- define "sensor-etl.kafka.bootstrapServers" -}}
 {{- if eq .Values.kafka.mode "external" -}}
@@ -8,8 +8,8 @@
 {{- end -}}
 {{- end }}
 
-{{/* Replicas of the topics; empty where `etl schema` asks Kafka how many brokers there are. Those of a topic that is there
-     stay, which Strimzi could not change by itself. */}}
+{{/* Replicas of the topics; empty where `etl schema` asks Kafka for the number of brokers. An existing topic keeps its
+     replicas, because Strimzi cannot change them by itself. */}}
 {{- define "sensor-etl.kafka.replication" -}}
 {{- $wanted := .Values.pipeline.schema.kafkaReplication -}}
 {{- if $wanted -}}
@@ -20,7 +20,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* Replication of the keyspace; empty where `etl schema` asks Cassandra how many nodes there are. */}}
+{{/* Replication of the keyspace; empty where `etl schema` asks Cassandra for the number of nodes. */}}
 {{- define "sensor-etl.cassandra.replication" -}}
 {{- if .Values.pipeline.schema.cassandraReplication -}}
 {{ .Values.pipeline.schema.cassandraReplication }}
@@ -49,7 +49,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* The administrator of a standalone Kafka. */}}
+{{/* Secret of the administrator of a standalone Kafka. */}}
 {{- define "sensor-etl.kafka.adminSecret" -}}
 {{- include "sensor-etl.secretName" (dict "root" . "name" .Values.kafka.adminSecretName "default" "kafka-admin") -}}
 {{- end }}
@@ -90,7 +90,7 @@
 {{- include "sensor-etl.secretName" (dict "root" . "name" .Values.cassandra.superuserSecretName "default" "superuser") -}}
 {{- end }}
 
-{{/* Password of the Java stores that cert-manager makes for K8ssandra. */}}
+{{/* Secret with the password of the Java stores that cert-manager creates for K8ssandra. */}}
 {{- define "sensor-etl.cassandra.storesSecret" -}}
 {{- include "sensor-etl.secretName" (dict "root" . "name" .Values.certificates.certManager.storesSecretName "default" "cassandra-tls-stores") -}}
 {{- end }}
@@ -100,7 +100,7 @@
 {{- include "sensor-etl.secretName" (dict "root" .root "name" (get .root.Values.cassandra.roles .stage) "default" (printf "cassandra-%s" .stage)) -}}
 {{- end }}
 
-{{/* Key and certificate in one file, as this chart's Job or cert-manager names it. */}}
+{{/* File with key and certificate: the certificates Job and cert-manager give it different names. */}}
 {{- define "sensor-etl.keystorePem" -}}
 {{ ternary "tls-combined.pem" "keystore.pem" .Values.certificates.certManager.enabled }}
 {{- end }}
@@ -112,17 +112,17 @@
 {{/* The stages in their order, as a space-separated list. */}}
 {{- define "sensor-etl.stages" -}}generate produce consume transform load{{- end }}
 
-{{/* What the DAGs start. */}}
+{{/* The stages whose pods the DAGs start, as a space-separated list. */}}
 {{- define "sensor-etl.launched" -}}
 {{ include "sensor-etl.stages" . }}{{ if .Values.insight.enabled }} analyze{{ end }}
 {{- end }}
 
-{{/* Empty where there is no page. */}}
+{{/* `page`, or empty where the page is disabled. */}}
 {{- define "sensor-etl.page" -}}
 {{ if and .Values.insight.enabled .Values.page.enabled }}page{{ end }}
 {{- end }}
 
-{{/* Who uses each service, as a space-separated list; kept equal to the access table by a test. */}}
+{{/* The users of each service, as space-separated lists; a test keeps them equal to the access table. */}}
 {{- define "sensor-etl.kafka.stages" -}}
 produce consume load{{ if .Values.insight.enabled }} analyze{{ end }}
 {{- end }}

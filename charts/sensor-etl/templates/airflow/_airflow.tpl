@@ -1,4 +1,4 @@
-{{/* What Airflow's components share. Variables are those of the official chart. */}}
+{{/* Parts that Airflow's components share. Variables have the names of the official chart. */}}
 
 {{/* Variables of a component. Takes root, env (further variables of the component, as YAML text). */}}
 {{- define "sensor-etl.airflow.env" -}}
@@ -25,7 +25,8 @@
 - {name: AIRFLOW__DATABASE__SQL_ALCHEMY_CONN, value: postgresql+psycopg2://airflow@{{ $name }}-postgresql.{{ .Release.Namespace }}.svc:5432/airflow}
 {{- end }}
 {{- if .Values.airflow.postgresql.enabled }}
-# Both of Airflow's drivers read these; in the URL a password would have to be quoted, and the rest named for each.
+# Both database drivers of Airflow read these variables. In the URL, a password would need quoting, and each driver
+# has its own names for the other two.
 - name: PGPASSWORD
   valueFrom:
     secretKeyRef:
@@ -49,7 +50,7 @@
 - {name: AIRFLOW__CORE__LOAD_EXAMPLES, value: "False"}
 - {name: AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION, value: "False"}
 - {name: AIRFLOW__CORE__EXECUTION_API_SERVER_URL, value: http://{{ $name }}-airflow-api-server:{{ .Values.airflow.apiServer.service.port }}/execution/}
-# Logs are fetched from the scheduler by its name, which its successors have as well.
+# The API server fetches logs from the scheduler by its host name, which each later scheduler pod has too.
 - {name: AIRFLOW__CORE__HOSTNAME_CALLABLE, value: airflow.utils.net.getfqdn}
 - name: SENSOR_ETL_ADMIN
   valueFrom:
@@ -59,13 +60,13 @@
 - {name: AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, value: "$(SENSOR_ETL_ADMIN):admin"}
 - {name: AIRFLOW__LOGGING__BASE_LOG_FOLDER, value: /opt/airflow/logs}
 - {name: AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK, value: "True"}
-# A task whose process died is found after seconds, not minutes, and tried again: it finds its pod.
+# Airflow finds a task whose process died after seconds, not minutes. The retry of the task finds its pod.
 - {name: AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL, value: "20"}
 - {name: AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT, value: "60"}
 - {name: SENSOR_ETL_DAG_CONFIG, value: /opt/sensor-etl}
 {{- end }}
 
-{{/* Signs the tokens of tasks: for those who sign and check only. */}}
+{{/* Secret that signs the tokens of tasks, only for components that sign or check them. */}}
 {{- define "sensor-etl.airflow.jwtEnv" -}}
 - name: AIRFLOW__API_AUTH__JWT_SECRET
   valueFrom:
@@ -120,7 +121,7 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{/* Waits until the migration Job of this revision has brought the database up to date. */}}
+{{/* Init container that waits until the migration Job of this revision has migrated the database. */}}
 {{- define "sensor-etl.airflow.waitForMigration" -}}
 - name: wait-for-migration
   {{- include "sensor-etl.airflow.container" (dict "root" . "args" (list "db" "check-migrations" "--migration-wait-timeout" "600")) | nindent 2 }}

@@ -1,5 +1,5 @@
-{{/* The pod of a stage: one definition for the DAG, the schema Job and `helm test`. Much of it is that of the analysis and
-     the page too, which pass for stages here. */}}
+{{/* The pod of a stage: one definition for the DAG, the schema Job and `helm test`. Analysis and page use most of it too,
+     so `stage` is also `analyze` or `page`. */}}
 
 {{/* Values of a stage: its own override those of all stages. Takes root, stage. */}}
 {{- define "sensor-etl.stage.values" -}}
@@ -177,7 +177,7 @@ spec:
   {{- include "sensor-etl.podSpec" (dict "root" $root "values" $values "user" 10001 "group" 10001) | nindent 2 }}
   serviceAccountName: {{ include "sensor-etl.stage.serviceAccount" . }}
   restartPolicy: Never
-  # Airflow ends a try before that; without a scheduler, as after an uninstall, nobody else would end it.
+  # Airflow ends a try earlier. Without a scheduler, as after an uninstall, nothing else would end the pod.
   activeDeadlineSeconds: {{ add $root.Values.pipeline.executionTimeoutSeconds $root.Values.pipeline.startupTimeoutSeconds | max 1 }}
   containers:
     - name: base
@@ -192,7 +192,8 @@ spec:
       volumeMounts:
         {{- include "sensor-etl.stage.volumeMounts" . | nindent 8 }}
         {{- if $workspace }}
-        # The folder of its own stage is mounted for writing by the DAG, which knows the run; load removes old runs.
+        # The DAG knows the run and mounts the folder of this stage for writing. Only load writes elsewhere: it removes
+        # old runs.
         - {name: workspace, mountPath: /workspace, readOnly: {{ ne $stage "load" }}}
         {{- end }}
         {{- with $values.extraVolumeMounts }}
