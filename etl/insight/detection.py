@@ -24,8 +24,13 @@ from etl.model.schemas import HOUR_MS
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+# First and last row of a stretch of rows.
+Span = tuple[int, int]
+# Start and end in ms since 1970; None: it lasts.
+Times = tuple[float, float | None]
 
 SEVERITIES = ("mild", "moderate", "severe")
+_DEVIATION = 1.4826  # standard deviation of normal noise, by its median absolute deviation
 _NOISY = 6.0  # robust deviations that the noise of a week of minutes stays within
 _TELLING_MINUTES, _TELLING_HOURS = 120, 12  # so many tell whether a sensor usually moves
 # What the electric meter tells; a machine that is off may well keep such a value for hours.
@@ -90,6 +95,20 @@ class Minutes:
     def step(self) -> float:
         """Milliseconds from one row to the next when nothing is missing."""
         return max(MINUTE_MS, self.machine.interval_seconds * 1000.0)
+
+    def times(self, span: Span, within: float | None = None) -> Times:
+        """Return when the first reading of a stretch of rows came, and when the last one ended, in ms; None: it lasts.
+
+        It lasts where it ends in the last row, which is `within` ms old at most (None: two steps).
+        """
+        begin, end = span
+        lasts = _lasts(self.time, end, self.until, 2 * self.step if within is None else within)
+        ends = float(self.time[end] + self.last[end] + 1000 * self.machine.interval_seconds)
+        return float(self.time[begin] + self.first[begin]), None if lasts else ends
+
+    def hours(self, span: Span) -> float:
+        """Return the length of a stretch of rows in hours."""
+        return float(self.time[span[1]] + self.step - self.time[span[0]]) / HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -228,46 +247,53 @@ def _read(machine: Machine, minutes: pa.Table, until: datetime, limits: Limits, 
     return Minutes(machine, limits, to_ms(until), time[kept], first, last, active, reactive, columns, units)
 
 
-def _episodes(seen: Minutes, flagged: Flags, join: float, shortest: float) -> Iterator[tuple[int, int, bool]]:
-    """Give first and last row of each stretch of flagged minutes, and whether it lasts.
+def _spans(
+    time: Floats | Integers, flagged: Flags, step: float, *, join: float | None, shortest: float = 0.0
+) -> Iterator[Span]:
+    """Yield first and last row of each stretch of flagged rows of `step` ms that is `shortest` ms long at least.
 
-    Stretches less than `join` ms apart are one; those shorter than `shortest` ms are none.
+    Stretches up to `join` ms apart are one. With None rows that follow each other are one, however far apart in time.
     """
     rows = np.flatnonzero(flagged)
     if not len(rows):
         return
-    cuts = np.flatnonzero(np.diff(seen.time[rows]) > join + seen.step)
+    cuts = np.flatnonzero(np.diff(rows) > 1 if join is None else np.diff(time[rows]) > join + step)
     for begin, end in zip(rows[np.append(0, cuts + 1)], rows[np.append(cuts, len(rows) - 1)], strict=True):
-        if seen.time[end] + seen.step - seen.time[begin] >= shortest:
-            yield int(begin), int(end), bool(end == len(seen.time) - 1 and seen.until - seen.time[end] <= 2 * seen.step)
+        if time[end] + step - time[begin] >= shortest:
+            yield int(begin), int(end)
+
+
+def _lasts(time: Floats | Integers, end: int, until: int, within: float, rows: int = 1) -> bool:
+    """Tell whether a stretch goes on: it ends in the last `rows` rows, of which the last one is `within` ms old."""
+    return bool(end >= len(time) - rows and until - time[end] <= within)
+
+
+def _peak(values: Floats, span: Span) -> int:
+    """Return the row of the largest value of a stretch."""
+    return span[0] + int(np.nanargmax(values[span[0] : span[1] + 1]))
+
+
+def _last_below(values: Floats, begin: int, bound: float) -> int:
+    """Return the last row before `begin` with a value below a bound; the first row where there is none."""
+    rows = np.flatnonzero(values[:begin] < bound)
+    return int(rows[-1]) if len(rows) else 0
 
 
 def _event(
-    seen: Minutes,
-    kind: str,
-    span: tuple[int, int, bool],
-    size: float,
-    values: tuple[float, float],
-    evidence: str,
-    measurement: str | None = None,
+    kind: str, severity: str, measurement: str | None, times: Times, compared: tuple[float, float], evidence: str
 ) -> Event:
-    begin, end, lasts = span
-    steps: Steps = getattr(seen.limits.detection, kind)
+    """Make an event from start and end (None: it lasts) in ms since 1970, and the observed and the expected value."""
+    start, end = times
     return Event(
         kind,
-        steps.severity(size),
+        severity,
         measurement,
-        from_ms(int(seen.time[begin] + seen.first[begin])),
-        None if lasts else from_ms(int(seen.time[end] + seen.last[end] + 1000 * seen.machine.interval_seconds)),
-        float(values[0]),
-        float(values[1]),
+        from_ms(int(start)),
+        None if end is None else from_ms(int(end)),
+        float(compared[0]),
+        float(compared[1]),
         evidence,
     )
-
-
-def _lasting(span: tuple[int, int, bool], seen: Minutes) -> float:
-    """Give the length of an episode in hours."""
-    return float(seen.time[span[1]] + seen.step - seen.time[span[0]]) / HOUR_MS
 
 
 def _duration(hours: float) -> str:
@@ -275,15 +301,42 @@ def _duration(hours: float) -> str:
 
 
 def _slow(time: Integers, values: Floats, bin_ms: int, bins: int) -> Floats:
-    """Give the running median of a series, over `bins` bins of medians, at each time; shape (n,)."""
+    """Return the running median of a series, over `bins` bins of medians, at each time; shape (n,)."""
     known = np.isfinite(values)
     if not known.any():
         return np.full(len(values), np.nan)
     centres, middles = _medians(time[known], values[known], bin_ms)
-    half = bins // 2
-    padded = np.pad(middles, half, constant_values=np.nan)
-    smooth = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
-    return np.asarray(np.interp(time, centres, smooth))
+    return np.asarray(np.interp(time, centres, _smooth(middles, bins)))
+
+
+def _spread(values: Floats) -> float:
+    """Return the robust deviation of values: of normal ones it is the standard deviation; NaN is passed over."""
+    return _DEVIATION * float(np.nanmedian(np.abs(values - np.nanmedian(values))))
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """Which bin each value is in: `bins` (k,) are those that have values, as multiples of `width` ms, `place` (n,)."""
+
+    bins: Integers
+    place: Integers
+    width: int
+
+    @property
+    def time(self) -> Floats:
+        """Begin of each bin in ms since 1970; shape (k,)."""
+        return (self.bins * self.width).astype(np.float64)
+
+    def mean(self, values: Floats | Flags, among: Flags | None = None) -> Floats:
+        """Return the mean of values in each bin, or of those flagged; shape (k,), NaN where there are none."""
+        counts = np.bincount(self.place, among)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.bincount(self.place, values if among is None else np.where(among, values, 0.0)) / counts
+
+
+def _binned(time: Integers, width: int) -> _Bins:
+    bins, place = np.unique(time // width, return_inverse=True)
+    return _Bins(bins, place, width)
 
 
 def _medians(time: Integers, values: Floats, bin_ms: int) -> tuple[Floats, Floats]:
@@ -316,14 +369,12 @@ def _dropouts(seen: Minutes, hours: Sequence[Mapping[str, Any]], lasting: Sequen
         length = float(begins[row + 1] - ends[row]) / HOUR_MS
         lasts = row == len(ends) - 1
         expected = length * HOUR_MS / interval
-        yield Event(
+        yield _event(
             "dropout",
             steps.severity(length),
             None,
-            from_ms(int(ends[row])),
-            None if lasts else from_ms(int(begins[row + 1])),
-            0.0,
-            expected,
+            (ends[row], None if lasts else begins[row + 1]),
+            (0.0, expected),
             f"no reading for {_duration(length)}, where {expected:,.0f} were expected",
         )
 
@@ -341,10 +392,7 @@ def _last_before(hours: Sequence[Mapping[str, Any]], lasting: Sequence[Event], f
 def _beyond(off: Floats, mild: float) -> Floats | float:
     """Give what a deviation must pass: the limit, or what the sensor's own noise reaches, whichever is larger."""
     known = off[np.isfinite(off)]
-    if not len(known):
-        return mild
-    usual = float(np.median(known))
-    return max(mild, usual + _NOISY * 1.4826 * float(np.median(np.abs(known - usual))))
+    return max(mild, float(np.median(known)) + _NOISY * _spread(known)) if len(known) else mild
 
 
 def _voltages(seen: Minutes) -> Iterator[Event]:
@@ -362,18 +410,17 @@ def _voltages(seen: Minutes) -> Iterator[Event]:
         steps: Steps = getattr(seen.limits.detection, kind)
         least = _beyond(own, steps.mild)
         outside = sign * (np.where(least > steps.mild, median, values) / nominal - 1.0) > allowed
-        for begin, end, lasts in _episodes(seen, (off > least) | (outside & np.isfinite(off)), 10 * MINUTE_MS, 0):
-            worst = begin + int(np.nanargmax(off[begin : end + 1]))
-            span = (begin, end, lasts)
+        flagged = (off > least) | (outside & np.isfinite(off))
+        for span in _spans(seen.time, flagged, seen.step, join=10 * MINUTE_MS):
+            worst = _peak(off, span)
             yield _event(
-                seen,
                 kind,
-                span,
-                off[worst],
-                (values[worst], usual[worst]),
-                f"voltage {seen.text(values[worst], 'voltage')} for {_duration(_lasting(span, seen))}, "
-                f"{off[worst]:.0%} {word} the usual {seen.text(usual[worst], 'voltage')}",
+                steps.severity(off[worst]),
                 "voltage",
+                seen.times(span),
+                (values[worst], usual[worst]),
+                f"voltage {seen.text(values[worst], 'voltage')} for {_duration(seen.hours(span))}, "
+                f"{off[worst]:.0%} {word} the usual {seen.text(usual[worst], 'voltage')}",
             )
 
 
@@ -390,18 +437,17 @@ def _frequencies(seen: Minutes) -> Iterator[Event]:
     middle = float(np.nanmedian(means))
     least = _beyond(np.maximum(middle - low, high - middle) / nominal, steps.mild)
     far = (np.abs(_slow(seen.time, means, 10 * MINUTE_MS, 13) / nominal - 1.0) > steps.mild) | (off > least)
-    for span in _episodes(seen, far & (off > steps.mild), 10 * MINUTE_MS, 0):
-        worst = span[0] + int(np.nanargmax(off[span[0] : span[1] + 1]))
+    for span in _spans(seen.time, far & (off > steps.mild), seen.step, join=10 * MINUTE_MS):
+        worst = _peak(off, span)
         allowed = seen.limits.supply.frequency * nominal
         yield _event(
-            seen,
             "frequency_excursion",
-            span,
-            off[worst],
-            (values[worst], nominal),
-            f"frequency {seen.text(values[worst], 'frequency')} for {_duration(_lasting(span, seen))}; EN 50160 allows "
-            f"{nominal - allowed:.1f} to {nominal + allowed:.1f} Hz",
+            steps.severity(off[worst]),
             "frequency",
+            seen.times(span),
+            (values[worst], nominal),
+            f"frequency {seen.text(values[worst], 'frequency')} for {_duration(seen.hours(span))}; EN 50160 allows "
+            f"{nominal - allowed:.1f} to {nominal + allowed:.1f} Hz",
         )
 
 
@@ -410,26 +456,17 @@ def _idle(seen: Minutes) -> Iterator[Event]:
     states, steps = seen.limits.states, seen.limits.detection.idle_waste
     idle = (seen.active >= states.off_below) & (seen.active < states.idle_below)
     # A minute of another state within parts it; a gap of readings does not.
-    for begin, end, lasts in _unbroken(seen, idle, steps.mild * HOUR_MS):
-        power = float(np.mean(seen.active[begin : end + 1])) * rated_kva(seen.machine)
-        length = _lasting((begin, end, lasts), seen)
+    for span in _spans(seen.time, idle, seen.step, join=None, shortest=steps.mild * HOUR_MS):
+        power = float(np.mean(seen.active[span[0] : span[1] + 1])) * rated_kva(seen.machine)
+        length = seen.hours(span)
         yield _event(
-            seen,
             "idle_waste",
-            (begin, end, lasts),
-            length,
+            steps.severity(length),
+            "current",
+            seen.times(span, np.inf),
             (power, 0.0),
             f"ran empty for {length:.1f} h at {figure(power)} kW: {figure(power * length)} kWh without work",
-            "current",
         )
-
-
-def _unbroken(seen: Minutes, flagged: Flags, shortest: float) -> Iterator[tuple[int, int, bool]]:
-    """Give the stretches of rows that are all flagged, however far apart in time."""
-    edges = np.flatnonzero(np.diff(np.r_[False, flagged, False].astype(np.int8)))
-    for begin, stop in zip(edges[0::2].tolist(), edges[1::2].tolist(), strict=True):
-        if seen.time[stop - 1] + seen.step - seen.time[begin] >= shortest:
-            yield begin, stop - 1, stop == len(flagged)
 
 
 def _stuck(seen: Minutes, hours: Sequence[Mapping[str, Any]], lasting: Sequence[Event]) -> Iterator[Event]:
@@ -439,7 +476,7 @@ def _stuck(seen: Minutes, hours: Sequence[Mapping[str, Any]], lasting: Sequence[
     for name in _sensors(seen):
         low, high = seen.columns[f"{name}_low"], seen.columns[f"{name}_high"]
         same = np.r_[False, (low[1:] == high[1:]) & (low[1:] == high[:-1])]
-        for begin, end, lasts in _unbroken(seen, same & (low != 0.0), shortest):
+        for begin, end in _spans(seen.time, same & (low != 0.0), seen.step, join=None, shortest=shortest):
             value = float(low[end])
             start = _stuck_since(seen, name, begin, value, hours)
             before = next(
@@ -451,16 +488,15 @@ def _stuck(seen: Minutes, hours: Sequence[Mapping[str, Any]], lasting: Sequence[
                 continue
             since = min(start, to_ms(before.start)) if goes_on and before else start
             length = float(seen.time[end] + seen.step - since) / HOUR_MS
-            found = _event(
-                seen,
+            first, ends = seen.times((begin, end), np.inf)
+            yield _event(
                 "sensor_stuck",
-                (begin, end, lasts),
-                length,
+                steps.severity(length),
+                name,
+                (min(first, since), ends),
                 (value, float(np.nanmedian(seen.columns[f"{name}_mean"]))),
                 f"{name.replace('_', ' ')} has been exactly {seen.text(value, name)} for {_duration(length)}",
-                name,
             )
-            yield replace(found, start=min(found.start, from_ms(int(since))))
 
 
 def _stuck_since(seen: Minutes, name: str, begin: int, value: float, hours: Sequence[Mapping[str, Any]]) -> int:
@@ -548,17 +584,6 @@ def _robust(features: Floats, values: Floats, quantile: float = 0.5, rounds: int
     return np.asarray(found)
 
 
-def _spans(time: Floats, flagged: Flags, join: float, shortest: float, step: float) -> Iterator[tuple[int, int]]:
-    """Give first and last place of each stretch of flagged bins of `step` ms, joined over gaps of up to `join` ms."""
-    places = np.flatnonzero(flagged)
-    if not len(places):
-        return
-    cuts = np.flatnonzero(np.diff(time[places]) > join + step)
-    for begin, end in zip(places[np.append(0, cuts + 1)], places[np.append(cuts, len(places) - 1)], strict=True):
-        if time[end] + step - time[begin] >= shortest:
-            yield int(begin), int(end)
-
-
 def _smooth(values: Floats, width: int) -> Floats:
     """Give the centred running median over `width` places, narrower at the ends; NaN is passed over."""
     half = width // 2
@@ -570,27 +595,6 @@ def _smooth(values: Floats, width: int) -> Floats:
     return result
 
 
-def _made(
-    kind: str,
-    severity: str,
-    measurement: str,
-    span: tuple[float, float | None],
-    values: tuple[float, float],
-    evidence: str,
-) -> Event:
-    start, end = span
-    return Event(
-        kind,
-        severity,
-        measurement,
-        from_ms(int(start)),
-        None if end is None else from_ms(int(end)),
-        float(values[0]),
-        float(values[1]),
-        evidence,
-    )
-
-
 _BIN = 10 * MINUTE_MS
 _TELLING = 2.0  # times the mildest drift that a sensor may usually be off what explains it
 _DRIFT_HOURS = 96  # of a past that tells what is usual
@@ -600,14 +604,13 @@ _RUNNING = 0.2  # share of the rated power, from where on a minute is of running
 
 
 @dataclass(frozen=True)
-class _Bins:
+class _Electric:
     """Bins of ten minutes: `excess` is the log of current above what the load asks for, `reactive` that of Q."""
 
     time: Floats
     running: Flags
     excess: Floats
     reactive: Floats
-    active: Floats
 
 
 def _reactive_curve(seen: Minutes, past: Hours) -> tuple[float, float] | None:
@@ -642,31 +645,22 @@ def _excess(active: Floats, reactive: Floats, curve: tuple[float, float]) -> Flo
     return (reactive + root) / (2.0 * a)
 
 
-def _bins(seen: Minutes, past: Hours) -> _Bins | None:
+def _bins(seen: Minutes, past: Hours) -> _Electric | None:
     """Compare current and reactive power with what the machine usually takes at its load, or while it is off."""
     known = np.isfinite(seen.active) & np.isfinite(seen.reactive)
     curve = _reactive_curve(seen, past)
     if curve is None or known.sum() < 30:
         return None
     time, active, reactive = seen.time[known], seen.active[known], seen.reactive[known]
-    bins, place = np.unique(time // _BIN, return_inverse=True)
-    counts = np.bincount(place)
+    bins = _binned(time, _BIN)
     running, off = active > _RUNNING, active < seen.limits.states.off_below
-    shares = [np.bincount(place, each) / counts for each in (running, off)]
-    nothing = np.full(len(bins), np.nan)
-    excess, ratio, level = nothing.copy(), nothing.copy(), np.bincount(place, active) / counts
-    mine = np.bincount(place, running)
-    on = shares[0] >= 0.5
+    on, rest = bins.mean(running) >= 0.5, bins.mean(off) == 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(np.where(running, _excess(active, reactive, curve), 1.0))
-        excess[on] = (np.bincount(place, logs) / mine)[on]
-        above = np.log(np.where(running, reactive / (curve[0] + curve[1] * active * active), 1.0))
-        ratio[on] = (np.bincount(place, above) / mine)[on]
-    rest = shares[1] == 1.0
+        logs = np.log(_excess(active, reactive, curve))
+        above = np.log(reactive / (curve[0] + curve[1] * active * active))
+    excess, ratio = (np.where(on, bins.mean(each, running), np.nan) for each in (logs, above))
     if rest.sum() >= 12:
-        power, blind = (
-            _smooth(np.where(rest, np.bincount(place, each) / counts, np.nan), 5) for each in (active, reactive)
-        )
+        power, blind = (_smooth(np.where(rest, bins.mean(each), np.nan), 5) for each in (active, reactive))
         with np.errstate(divide="ignore", invalid="ignore"):
             power = np.log(power[rest] / np.quantile(power[rest], 0.4))
             blind = np.log(blind[rest] / np.quantile(blind[rest], 0.3))
@@ -674,7 +668,7 @@ def _bins(seen: Minutes, past: Hours) -> _Bins | None:
         excess[rest] = np.where(np.abs(power - blind) < 0.05, (power + blind) / 2.0, 0.0)
         ratio[rest] = blind - power
     excess, ratio = (np.where(np.isfinite(each), each, np.nan) for each in (excess, ratio))
-    return _Bins((bins * _BIN).astype(np.float64), on, excess, ratio, level)
+    return _Electric(bins.time, on, excess, ratio)
 
 
 def _electric(seen: Minutes, past: Hours) -> Iterator[Event]:
@@ -690,7 +684,7 @@ def _electric(seen: Minutes, past: Hours) -> Iterator[Event]:
         hours = ((span[1] or seen.until) - span[0]) / HOUR_MS
         inside = (seen.time >= span[0]) & (seen.time < (span[1] or seen.until))
         current = float(np.nanmean(seen.columns["current_mean"][inside]))
-        yield _made(
+        yield _event(
             "phase_imbalance",
             seen.limits.detection.phase_imbalance.severity(size),
             "current",
@@ -703,17 +697,17 @@ def _electric(seen: Minutes, past: Hours) -> Iterator[Event]:
     yield from _decay(seen, bins, uneven)
 
 
-def _ends(seen: Minutes, bins: _Bins, begin: int, end: int) -> tuple[float, float | None]:
-    lasts = end == len(bins.time) - 1 and seen.until - bins.time[end] <= 2 * _BIN
+def _ends(seen: Minutes, bins: _Electric, begin: int, end: int) -> tuple[float, float | None]:
+    lasts = _lasts(bins.time, end, seen.until, 2 * _BIN)
     return float(bins.time[begin]), None if lasts else float(bins.time[end] + _BIN)
 
 
-def _uneven(seen: Minutes, bins: _Bins) -> Iterator[tuple[int, int]]:
+def _uneven(seen: Minutes, bins: _Electric) -> Iterator[tuple[int, int]]:
     """Give the stretches of bins in which the current is above by a constant factor, which came at once."""
     least = float(np.log1p(seen.limits.detection.phase_imbalance.mild))
     known = np.flatnonzero(np.isfinite(bins.excess))
     flagged = np.isfinite(bins.excess) & (bins.excess > least)
-    for begin, end in _spans(bins.time, flagged, HOUR_MS, HOUR_MS, _BIN):
+    for begin, end in _spans(bins.time, flagged, _BIN, join=HOUR_MS, shortest=HOUR_MS):
         inside = known[(known >= begin) & (known <= end)]
         hours = (bins.time[inside] - bins.time[begin]) / HOUR_MS
         if len(inside) < 5 or hours[-1] > 14:
@@ -730,16 +724,15 @@ def _uneven(seen: Minutes, bins: _Bins) -> Iterator[tuple[int, int]]:
             yield begin, end
 
 
-def _decay(seen: Minutes, bins: _Bins, uneven: Flags) -> Iterator[Event]:
+def _decay(seen: Minutes, bins: _Electric, uneven: Flags) -> Iterator[Event]:
     """Find reactive power that grows for hours against the machine's own."""
     steps = seen.limits.detection.power_factor_decay
     above = np.where(uneven, np.nan, bins.reactive)
     smooth = _smooth(above, 19)
     flagged = np.isfinite(above) & (smooth > np.log1p(steps.mild)) & (above > np.log1p(steps.mild) * 0.7)
     factor = seen.mean("power_factor")
-    for begin, end in _spans(bins.time, flagged, 14 * HOUR_MS, 8 * HOUR_MS, _BIN):
-        before = np.flatnonzero((smooth[:begin] < 0.02) & np.isfinite(smooth[:begin]))
-        start = before[-1] if len(before) else 0
+    for begin, end in _spans(bins.time, flagged, _BIN, join=14 * HOUR_MS, shortest=8 * HOUR_MS):
+        start = _last_below(smooth, begin, 0.02)
         largest = float(np.nanmax(smooth[begin : end + 1]))
         if factor is None:
             continue
@@ -749,8 +742,9 @@ def _decay(seen: Minutes, bins: _Bins, uneven: Flags) -> Iterator[Event]:
         observed = float(np.mean(factor[late]))
         tangent = np.sqrt(1.0 / max(observed, 1e-3) ** 2 - 1.0) / np.exp(smooth[end])
         expected = float(1.0 / np.sqrt(1.0 + tangent * tangent))
-        lasts = seen.until - bins.time[end] <= 14 * HOUR_MS and end >= np.flatnonzero(np.isfinite(above))[-1] - 2
-        yield _made(
+        newest = int(np.flatnonzero(np.isfinite(above))[-1])
+        lasts = _lasts(bins.time[: newest + 1], end, seen.until, 14 * HOUR_MS, rows=3)
+        yield _event(
             "power_factor_decay",
             steps.severity(float(np.expm1(largest))),
             "power_factor",
@@ -773,24 +767,23 @@ def _heat(seen: Minutes, others: Sequence[Event]) -> Iterator[Event]:
         return
     time, measured, expected, rise = model
     left = measured - expected
-    spread = 1.4826 * float(np.nanmedian(np.abs(left - np.nanmedian(left))))
-    bound = np.maximum(max(1.5, 4.0 * spread), seen.limits.detection.overheating.mild * rise)
+    bound = np.maximum(max(1.5, 4.0 * _spread(left)), seen.limits.detection.overheating.mild * rise)
     smooth = _smooth(left, 3)
     # What heats the machine was not seen while readings were missing, and uneven phases are reported as such.
     unsure = np.interp(time, seen.time, warmed) > 0
     for place in np.flatnonzero(np.diff(time) > 2 * _BIN) + 1:
         unsure |= (time >= time[place]) & (time < time[place] + 3 * HOUR_MS)
-    for begin, end in _spans(time, (smooth > bound) & ~unsure, HOUR_MS, 1.6 * HOUR_MS, _BIN):
+    for begin, end in _spans(time, (smooth > bound) & ~unsure, _BIN, join=HOUR_MS, shortest=1.6 * HOUR_MS):
         hours = (time[end] - time[begin]) / HOUR_MS
         before = left[max(0, begin - 12) : max(1, begin - 5)]
         peak = float(np.nanmax(smooth[begin : end + 1]))
         jump = float(np.nanmax(smooth[begin : begin + 12])) - float(np.nanmedian(before))
         if hours > 13 or jump < 0.5 * peak:
             continue
-        worst = begin + int(np.nanargmax(smooth[begin : end + 1]))
+        worst = _peak(smooth, (begin, end))
         size = float(left[worst] / max(rise[worst], 1.0))
-        lasts = end == len(time) - 1 and seen.until - time[end] <= 2 * _BIN
-        yield _made(
+        lasts = _lasts(time, end, seen.until, 2 * _BIN)
+        yield _event(
             "overheating",
             seen.limits.detection.overheating.severity(size),
             "temperature",
@@ -821,10 +814,8 @@ def _thermal(seen: Minutes, degrees: Floats) -> tuple[Floats, Floats, Floats, Fl
     known = np.isfinite(degrees) & np.isfinite(seen.active)
     if known.sum() < 60:
         return None
-    bins, place = np.unique(seen.time[known] // _BIN, return_inverse=True)
-    counts = np.bincount(place)
-    losses = np.bincount(place, seen.active[known] ** 2) / counts
-    measured = np.bincount(place, degrees[known]) / counts
+    binned = _binned(seen.time[known], _BIN)
+    bins, losses, measured = binned.bins, binned.mean(seen.active[known] ** 2), binned.mean(degrees[known])
     every = np.arange(bins[0], bins[-1] + 1)
     even = np.interp(every, bins, losses)
     phase = 2.0 * np.pi * bins * _BIN / (24 * HOUR_MS)
@@ -842,7 +833,7 @@ def _thermal(seen: Minutes, degrees: Floats) -> tuple[Floats, Floats, Floats, Fl
         error = float(np.median(np.abs(left)))
         if best is None or error < best[0]:
             rise = np.maximum(found[-1], 0.0) * lagged
-            best = error, (bins * _BIN).astype(np.float64), measured, features @ found, rise
+            best = error, binned.time, measured, features @ found, rise
     return None if best is None else best[1:]
 
 
@@ -873,7 +864,7 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats) -> Iterator[Ev
     off = _smooth((values - expected) / scale, 7)
     # The weather, and what else lasts for days, moves some sensors: those must leave more than their own range.
     away = np.abs(off - np.nanmedian(off))
-    spread = 1.4826 * float(np.nanmedian(away))
+    spread = _spread(off)
     # What comes and goes as it likes, such as the meter of a single appliance, has nothing to drift from.
     telling = _TELLING * steps.mild
     if spread > telling or np.nanquantile(away, 0.75) > 2 * telling or np.isfinite(values).mean() < 0.5:
@@ -883,16 +874,15 @@ def _drift(seen: Minutes, past: Hours, name: str, values: Floats) -> Iterator[Ev
     # Heat comes and goes within half a day, whatever its cause; nothing else that is measured here does.
     least = (13 if name == "temperature" else 6) * HOUR_MS
     for sign in (1, -1):
-        for begin, end in _spans(past.time.astype(float), sign * off > bound, 6 * HOUR_MS, least, HOUR_MS):
-            back = np.flatnonzero(sign * off[:begin] < steps.mild / 3)
-            start = back[-1] if len(back) else 0
-            lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
-            worst = begin + int(np.nanargmax(sign * off[begin : end + 1]))
+        for begin, end in _spans(past.time, sign * off > bound, HOUR_MS, join=6 * HOUR_MS, shortest=least):
+            start = _last_below(sign * off, begin, steps.mild / 3)
+            lasts = _lasts(past.time, end, seen.until, 3 * HOUR_MS, rows=2)
+            worst = _peak(sign * off, (begin, end))
             size = float(sign * off[worst])
             # What is said is what was compared: the median of seven hours.
             observed = float(expected[worst] + off[worst] * scale[worst])
             far = f"{size:.0%}" if kelvin is None else seen.text(size * kelvin, name)
-            yield _made(
+            yield _event(
                 "sensor_drift",
                 steps.severity(size),
                 name,
@@ -930,14 +920,14 @@ def _vibrations(seen: Minutes, past: Hours) -> Iterator[Event]:
     above = smooth / _each(shaking, lambda own: _usual(time, own, 0.3, 156), smooth) - 1.0
     least = max(_CLEAR * drift.mild, shaking.noise)
     sound = smooth.copy()
-    for begin, end in _spans(time, above > least, 16 * HOUR_MS, 4 * HOUR_MS, HOUR_MS):
+    for begin, end in _spans(time, above > least, HOUR_MS, join=16 * HOUR_MS, shortest=4 * HOUR_MS):
         largest = float(np.nanmax(above[begin : end + 1]))
         even = largest < 2 * drift.severe and _grows_evenly(time, smooth, begin, end)
         if even or largest > max(wear.mild, 1.5 * shaking.noise):
             yield _of_vibration(seen, past, "sensor_drift" if even else "bearing_wear", (above, shaking), (begin, end))
             sound[max(0, begin - 48) : end + 3] = np.nan
     below = 1.0 - sound / _each(shaking, lambda own: _usual(time, own, 0.7, 108), sound)
-    for begin, end in _spans(time, below > least, 16 * HOUR_MS, 6 * HOUR_MS, HOUR_MS):
+    for begin, end in _spans(time, below > least, HOUR_MS, join=16 * HOUR_MS, shortest=6 * HOUR_MS):
         if _grows_evenly(time, -sound, begin, end, can_bend=False):
             yield _of_vibration(seen, past, "sensor_drift", (-below, shaking), (begin, end))
 
@@ -978,7 +968,7 @@ def _usual(time: Floats, values: Floats, quantile: float, hours: int) -> Floats:
 
 def _grows_evenly(time: Floats, values: Floats, begin: int, end: int, can_bend: bool = True) -> bool:
     """Tell whether growth up to the peak is a line from some hour on, not a parabola from there or all along."""
-    peak = begin + int(np.nanargmax(values[begin : end + 1]))
+    peak = _peak(values, (begin, end))
     first = int(np.searchsorted(time, time[peak] - 156 * HOUR_MS))
     known = np.arange(first, peak + 1)[np.isfinite(values[first : peak + 1])]
     hours, own = (time[known] - time[peak]) / HOUR_MS, values[known]
@@ -1006,11 +996,10 @@ def _of_vibration(
 ) -> Event:
     (off, shaking), (begin, end) = compared, span
     sign = 1 if np.nansum(off[begin : end + 1]) > 0 else -1
-    back = np.flatnonzero(sign * off[:begin] < 0.06)
-    start = back[-1] if len(back) else 0
-    worst = begin + int(np.nanargmax(sign * off[begin : end + 1]))
+    start = _last_below(sign * off, begin, 0.06)
+    worst = _peak(sign * off, span)
     size = float(sign * off[worst])
-    lasts = end >= len(past.time) - 2 and seen.until - past.time[end] <= 3 * HOUR_MS
+    lasts = _lasts(past.time, end, seen.until, 3 * HOUR_MS, rows=2)
     # What is said is what was compared: the median of the hours around.
     half = shaking.width // 2
     around = slice(max(0, worst - half), worst + half + 1)
@@ -1027,7 +1016,7 @@ def _of_vibration(
     )
     times = float(past.time[start]), None if lasts else float(past.time[end] + HOUR_MS)
     steps: Steps = getattr(seen.limits.detection, kind)
-    return _made(kind, steps.severity(size), "vibration", times, (observed, expected), evidence)
+    return _event(kind, steps.severity(size), "vibration", times, (observed, expected), evidence)
 
 
 def _shaking(past: Hours) -> _Shaking:
@@ -1066,7 +1055,7 @@ def _shaking_alone(past: Hours) -> _Shaking:
     ratio = value / float(np.nanmedian(value[~resting]))
     ratio[resting] = np.nan
     changes = np.abs(ratio - _smooth(ratio, 25)) / _smooth(ratio, 25)
-    noise = 3.5 * 1.4826 * float(np.nanmedian(changes))
+    noise = 3.5 * _DEVIATION * float(np.nanmedian(changes))
     return _Shaking(value, ratio, nobody, noise, 13, load_known=False)
 
 
