@@ -16,8 +16,8 @@ import orjson
 from pydantic import SecretStr
 
 from etl.errors import SettingsError, Unreachable
-from etl.insight.detection import Event
 from etl.kafka.ports import Producer
+from etl.model.events import Event
 
 HEADERS = [("content-type", b"application/json")]
 WEBHOOK_SECONDS = 10.0

@@ -23,16 +23,18 @@ from etl.cassandra.watermarks import read_watermarks
 from etl.errors import NothingNew
 from etl.insight import repository as insight
 from etl.insight.alerts import alert, send
-from etl.insight.detection import UNITS, Event, detect, least_dropout, merge, same_thing, without_shared
-from etl.insight.indicators import DAY_HOURS, by_day, by_hour, by_minute, pack, reach
+from etl.insight.detection import detect, merge, same_event, shortest_dropout, without_shared
+from etl.insight.indicators import DAY_HOURS, by_day, by_hour, by_minute, hold_time, pack
 from etl.insight.limits import Limits
 from etl.insight.repository import Load, day_start
 from etl.insight.trends import trends
+from etl.insight.units import UNITS
 from etl.kafka.client import Client
 from etl.kafka.client import connect as connect_kafka
 from etl.kafka.lag import read_lags
 from etl.kafka.ports import Producer, open_producer
 from etl.model.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine, as_stored
+from etl.model.events import Event
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP
 from etl.model.tables import (
@@ -152,7 +154,7 @@ def _silent(analysis: Analysis, machines: Mapping[str, Machine]) -> list[str]:
     found = []
     for equipment_id, newest in analysis.marks.items():
         machine = machines.get(equipment_id) or as_stored(equipment_id)
-        least = timedelta(milliseconds=least_dropout(machine, analysis.limits))
+        least = timedelta(milliseconds=shortest_dropout(machine, analysis.limits))
         if analysis.until - newest >= least and _days_since(analysis, newest.date()):
             found.append(equipment_id)
     return found
@@ -165,7 +167,7 @@ def _own(analysis: Analysis, machine: Machine) -> Analysis:
     hour and more. Of recordings one after another, or of a plant of one machine, that is nobody.
     """
     newest = analysis.marks.get(machine.equipment_id)
-    least = timedelta(milliseconds=least_dropout(machine, analysis.limits))
+    least = timedelta(milliseconds=shortest_dropout(machine, analysis.limits))
     if newest is None or analysis.until - newest < least or _goes_on_without(analysis, newest, max(least, GOES_ON)):
         return analysis
     return replace(analysis, until=newest + timedelta(milliseconds=1))
@@ -291,7 +293,7 @@ def _units(analysis: Analysis) -> dict[str, str]:
 
 def _stale(analysis: Analysis, machine: Machine, touched: int, summed: Container[int]) -> list[int]:
     """List the hours of a day to sum up: those not summed up yet, and those that touched readings reach into."""
-    beside = -(-reach(machine, analysis.limits) // HOUR)
+    beside = -(-hold_time(machine, analysis.limits) // HOUR)
     near = {hour + off for hour in DAY_HOURS if touched >> hour & 1 for off in range(-beside, beside + 1)}
     return [hour for hour in DAY_HOURS if hour in near or hour not in summed]
 
@@ -305,7 +307,7 @@ def _stretches(hours: Sequence[int]) -> list[range]:
 
 def _readings(analysis: Analysis, machine: Machine, day: date, hours: range) -> pa.Table:
     """Read all of a day that counts for some of its hours."""
-    begin, around = day_start(day), reach(machine, analysis.limits)
+    begin, around = day_start(day), hold_time(machine, analysis.limits)
     start, end = begin + hours.start * HOUR - around, begin + hours.stop * HOUR + around
     return insight.read_readings(
         analysis.store, analysis.measurements, machine.equipment_id, max(begin, start), min(begin + DAY, end)
@@ -373,7 +375,7 @@ def _events(
         own = [
             event
             for event in found
-            if (event.end or until) >= day_start(day) or any(same_thing(event, old) for old in lasting)
+            if (event.end or until) >= day_start(day) or any(same_event(event, old) for old in lasting)
         ]
         events = merge(begun, own, until)
         if day != days[-1] and day + DAY not in days:
@@ -387,7 +389,7 @@ def _ended(event: Event, stored: Mapping[str, tuple[Event, datetime]], until: da
     if event.end is not None:
         return event
     ended = replace(event, end=until)
-    ends = [old.end for old, _ in stored.values() if same_thing(ended, old) and (old.end or until) >= until]
+    ends = [old.end for old, _ in stored.values() if same_event(ended, old) and (old.end or until) >= until]
     return event if None in ends else replace(event, end=max(filter(None, ends), default=until))
 
 
@@ -421,7 +423,7 @@ def _named(
     """Give each event the ID under which it, or a part of it, is known; else a new one."""
     named: dict[str, Event] = {}
     for event in events:
-        same = (name for name in sorted(stored) if name not in named and same_thing(stored[name][0], event))
+        same = (name for name in sorted(stored) if name not in named and same_event(stored[name][0], event))
         named[next(same, insight.event_id(equipment_id, event))] = event
     return named
 

@@ -1,4 +1,4 @@
-"""The limits of `limits.yaml`: what counts as normal, and from where on something is reported."""
+"""The limits of `limits.yaml`: what counts as normal, and the thresholds of what is reported."""
 
 import math
 from functools import cache
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etl.errors import SettingsError
 from etl.model.catalogue import Machine
+from etl.model.events import Severity
 from etl.model.yaml_file import first_problem, read_document
 
 _FILE = Path(__file__).with_name("limits.yaml")
@@ -63,14 +64,14 @@ class Efficiency(_Part):
 
 
 class Steps(_Part):
-    """From where on an event is mild, moderate, severe."""
+    """Thresholds from which an event is mild, moderate, severe."""
 
     mild: float
     moderate: float
     severe: float
 
-    def severity(self, size: float) -> str:
-        """Name the severity of an event that is at least mild."""
+    def severity(self, size: float) -> Severity:
+        """Return the severity of an event that is at least mild."""
         return "severe" if size >= self.severe else "moderate" if size >= self.moderate else "mild"
 
 
@@ -134,12 +135,12 @@ def read_limits(path: Path = _FILE) -> Limits:
 
 @cache
 def default_limits() -> Limits:
-    """Give the limits that come with the project."""
+    """Return the limits that come with the project."""
     return read_limits()
 
 
 def rated_kva(machine: Machine) -> float:
-    """Give the rated apparent power in kVA: sqrt(3) * U * I with three phases (U between them), U * I with one.
+    """Return the rated apparent power in kVA: sqrt(3) * U * I with three phases (U between them), U * I with one.
 
     NaN: the machine has no rated values.
     """
@@ -149,12 +150,12 @@ def rated_kva(machine: Machine) -> float:
 
 
 def power_scale(machine: Machine) -> float:
-    """Give what V * A is multiplied by to get the kVA of all phases."""
+    """Return the factor from V * A to the kVA of all phases."""
     return (3.0**0.5 if machine.phases == 3 else 1.0) / 1000.0
 
 
 def vibration_zones(machine: Machine, limits: Limits | None = None) -> Zones:
-    """Give the upper bounds of zones A, B and C in mm/s for a machine of this size; of unknown size: the first ones."""
+    """Return the upper bounds of zones A, B and C in mm/s for this rated power; unknown: those of the first class."""
     kinds = (limits or default_limits()).vibration
     kva = rated_kva(machine)
     if math.isnan(kva):

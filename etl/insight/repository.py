@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from etl.cassandra.roles import identifier
 from etl.cassandra.store import Row, Store, as_dicts, select
-from etl.insight.detection import Event
 from etl.insight.indicators import unpack
 from etl.model.catalogue import Machine, as_stored
+from etl.model.events import Event
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP
 from etl.model.tables import (

@@ -1,6 +1,5 @@
-"""What grows on a machine, and when it reaches a limit: a robust slope through its running hours, and a forecast."""
+"""Trends of a machine: a robust slope through its running hours, and a forecast of when it reaches a limit."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from etl.insight.detection import UNITS, figure
 from etl.insight.indicators import from_ms, to_ms
 from etl.insight.limits import Limits, default_limits, rated_kva, vibration_zones
+from etl.insight.units import UNITS, figure, same_unit
 from etl.model.catalogue import Machine
 from etl.model.schemas import HOUR_MS
 
@@ -19,14 +18,22 @@ Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
 
 _DAY_MS = 24 * HOUR_MS
-_HALF_DAY, _HALF_HOUR = 0.5, 1800.0
-_LEAST_POINTS = 6
-_DEGREES = re.compile(r"degrees?|deg|[\s°º_.\[\]]")
-_SHARE = 0.8  # of the chance that lies between `earliest` and `latest`
+# Hours are joined to medians of half days, which depend on each other much less.
+_HALF_DAY = 0.5
+# An hour counts as running from 30 minutes on.
+_RUNNING_SECONDS = 1800.0
+# Half days from which the test of Mann and Kendall can reach the significance of `limits.yaml`.
+_FEWEST_POINTS = 6
+# Hours per half day that a fit of the load needs beside them.
+_HOURS_PER_POINT = 2
+# Confidence of the interval from `earliest` to `latest`.
+_CONFIDENCE = 0.8
+# Days after which a date is not named: a century.
+_FURTHEST_DAYS = 36_500
 
 
 class Slope(NamedTuple):
-    """A line through points: its value at time 0, and its change per day with the bounds of `_SHARE` of the chance."""
+    """A line through points: its value at time 0, and its change per day with the bounds of its confidence interval."""
 
     value: float
     per_day: float
@@ -42,7 +49,7 @@ def trends(
     limits: Limits | None = None,
     units: Mapping[str, str] = UNITS,
 ) -> list[Row]:
-    """Give the rows of TRENDS for a machine from its rows of `by_hour` before `until`, of up to 28 days.
+    """Return the rows of TRENDS for a machine from its rows of `by_hour` before `until`, of up to 28 days.
 
     Values are those of running hours, freed of what their load explains (where power is not known in most hours: of
     those too), as medians of half days, which depend on each other much less than hours do. Only a trend that is
@@ -53,8 +60,8 @@ def trends(
     limits = limits or default_limits()
     rows = [row for row in hours if row["hour"] < until]
     blind = [row for row in rows if row["running_seconds"] is None]
-    running = [row for row in rows if (row["running_seconds"] or 0.0) > _HALF_HOUR]
-    # A meter that has broken does not end what other sensors tell.
+    running = [row for row in rows if (row["running_seconds"] or 0.0) > _RUNNING_SECONDS]
+    # A broken meter does not end the trends of other sensors.
     rows = [*blind, *running] if 2 * len(blind) > len(rows) else running
     if not rows:
         return []
@@ -62,7 +69,7 @@ def trends(
     load = np.array([_load(row) for row in rows]) / rated_kva(machine)
     found = []
     for measurement, bounds, sign in _limits(machine, limits):
-        if not _same_unit(units.get(measurement, ""), UNITS.get(measurement, "")):
+        if not same_unit(units.get(measurement, ""), UNITS.get(measurement, "")):
             continue
         values = np.array([np.nan if row[measurement] is None else row[measurement] for row in rows], dtype=np.float64)
         slope = slope_of(days, _at_mean_load(days, load, values), limits)
@@ -74,7 +81,7 @@ def trends(
 
 
 def _forecast(measurement: str, slope: Slope, bound: float, sign: int, until: datetime) -> Row | None:
-    """Say when a slope reaches a bound; None: never."""
+    """Return the row of a slope that reaches a bound; None: it never does."""
     near, steep = sorted((sign * slope.low, sign * slope.high))
     reached, earliest, latest = (
         _when(abs(bound - slope.value), pace, until) for pace in (sign * slope.per_day, steep, near)
@@ -97,32 +104,24 @@ def _forecast(measurement: str, slope: Slope, bound: float, sign: int, until: da
     }
 
 
-def _same_unit(declared: str, own: str) -> bool:
-    """Tell whether a unit is that of a limit, however it is written; without one it is taken for that."""
-    plain, wanted = (_DEGREES.sub("", unit.lower().replace("\u2103", "c")) for unit in (declared, own))
-    # Of mm/s², which is no mm/s, only the beginning is the same.
-    rest = plain.removeprefix(wanted)
-    return plain in ("", "1") or bool(wanted and plain.startswith(wanted) and rest[:1] not in tuple("²³23^/*·"))
-
-
 def _load(row: Mapping[str, Any]) -> float:
-    """Give the mean active power while running, in kW; NaN where it is not known."""
+    """Return the mean active power while running, in kW; NaN where it is not known."""
     if row["energy_kwh"] is None or row["idle_energy_kwh"] is None or not row["running_seconds"]:
         return np.nan
     return float((row["energy_kwh"] - row["idle_energy_kwh"]) * 3600.0 / row["running_seconds"])
 
 
 def _limits(machine: Machine, limits: Limits) -> Iterator[tuple[str, tuple[float, ...], int]]:
-    """Give each measurement with a limit: name, bounds in the order in which they are reached, and the way."""
+    """Yield name, bounds in the order in which they are reached, and direction of each measurement with a limit."""
     yield "vibration", vibration_zones(machine, limits)[1:], 1
     yield "temperature", (limits.temperature,), 1
     yield "power_factor", (limits.power_factor,), -1
 
 
 def _at_mean_load(days: Floats, load: Floats, values: Floats) -> Floats:
-    """Take out what load explains beside time: values minus b * (load - mean load), with b of a plane through them."""
+    """Return values without what load explains beside time: minus b * (load - mean load), with b of a fitted plane."""
     known = np.isfinite(values) & np.isfinite(load)
-    if known.sum() < 2 * _LEAST_POINTS:
+    if known.sum() < _HOURS_PER_POINT * _FEWEST_POINTS:
         return values
     plane = np.column_stack([np.ones(known.sum()), days[known], load[known]])
     slope = np.linalg.lstsq(plane, values[known], rcond=None)[0][2]
@@ -130,7 +129,7 @@ def _at_mean_load(days: Floats, load: Floats, values: Floats) -> Floats:
 
 
 def slope_of(days: Floats, values: Floats, limits: Limits | None = None) -> Slope | None:
-    """Give the slope over the shortest window up to time 0 in which it is significant; `days` (n,) are negative.
+    """Return the slope over the shortest window up to time 0 in which it is significant; `days` (n,) are negative.
 
     Theil-Sen slope with its interval (Sen, JASA 63, 1968), and the Mann-Kendall test: Kendall's tau against time.
     """
@@ -142,17 +141,17 @@ def slope_of(days: Floats, values: Floats, limits: Limits | None = None) -> Slop
     limits = limits or default_limits()
     for window in sorted(limits.trends.windows_days):
         inside = times > -window
-        if inside.sum() < _LEAST_POINTS or np.ptp(middles[inside]) == 0:
+        if inside.sum() < _FEWEST_POINTS or np.ptp(middles[inside]) == 0:
             continue
         significance = float(stats.kendalltau(times[inside], middles[inside]).pvalue)
         if significance <= limits.trends.significance:
-            line = stats.theilslopes(middles[inside], times[inside], alpha=_SHARE)
+            line = stats.theilslopes(middles[inside], times[inside], alpha=_CONFIDENCE)
             return Slope(float(line[1]), float(line[0]), float(line[2]), float(line[3]), significance)
     return None
 
 
 def _when(distance: float, per_day: float, until: datetime) -> datetime | None:
-    """Give the time at which a distance is covered; None where it never is, or later than dates go."""
-    if per_day <= 0 or distance / per_day > 36_500:
+    """Return the time at which a distance is covered; None: never, or later than a date is named."""
+    if per_day <= 0 or distance / per_day > _FURTHEST_DAYS:
         return None
     return from_ms(to_ms(until) + int(distance / per_day * _DAY_MS))

@@ -39,9 +39,10 @@ import pyarrow as pa
 from pyod.models.iforest import IForest
 from statsmodels.tsa.seasonal import STL
 
-from etl.insight.detection import Event, detect, merge, without_shared
+from etl.insight.detection import detect, merge, without_shared
 from etl.insight.indicators import by_hour, by_minute, from_ms, times_of, to_ms
 from etl.model.catalogue import Machine, made_up
+from etl.model.events import Event
 from etl.model.measurements import read_measurements
 from etl.stages.generate.faults import HOUR, WEEK, kinds
 from etl.stages.generate.transport import fault_labels, synthetic_readings

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.insight.detection import detect, figure
-from etl.insight.indicators import by_hour, by_minute, day_start
+from etl.insight.detection import detect
+from etl.insight.indicators import by_hour, by_minute, day_start_ms
 from etl.insight.trends import trends
+from etl.insight.units import figure
 from etl.model.catalogue import Machine
 from etl.model.schemas import TIMESTAMP
 
@@ -43,7 +44,7 @@ def read(values, machine=MACHINE, units=None, keep=None, until=UNTIL):
 
 def summed(values, machine=MACHINE, keep=None):
     keep = np.ones(len(HOURS), dtype=bool) if keep is None else keep
-    times = day_start(FIRST) + np.round(HOURS * 3_600_000).astype(np.int64)
+    times = day_start_ms(FIRST) + np.round(HOURS * 3_600_000).astype(np.int64)
     columns = {name: pa.array(column[keep], pa.float64(), from_pandas=True) for name, column in values.items()}
     quality = pa.array([""] * int(keep.sum()), pa.string())
     table = pa.table({"timestamp": pa.array(times[keep]).cast(TIMESTAMP), **columns, "quality": quality})

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from scipy.signal import lfilter
 
-from etl.insight.detection import Event, detect, merge, without_shared
-from etl.insight.indicators import by_hour, by_minute, day_start
+from etl.insight.detection import detect, merge, without_shared
+from etl.insight.indicators import by_hour, by_minute, day_start_ms
 from etl.insight.limits import rated_kva
 from etl.model.catalogue import Machine
+from etl.model.events import Event
 from etl.model.schemas import TIMESTAMP
 
 MACHINE = Machine(equipment_id="pump-1", nominal_voltage=400.0, rated_current=20.0, interval_seconds=60.0)
@@ -59,7 +60,7 @@ def signals(begin=0.0, end=0.0, load_factor=None, magnetising=1.0, heat=1.0):
 def summed(made, machine=MACHINE, keep=None):
     """Sum readings up as minutes of the last week and hours of all days."""
     names = [name for name in made if name not in ("hour", "wrong")]
-    times = day_start(FIRST) + np.round(made["hour"] * 3_600_000).astype(np.int64)
+    times = day_start_ms(FIRST) + np.round(made["hour"] * 3_600_000).astype(np.int64)
     keep = np.ones(len(times), dtype=bool) if keep is None else keep
     table = pa.table(
         {
@@ -447,7 +448,7 @@ def test_noise_of_a_meter_is_no_sag_or_swell_when_it_is_large(interval):
 
 
 def table_of(made):
-    times = day_start(FIRST) + np.round(made["hour"] * 3_600_000).astype(np.int64)
+    times = day_start_ms(FIRST) + np.round(made["hour"] * 3_600_000).astype(np.int64)
     columns = {name: column for name, column in made.items() if name != "hour"}
     return pa.table({"timestamp": pa.array(times).cast(TIMESTAMP), **columns, "quality": [""] * len(times)})
 

@@ -15,7 +15,7 @@ from etl.insight.indicators import (
     by_day,
     by_hour,
     by_minute,
-    day_start,
+    day_start_ms,
     efficiency,
     pack,
     state_of,
@@ -28,7 +28,7 @@ from etl.model.schemas import DAY_MS, TIMESTAMP
 from etl.model.tables import MACHINE_DAYS, MACHINE_HOURS
 
 DAY = date(2026, 1, 5)
-START = day_start(DAY)
+START = day_start_ms(DAY)
 MACHINE = Machine(equipment_id="press-1", nominal_voltage=400.0, rated_current=20.0, interval_seconds=60.0)
 SINGLE = MACHINE.model_copy(update={"nominal_voltage": 230.0, "phases": 1})
 HOUR = 3_600_000

@@ -1,0 +1,37 @@
+"""Events: what can be wrong with a machine, how badly, and what is said of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+Severity = Literal["mild", "moderate", "severe"]
+# In ascending order.
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+Kind = Literal[
+    "voltage_sag",
+    "voltage_swell",
+    "frequency_excursion",
+    "phase_imbalance",
+    "overheating",
+    "bearing_wear",
+    "power_factor_decay",
+    "idle_waste",
+    "sensor_stuck",
+    "sensor_drift",
+    "dropout",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A fault from `start` up to `end` (None: it lasts), both in UTC; `observed` and `expected` in one unit."""
+
+    kind: Kind
+    severity: Severity
+    measurement: str | None
+    start: datetime
+    end: datetime | None
+    observed: float | None
+    expected: float | None
+    evidence: str
