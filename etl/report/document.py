@@ -15,7 +15,7 @@ from etl.results.ranking import (
     ACKNOWLEDGING,
     FINE,
     ICONS,
-    SEVERITIES,
+    WORST_FIRST,
     Judged,
     Row,
     describe,
@@ -213,7 +213,7 @@ def _events(data: ReportData) -> str:
     counts = Counter((event["kind"], event["severity"]) for event in data.events)
     kinds = Counter(event["kind"] for event in data.events)
     table = [
-        [escape(formats.kind(kind)), *(f"{counts[kind, severity]:,}" for severity in SEVERITIES), f"{total:,}"]
+        [escape(formats.kind(kind)), *(f"{counts[kind, severity]:,}" for severity in WORST_FIRST), f"{total:,}"]
         for kind, total in kinds.most_common()
     ]
     rows = [
@@ -230,7 +230,7 @@ def _events(data: ReportData) -> str:
     caption = "The worst first." + (f" {left:,} more are left out: the page shows all." if left else "")
     return (
         "<h2>Events</h2>"
-        + _table("How many of each kind", ("Kind", *SEVERITIES, "all"), table, (1, 2, 3, 4))
+        + _table("How many of each kind", ("Kind", *WORST_FIRST, "all"), table, (1, 2, 3, 4))
         + _table(caption, ("Began", "Severity", "Machine", "What", "Acknowledged by"), rows)
     )
 

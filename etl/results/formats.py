@@ -5,7 +5,7 @@ from math import isfinite
 
 NONE = "\u2013"
 _THIN = "\u202f"
-_KINDS = {
+KIND_NAMES = {
     "voltage_sag": "voltage sag",
     "voltage_swell": "voltage swell",
     "frequency_excursion": "frequency excursion",
@@ -84,7 +84,7 @@ def calendar_day(day: date) -> str:
 
 def kind(name: str | None) -> str:
     """Return the name of a kind of event."""
-    return _KINDS.get(name or "", (name or "").replace("_", " ")) or NONE
+    return KIND_NAMES.get(name or "", (name or "").replace("_", " ")) or NONE
 
 
 def measurement(name: str) -> str:

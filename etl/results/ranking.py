@@ -7,17 +7,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
 from typing import Any
 
+from etl.model.events import SEVERITIES
 from etl.results import formats
 
 Row = dict[str, Any]
-SEVERITIES = ("severe", "moderate", "mild")
+WORST_FIRST = SEVERITIES[::-1]
 FINE = "fine"
 ACKNOWLEDGED = "acknowledged"
 ACKNOWLEDGING = (
     "An acknowledged event no longer counts in the order of attention, but stays in all lists. Other events of the"
     " machine still count. It does not end the event."
 )
-LEVELS = (*SEVERITIES, FINE)
+LEVELS = (*WORST_FIRST, FINE)
 ICONS = {"severe": "▲", "moderate": "◆", "mild": "●", FINE: "✓"}
 SOON = timedelta(days=7)
 LATER = timedelta(days=30)
@@ -211,7 +212,7 @@ def _of_efficiency(row: Row) -> list[Concern]:
 
 def summary(judged: list[Judged]) -> str:
     """Return a sentence about how many machines need attention."""
-    counts = {level: sum(machine.level == level for machine in judged) for level in SEVERITIES}
+    counts = {level: sum(machine.level == level for machine in judged) for level in WORST_FIRST}
     urgent = sum(counts.values())
     seen = sum(machine.attention == ACKNOWLEDGED for machine in judged)
     rest = f" Of {formats.count(seen, 'other machine')} all events are acknowledged." if seen else ""

@@ -10,6 +10,7 @@ import pyarrow as pa
 from cassandra.cluster import Session
 
 from etl.cassandra.retry import gather
+from etl.model.events import SEVERITIES
 from etl.model.tables import (
     ACKNOWLEDGEMENTS,
     EQUIPMENT,
@@ -62,7 +63,6 @@ FAULTS = {
     "dropout": (None, None, None),
     "sensor_stuck": ("pressure", None, 6.13),
 }
-SEVERITIES = ("mild", "moderate", "severe")
 
 
 @dataclass(frozen=True)

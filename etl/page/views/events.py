@@ -26,7 +26,7 @@ from etl.page.elements import (
 from etl.page.url import PageUrl
 from etl.page.window import day_of, day_picker, days_of, length_picker, span_text
 from etl.results import formats
-from etl.results.ranking import ACKNOWLEDGING, ICONS, SEVERITIES, Row, describe
+from etl.results.ranking import ACKNOWLEDGING, ICONS, WORST_FIRST, Row, describe
 from etl.results.reader import Reader
 
 ROWS = 50
@@ -85,7 +85,7 @@ def _has(event: Row, status: str) -> bool:
 def _filters(url: PageUrl, last: date, found: list[Row]) -> Component:
     severity, kind, status = url.text("severity"), url.text("kind"), url.text("status")
     kinds = sorted({event["kind"] for event in found} | ({kind} if kind else set()))
-    counts = {name: sum(event["severity"] == name for event in found) for name in SEVERITIES}
+    counts = {name: sum(event["severity"] == name for event in found) for name in WORST_FIRST}
     return html.Div(
         [
             day_picker(url, last),

@@ -26,7 +26,7 @@ from etl.page.elements import (
 from etl.page.url import PageUrl, machine_path
 from etl.page.window import day_of, day_picker, nothing_on_this_day
 from etl.results import formats
-from etl.results.ranking import ACKNOWLEDGING, FINE, ICONS, LEVELS, SEVERITIES, Judged, judge, summary
+from etl.results.ranking import ACKNOWLEDGING, FINE, ICONS, LEVELS, WORST_FIRST, Judged, judge, summary
 from etl.results.reader import Reader
 from etl.results.sums import left_out, mean, quotient, total
 
@@ -184,7 +184,7 @@ def _tile(machine: Judged, url: PageUrl) -> Component:
                 ]
             ),
         ],
-        className=f"tile {machine.level if machine.level in SEVERITIES else 'mild'}",
+        className=f"tile {machine.level if machine.level in WORST_FIRST else 'mild'}",
     )
 
 

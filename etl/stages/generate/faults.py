@@ -16,10 +16,10 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from etl.errors import SettingsError
+from etl.model.events import SEVERITIES
 from etl.model.schemas import TIMESTAMP
 from etl.model.yaml_file import first_problem, read_document
 
-SEVERITIES = ("mild", "moderate", "severe")
 # Shortest and longest duration in hours, and size, by severity, by kind.
 Kinds = dict[str, dict[str, tuple[float, float, float]]]
 _FILE = Path(__file__).with_name("faults.yaml")

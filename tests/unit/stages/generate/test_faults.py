@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from etl.model.catalogue import made_up
+from etl.model.events import SEVERITIES
 from etl.model.measurements import read_measurements
-from etl.stages.generate.faults import HOUR, LABELS, SEVERITIES, WEEK, kinds
+from etl.stages.generate.faults import HOUR, LABELS, WEEK, kinds
 from etl.stages.generate.plant import faults_of, make_plant
 from etl.stages.generate.transport import fault_labels, synthetic_readings
 
