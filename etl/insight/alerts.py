@@ -1,7 +1,7 @@
-"""Events on their way out: a record each on the topic of events and, if set, a call of a webhook.
+"""Alerts: each change of an event becomes a record on the topic of events and, if set, a call of a webhook.
 
-Each change of an event leaves at least once, with the event ID as key, so that a repeat can be told. It leaves before
-it is written down as known: what a crash cuts short is sent again.
+An alert is sent at least once, with the event ID as key, so that consumers can recognise a repeat. It is sent before
+the event is written to the tables, so that a crash in between repeats the alert.
 """
 
 import time
@@ -21,8 +21,8 @@ from etl.model.events import Event
 
 HEADERS = [("content-type", b"application/json")]
 WEBHOOK_SECONDS = 10.0
-# Answers that may be others a little later.
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Answers that may change after a while.
+_TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 State = Literal["open", "ended", "withdrawn"]
 
@@ -30,7 +30,7 @@ State = Literal["open", "ended", "withdrawn"]
 def alert(
     equipment_id: str, event_id: str, event: Event, found: datetime, *, withdrawn: bool = False
 ) -> dict[str, Any]:
-    """Make what is sent of an event: its ID, its state and all that is known of it; times in ISO 8601, UTC."""
+    """Return the alert of an event: its ID, state and all its fields; times in ISO 8601, UTC."""
     state: State = "withdrawn" if withdrawn else "open" if event.end is None else "ended"
     return {
         "event_id": event_id,
@@ -81,7 +81,7 @@ def _call(webhook: SecretStr, alert: dict[str, Any], patience: float) -> None:
             with urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310
                 return
         except HTTPError as error:
-            if error.code not in _PASSING:
+            if error.code not in _TEMPORARY:
                 raise SettingsError(
                     f"the webhook refuses an event: HTTP {error.code}: check ETL_ANALYZE_WEBHOOK"
                 ) from None

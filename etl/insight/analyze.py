@@ -1,7 +1,7 @@
-"""`analyze`: look at the hours that loads have touched, and write down what machines did and what is wrong.
+"""`analyze`: analyse the hours that loads have touched: indicators, events and trends of each machine.
 
-Per load of the ledger, each at least once: readings of a day -> minutes, hours -> events, trends -> alerts -> tables.
-A load counts as analysed once all of it is written, so a crash repeats it, and the same readings give the same rows.
+Each load of the ledger is analysed at least once: readings of a day -> minutes, hours -> events, trends -> alerts ->
+tables. A load is marked as analysed when all its results are written, so a crash repeats it with the same rows.
 """
 
 import heapq
@@ -51,16 +51,18 @@ from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings
 from etl.terminal import progress
 
 MINUTE_DAYS, HOUR_DAYS = 7, 28
-# So many days of machines are kept in mind at once; loads that touched more are taken one after another.
+# Most machine-days held in memory; loads that touched more are analysed one after another.
 MOST_DAYS = 100_000
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# A plant goes on without a machine when others send for so much longer, which have sent some time before, too.
-BESIDE, GOES_ON = timedelta(hours=2), timedelta(minutes=30)
-# Recordings one after another may overlap by so much.
+# A machine is silent if others continue for at least this long, and had sent within the two hours before it stopped.
+CONTINUES, BESIDE = timedelta(minutes=30), timedelta(hours=2)
+# Consecutive recordings may overlap by this much.
 OVERLAP = timedelta(minutes=10)
-# Of those that go on without a machine no more are asked, the newest first.
+# Most machines that are checked for having continued, the newest first.
 MOST_OTHERS = 320
+# Trends are replaced if the newest analysed day began at most this long before the watermark.
+RECENT = timedelta(days=7)
 # Hours of days: bit h stands for hour h.
 Touched = dict[date, int]
 
@@ -69,9 +71,9 @@ log = structlog.get_logger("etl.analyze")
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the analysis of one machine after another needs.
+    """The services and settings of an analysis.
 
-    `until` is how far readings have come, `marks` are the newest ones by equipment ID.
+    `until` is the end of the newest reading, `marks` are the watermarks by equipment ID.
     """
 
     store: Store
@@ -93,12 +95,13 @@ def analyze(
     cassandra: CassandraSettings,
     kafka: KafkaSettings,
 ) -> Counter[str]:
-    """Analyse what has been loaded since the last time, and what is while it goes on, until no load is left.
+    """Analyse new loads, also those that finish meanwhile, until none is left.
 
-    A scheduler may tell nobody of a load that ends meanwhile. Return counts of loads, days, events and alerts.
+    A scheduler may not start another analysis for a load that finishes meanwhile. Return counts of loads, days, events
+    and alerts.
 
     Raises:
-        NothingNew: no load has ended since.
+        NothingNew: no load has finished since the last analysis.
         SettingsError: a table, topic or right is missing, or the webhook refuses.
         Unreachable: Cassandra, Kafka or the webhook does not answer.
     """
@@ -111,7 +114,7 @@ def analyze(
         while loads := insight.pending_loads(store):
             counts["loads"] += len(loads)
             with open_producer(kafka) as producer:
-                # Read anew: a load that ended meanwhile has moved them.
+                # Read again: a load that finished meanwhile has moved them.
                 marks, now = read_watermarks(session), datetime.now(UTC)
                 analysis = Analysis(
                     store,
@@ -140,16 +143,16 @@ def _analyze_loads(analysis: Analysis, loads: Sequence[Load]) -> None:
 
 
 def _reached(marks: pa.ChunkedArray, now: datetime) -> datetime:
-    """Tell how far the readings of the plant have come; those of a clock that is ahead do not count."""
+    """Return the end of the plant's newest reading; readings from a clock that is ahead do not count."""
     known = marks.filter(pc.less_equal(marks, pa.scalar(now, marks.type)))
     newest: datetime | None = pc.max(known).as_py()
     return newest + timedelta(milliseconds=1) if newest else now
 
 
 def _silent(analysis: Analysis, machines: Mapping[str, Machine]) -> list[str]:
-    """List the machines that no load touches any more, as they say nothing while others do.
+    """List the machines that send nothing while others do, and that no load touches therefore.
 
-    One that has said nothing for a week is taken for gone.
+    A machine that has sent nothing for a week is assumed to be removed.
     """
     found = []
     for equipment_id, newest in analysis.marks.items():
@@ -161,20 +164,20 @@ def _silent(analysis: Analysis, machines: Mapping[str, Machine]) -> list[str]:
 
 
 def _own(analysis: Analysis, machine: Machine) -> Analysis:
-    """Give the analysis of one machine: it has come as far as the plant, if that went on without it.
+    """Return the analysis of one machine: up to the plant's newest reading if the plant continued without it.
 
-    Else its data have ended: a silence counts only against others that had sent before it began, and go on for half an
-    hour and more. Of recordings one after another, or of a plant of one machine, that is nobody.
+    Otherwise up to its own newest reading. A silence counts only if other machines had sent before it began and
+    continue for at least half an hour. With consecutive recordings, or a plant of one machine, there are none.
     """
     newest = analysis.marks.get(machine.equipment_id)
     least = timedelta(milliseconds=shortest_dropout(machine, analysis.limits))
-    if newest is None or analysis.until - newest < least or _goes_on_without(analysis, newest, max(least, GOES_ON)):
+    if newest is None or analysis.until - newest < least or _continues_without(analysis, newest, max(least, CONTINUES)):
         return analysis
     return replace(analysis, until=newest + timedelta(milliseconds=1))
 
 
-def _goes_on_without(analysis: Analysis, newest: datetime, least: timedelta) -> bool:
-    """Tell whether a machine sends for at least so much longer than `newest`, which had sent before it, too."""
+def _continues_without(analysis: Analysis, newest: datetime, least: timedelta) -> bool:
+    """Return whether a machine that had sent before `newest` continues for at least this long after it."""
     if analysis.until - newest < least:
         return False
     others = [name for name, mark in analysis.marks.items() if newest + least <= mark <= analysis.now]
@@ -183,13 +186,13 @@ def _goes_on_without(analysis: Analysis, newest: datetime, least: timedelta) -> 
 
 
 def _days_since(analysis: Analysis, day: date) -> list[date]:
-    """List the days from one on to where the plant has come; none if that is a week or more."""
+    """List the days from one to the plant's newest reading; none if they are a week or more."""
     last = (analysis.until - timedelta(milliseconds=1)).date()
     return days_between(day, last) if (last - day).days < MINUTE_DAYS else []
 
 
 def _parts(store: Store, loads: Sequence[Load]) -> Iterator[tuple[list[Load], dict[str, Touched]]]:
-    """Group loads so that the days they touched fit in memory."""
+    """Yield groups of loads whose touched days fit in memory."""
     part: list[Load] = []
     touched: dict[str, Touched] = defaultdict(dict)
     for load in loads:
@@ -206,42 +209,42 @@ def _parts(store: Store, loads: Sequence[Load]) -> Iterator[tuple[list[Load], di
 def _analyze_machines(analysis: Analysis, machines: Mapping[str, Machine], touched: Mapping[str, Touched]) -> None:
     if unknown := sorted(touched.keys() - machines.keys()):
         log.warning(
-            f"{len(unknown)} machines, such as {unknown[0]}, are not in table equipment and taken for one of"
+            f"{len(unknown)} machines, such as {unknown[0]}, are not in table equipment and assumed to have"
             f" {ASSUMED_VOLTAGE:g} V and {ASSUMED_CURRENT:g} A: name a catalogue to `etl schema`"
         )
-    seen = {}
+    analyses = {}
     with progress("analyze", len(touched)) as advance:
         for equipment_id in sorted(touched):
             own = _own(analysis, machines.get(equipment_id) or as_stored(equipment_id))
             newest = _newest_hour(own, equipment_id)
             if days := _days(own, touched[equipment_id], newest):
                 hours = {day: touched[equipment_id].get(day, 0) for day in days}
-                seen[equipment_id] = look_at(own, machines.get(equipment_id), equipment_id, hours, newest)
+                analyses[equipment_id] = analyze_machine(own, machines.get(equipment_id), equipment_id, hours, newest)
             advance(1)
-    # Only all machines together tell a sensor's drift from the weather's.
-    kept = without_shared({equipment_id: one.events for equipment_id, one in seen.items()})
-    for equipment_id, one in seen.items():
-        settle(analysis, one.machine, one.days, kept[equipment_id])
-        # A late reading of an old day tells nothing of what is to come.
-        if day_start(one.days[-1]) + timedelta(days=7) > analysis.marks.get(equipment_id, analysis.now):
+    # Only all machines together distinguish a sensor's drift from the weather.
+    kept = without_shared({equipment_id: one.events for equipment_id, one in analyses.items()})
+    for equipment_id, one in analyses.items():
+        publish_and_store(analysis, one.machine, one.days, kept[equipment_id])
+        # A late reading of an old day does not change the forecasts.
+        if day_start(one.days[-1]) + RECENT > analysis.marks.get(equipment_id, analysis.now):
             insight.replace_trends(analysis.store, equipment_id, analysis.measurements.names, one.trends)
 
 
 def _newest_hour(analysis: Analysis, equipment_id: str) -> datetime | None:
-    """Tell the newest hour that is known of a machine; None for one that is new, or was gone."""
+    """Return the newest known hour of a machine; None if the machine is new, or was removed."""
     last = analysis.until.date()
     newest = insight.newest_hour(analysis.store, equipment_id, last - timedelta(days=MINUTE_DAYS), last)
     return newest if newest and _days_since(analysis, newest.date()) else None
 
 
 def _days(analysis: Analysis, touched: Touched, newest: datetime | None) -> list[date]:
-    """List the days to look at: those touched, and those from the newest that is known on, silent as they may be."""
+    """List the days to analyse: the touched days, and those since the newest known one, even without readings."""
     known = max([*touched, *([newest.date()] if newest else [])], default=None)
     return sorted({*touched, *(_days_since(analysis, known) if known else [])})
 
 
-class Seen(NamedTuple):
-    """What was seen of a machine: itself, the days, its events with those known before, and rows of TRENDS."""
+class MachineAnalysis(NamedTuple):
+    """The results of a machine: the analysed days, its events with those known before, and rows of TRENDS."""
 
     machine: Machine
     days: list[date]
@@ -249,24 +252,24 @@ class Seen(NamedTuple):
     trends: list[Row]
 
 
-def look_at(
+def analyze_machine(
     analysis: Analysis, machine: Machine | None, equipment_id: str, touched: Touched, newest: datetime | None
-) -> Seen:
-    """Sum up some days of a machine, in ascending order, and find what is wrong; write its minutes and hours.
+) -> MachineAnalysis:
+    """Aggregate days of a machine, in ascending order, write its minutes and hours, and find its events and trends.
 
-    Without a machine of the catalogue, one is assumed.
+    A machine that is not in the catalogue is assumed.
     """
     store, days = analysis.store, list(touched)
     minutes = insight.read_minutes(store, equipment_id, _up_to(days, MINUTE_DAYS))
     hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, _up_to(days, HOUR_DAYS + 1))}
     machine = machine or _assumed(analysis, equipment_id, days)
     for day in days:
-        # Nothing is expected of a machine before its first reading of all, so its first day is summed up whole.
+        # Nothing is expected of a machine before its very first reading, so its first day is aggregated as a whole.
         begin = day_start(day)
         is_first = not any(begin - timedelta(days=HOUR_DAYS) <= hour < begin for hour in hours)
         times = [] if is_first else [day_start(day) + hour * HOUR for hour in DAY_HOURS]
-        summed = {time.hour for time in times if time in hours and (newest is None or time < newest)}
-        for part in _stretches(_stale(analysis, machine, touched[day], summed)):
+        aggregated = {time.hour for time in times if time in hours and (newest is None or time < newest)}
+        for part in _stretches(_stale(analysis, machine, touched[day], aggregated)):
             readings = _readings(analysis, machine, day, part)
             since = readings["timestamp"][0].as_py() if is_first and len(readings) else None
             minutes[day] = _replaced(minutes.get(day), by_minute(readings, machine, day, part), day, part)
@@ -277,25 +280,25 @@ def look_at(
     until = _end(analysis, days[-1])
     past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
     found = trends(machine, past, until, analysis.limits, _units(analysis))
-    return Seen(machine, days, _events(analysis, machine, days, minutes, hours), found)
+    return MachineAnalysis(machine, days, _events(analysis, machine, days, minutes, hours), found)
 
 
 def _up_to(days: Iterable[date], count: int) -> list[date]:
-    """List the days that lie up to so many before some days, and these themselves: no day in between."""
+    """List the given days and the `count` - 1 days before each of them."""
     return sorted({day - timedelta(days=number) for day in days for number in range(count)})
 
 
 def _units(analysis: Analysis) -> dict[str, str]:
-    """Give the units of measurements, as declared; where none is, the usual one."""
+    """Return the declared units of measurements; where none is declared, the usual ones."""
     declared = {one.name: one.unit for one in analysis.measurements.declared if one.unit and one.unit != "1"}
     return {name: unit for name, unit in UNITS.items() if name in analysis.measurements.names} | declared
 
 
-def _stale(analysis: Analysis, machine: Machine, touched: int, summed: Container[int]) -> list[int]:
-    """List the hours of a day to sum up: those not summed up yet, and those that touched readings reach into."""
+def _stale(analysis: Analysis, machine: Machine, touched: int, aggregated: Container[int]) -> list[int]:
+    """List the hours of a day to aggregate: those not aggregated yet, and those that touched readings extend into."""
     beside = -(-hold_time(machine, analysis.limits) // HOUR)
     near = {hour + off for hour in DAY_HOURS if touched >> hour & 1 for off in range(-beside, beside + 1)}
-    return [hour for hour in DAY_HOURS if hour in near or hour not in summed]
+    return [hour for hour in DAY_HOURS if hour in near or hour not in aggregated]
 
 
 def _stretches(hours: Sequence[int]) -> list[range]:
@@ -306,7 +309,7 @@ def _stretches(hours: Sequence[int]) -> list[range]:
 
 
 def _readings(analysis: Analysis, machine: Machine, day: date, hours: range) -> pa.Table:
-    """Read all of a day that counts for some of its hours."""
+    """Read the readings of a day that affect some of its hours."""
     begin, around = day_start(day), hold_time(machine, analysis.limits)
     start, end = begin + hours.start * HOUR - around, begin + hours.stop * HOUR + around
     return insight.read_readings(
@@ -315,7 +318,7 @@ def _readings(analysis: Analysis, machine: Machine, day: date, hours: range) -> 
 
 
 def _replaced(known: pa.Table | None, fresh: pa.Table, day: date, hours: range) -> pa.Table:
-    """Put the minutes of some hours of a day in the place of those known."""
+    """Return the known minutes of a day with those of some hours replaced."""
     if known is None:
         return fresh
     start, end = (pa.scalar(day_start(day) + hour * HOUR, TIMESTAMP) for hour in (hours.start, hours.stop))
@@ -324,7 +327,7 @@ def _replaced(known: pa.Table | None, fresh: pa.Table, day: date, hours: range) 
 
 
 def _assumed(analysis: Analysis, equipment_id: str, days: Iterable[date]) -> Machine:
-    """Assume a machine that the catalogue lacks, which sends as often as its readings of the first of some days say."""
+    """Assume a machine that is not in the catalogue, with the interval of its readings on the first of some days."""
     for day in days:
         start = day_start(day)
         readings = insight.read_readings(analysis.store, analysis.measurements, equipment_id, start, start + DAY)
@@ -346,7 +349,7 @@ def _end(analysis: Analysis, day: date) -> datetime:
 
 
 def _stored(analysis: Analysis, equipment_id: str, days: Sequence[date]) -> dict[str, tuple[Event, datetime]]:
-    """Read what is known: events of the years of some days and the ones before."""
+    """Read the known events of the years of some days and of the years before."""
     return insight.read_events(analysis.store, equipment_id, {day.year - back for day in days for back in (0, 1)})
 
 
@@ -357,21 +360,23 @@ def _events(
     minutes: Mapping[date, pa.Table],
     hours: Mapping[datetime, Row],
 ) -> list[Event]:
-    """Find the events of the days, and join them with those known."""
+    """Find the events of the days, and merge them with the known ones."""
     stored = _stored(analysis, machine.equipment_id, days)
-    # What began within the days is found again, or was never there.
+    # An event that began within the days is found again, or does not exist.
     events = [event for event, _ in stored.values() if event.start.date() not in set(days)]
     for day in days:
         until = _end(analysis, day)
-        seen = [minutes[each] for each in days_between(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes]
+        known_minutes = [
+            minutes[each] for each in days_between(day - timedelta(days=MINUTE_DAYS - 1), day) if each in minutes
+        ]
         past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
-        table = pa.concat_tables(seen, promote_options="default")
-        # What began later is for later days to tell.
+        table = pa.concat_tables(known_minutes, promote_options="default")
+        # Events that began later are left to later days.
         later = [event for event in events if event.start >= until]
         begun = [event for event in events if event.start < until]
         lasting = [event for event in begun if event.end is None]
         found = detect(machine, table, past, until, analysis.limits, _units(analysis), lasting)
-        # Of what ended on a day before, all was said when that day was looked at, but for what was taken to last.
+        # Events that ended on an earlier day were reported then, except those that lasted.
         own = [
             event
             for event in found
@@ -379,7 +384,7 @@ def _events(
         ]
         events = merge(begun, own, until)
         if day != days[-1] and day + DAY not in days:
-            # The day after is not looked at again: what lasts until then ends as known, or with the day.
+            # The next day is not analysed again: an event that lasts until then ends as known, or with the day.
             events = [_ended(event, stored, until) for event in events]
         events += later
     return events
@@ -393,17 +398,17 @@ def _ended(event: Event, stored: Mapping[str, tuple[Event, datetime]], until: da
     return event if None in ends else replace(event, end=max(filter(None, ends), default=until))
 
 
-def settle(analysis: Analysis, machine: Machine, days: Sequence[date], events: Sequence[Event]) -> None:
-    """Send what is news, and write down events and days; an event that is known keeps its ID."""
+def publish_and_store(analysis: Analysis, machine: Machine, days: Sequence[date], events: Sequence[Event]) -> None:
+    """Send alerts of changed events, and write events and days; a known event keeps its ID."""
     store, equipment_id = analysis.store, machine.equipment_id
     stored = _stored(analysis, equipment_id, days)
     named = _named(equipment_id, events, stored)
     changed = {name for name, event in named.items() if name not in stored or stored[name][0] != event}
-    # An event that lasts is seen a little longer each time; that alone is no news.
-    news = {name for name in changed if name not in stored or _news(stored[name][0]) != _news(named[name])}
+    # An event that lasts becomes a little longer each time; that alone causes no alert.
+    alerted = {name for name in changed if name not in stored or _state(stored[name][0]) != _state(named[name])}
     gone = stored.keys() - named.keys()
     first_found = {name: stored[name][1] if name in stored else analysis.now for name in named}
-    alerts = [alert(equipment_id, name, named[name], first_found[name]) for name in sorted(news)]
+    alerts = [alert(equipment_id, name, named[name], first_found[name]) for name in sorted(alerted)]
     alerts += [alert(equipment_id, name, *stored[name], withdrawn=True) for name in sorted(gone)]
     send(alerts, analysis.producer, analysis.topic, analysis.webhook, store.patience)
     rows = [insight.event_rows(equipment_id, name, named[name], first_found[name]) for name in sorted(changed)]
@@ -413,14 +418,14 @@ def settle(analysis: Analysis, machine: Machine, days: Sequence[date], events: S
     analysis.counts.update(days=len(days), events=len(changed), alerts=len(alerts))
 
 
-def _news(event: Event) -> tuple[str, bool]:
+def _state(event: Event) -> tuple[str, bool]:
     return event.severity, event.end is None
 
 
 def _named(
     equipment_id: str, events: Sequence[Event], stored: Mapping[str, tuple[Event, datetime]]
 ) -> dict[str, Event]:
-    """Give each event the ID under which it, or a part of it, is known; else a new one."""
+    """Return the events by ID: the ID under which an event, or a part of it, is known, otherwise a new one."""
     named: dict[str, Event] = {}
     for event in events:
         same = (name for name in sorted(stored) if name not in named and same_event(stored[name][0], event))
@@ -441,12 +446,12 @@ def _write_days(analysis: Analysis, machine: Machine, days: Sequence[date], even
 
 
 def _within(event: Event, begin: datetime, end: datetime) -> bool:
-    """Tell whether some of an event lies in a time; one that ends as the time begins does not."""
+    """Return whether a part of an event is within a time; one that ends when the time begins is not."""
     return event.start < end and (event.end is None or event.end > begin or event.start >= begin)
 
 
 def write_health(store: Store, client: Client, marks: pa.ChunkedArray, now: datetime) -> None:
-    """Write down lag, dead letters and watermarks, so that a page need not ask Kafka."""
+    """Write lag, dead letters and watermarks, so that the page does not need Kafka."""
     spans = client.log_spans(client.settings.dead_letter_topic)
     ends: dict[str, Any] = pc.min_max(marks).as_py()
     row = {

@@ -1,4 +1,4 @@
-"""The limits of `limits.yaml`: what counts as normal, and the thresholds of what is reported."""
+"""The thresholds of `limits.yaml`: what is normal, and when an event is reported."""
 
 import math
 from functools import cache
@@ -44,7 +44,7 @@ class Supply(_Part):
 
 
 class VibrationClass(_Part):
-    """Upper bounds of zones A, B and C in mm/s for machines of up to so many kVA."""
+    """Upper bounds of zones A, B and C in mm/s for machines up to a rated apparent power."""
 
     up_to_kva: KilovoltAmperes
     zones: Zones

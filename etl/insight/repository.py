@@ -1,4 +1,4 @@
-"""The port to what the analysis reads and writes: loads not analysed yet, readings of a day, earlier results, new ones.
+"""The tables of the analysis: new loads, readings of a day, earlier results and new ones.
 
 Every statement stays within one partition, but for two that read the keys of small tables.
 """
@@ -49,7 +49,7 @@ class Load(NamedTuple):
 def pending_loads(store: Store) -> list[Load]:
     """List the loads of the ledger that have not been analysed, oldest run first.
 
-    Months before the one ahead of the newest that was analysed are not looked at again.
+    Months earlier than the one before the newest analysed month are not read again.
     """
     (known,) = store.ask(f'SELECT DISTINCT "month" FROM "{ANALYZED_RUNS.name}"', [()])  # noqa: S608
     (there,) = store.ask(f'SELECT DISTINCT "month" FROM "{RUNS.name}"', [()])  # noqa: S608
@@ -135,7 +135,7 @@ def _spans(days: Iterable[date]) -> Iterator[tuple[str, datetime, datetime]]:
 
 
 def any_sent(store: Store, equipment_ids: Sequence[str], start: datetime, end: datetime) -> bool:
-    """Tell whether any machine has a reading from `start` up to `end`; those named first are asked first."""
+    """Return whether any machine has a reading from `start` up to `end`; those named first are asked first."""
     query = (
         'SELECT "timestamp" FROM "sensor_data" WHERE "equipment_id" = ? AND "day" = ? AND "timestamp" >= ?'
         ' AND "timestamp" <= ? LIMIT 1'
@@ -144,14 +144,14 @@ def any_sent(store: Store, equipment_ids: Sequence[str], start: datetime, end: d
     for place in range(0, len(equipment_ids), _ASKED):
         some = equipment_ids[place : place + _ASKED]
         found = store.ask(query, ((name, day, start, end) for name in some for day in days))
-        # All answers are taken, so that none is left on its way.
+        # All answers are read, so that none is still under way afterwards.
         if sum(len(rows) for rows in found):
             return True
     return False
 
 
 def newest_hour(store: Store, equipment_id: str, since: date, until: date) -> datetime | None:
-    """Give the begin of the newest hour of a machine that has a row, of those in the months of these days."""
+    """Return the begin of the newest hour of a machine that has a row, of those in the months of these days."""
     query = f'{select(MACHINE_HOURS, ["hour"], MACHINE_HOURS.partition)} ORDER BY "hour" DESC LIMIT 1'
     found = store.ask(query, ((equipment_id, month) for month in months_between(since, until)))
     return max((row["hour"] for row in as_dicts(["hour"], found)), default=None)
@@ -167,7 +167,7 @@ def read_events(store: Store, equipment_id: str, years: Iterable[int]) -> dict[s
 
 
 def event_rows(equipment_id: str, event_id: str, event: Event, found: datetime) -> tuple[Row, Row]:
-    """Give the rows of an event in EVENTS and MACHINE_EVENTS."""
+    """Return the rows of an event in EVENTS and MACHINE_EVENTS."""
     began = event_start(event_id)
     row = {
         "event_id": event_id,
@@ -207,16 +207,16 @@ def mark_analyzed(store: Store, loads: Sequence[Load], now: datetime) -> None:
 
 
 def event_id(equipment_id: str, event: Event) -> str:
-    """Name an event for good by its start when first found, so that IDs sort by time."""
+    """Return the permanent ID of an event, by its start when first found, so that IDs sort by time."""
     parts = [f"{event.start:%Y-%m-%dT%H:%M:%SZ}", equipment_id, event.kind]
     return ".".join([*parts, event.measurement] if event.measurement else parts)
 
 
 def event_start(event_id: str) -> datetime:
-    """Tell from its ID when an event began, as first found."""
+    """Return when an event began, as first found, from its ID."""
     return datetime.strptime(event_id.partition(".")[0], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def day_start(day: date) -> datetime:
-    """Give the first moment of a UTC day."""
+    """Return the first moment of a UTC day."""
     return datetime.combine(day, time(), UTC)

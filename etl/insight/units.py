@@ -22,7 +22,7 @@ _DEGREES = re.compile(r"degrees?|deg|[\s°º_.\[\]]")
 
 
 def figure(value: float, digits: int = 4) -> str:
-    """Write a number with so many significant digits, never fewer than its whole ones, and without an exponent."""
+    """Write a number with some significant digits, all of its whole ones at least, and without an exponent."""
     if not value:
         return "0"
     places = min(max(0, digits - 1 - int(np.floor(np.log10(abs(value))))), 9)

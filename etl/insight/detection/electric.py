@@ -11,7 +11,7 @@ import numpy as np
 from etl.insight.detection.events import duration, make_event
 from etl.insight.detection.inputs import BIN, LATE_STEPS, Hours, Minutes
 from etl.insight.detection.robust import Bins, fit_quantile, running_median, to_bins
-from etl.insight.detection.spans import Flags, Floats, Span, Times, find_spans, goes_on, last_below, peak_row
+from etl.insight.detection.spans import Flags, Floats, Span, Times, find_spans, is_ongoing, last_below, peak_row
 from etl.model.events import Event
 from etl.model.schemas import HOUR_MS
 
@@ -104,7 +104,7 @@ def _reactive_curve(minutes: Minutes, hours: Hours) -> tuple[float, float] | Non
         return None
     low, high = np.quantile(active, _LOADS)
     if high < _VARIED * low:
-        # At one load the two parts cannot be told apart.
+        # At one load the two parts cannot be distinguished.
         found: Floats | None = np.array([np.quantile(reactive, _SOUND_Q), 0.0])
     else:
         found = fit_quantile(np.column_stack([np.ones(len(active)), active * active]), reactive, _SOUND_Q)
@@ -190,7 +190,7 @@ def _imbalance(minutes: Minutes, excess: _Excess, span: Span) -> Event:
 
 def _times(minutes: Minutes, excess: _Excess, span: Span) -> Times:
     begin, end = span
-    lasts = goes_on(excess.time, end, minutes.until, LATE_STEPS * BIN)
+    lasts = is_ongoing(excess.time, end, minutes.until, LATE_STEPS * BIN)
     return float(excess.time[begin]), None if lasts else float(excess.time[end] + BIN)
 
 
@@ -212,7 +212,7 @@ def _decay(minutes: Minutes, excess: _Excess, uneven: Flags) -> Iterator[Event]:
         tangent = np.sqrt(1.0 / max(observed, _LEAST_FACTOR) ** 2 - 1.0) / np.exp(smooth[end])
         expected = float(1.0 / np.sqrt(1.0 + tangent * tangent))
         known = excess.time[: int(np.flatnonzero(np.isfinite(above))[-1]) + 1]
-        lasts = goes_on(known, end, minutes.until, _DECAY_JOIN, rows=_DECAY_LAST_ROWS)
+        lasts = is_ongoing(known, end, minutes.until, _DECAY_JOIN, rows=_DECAY_LAST_ROWS)
         largest = float(smooth[peak_row(smooth, (begin, end))])
         yield make_event(
             "power_factor_decay",

@@ -9,7 +9,7 @@ from scipy.signal import lfilter
 from etl.insight.detection.events import duration, make_event
 from etl.insight.detection.inputs import BIN, LATE_STEPS, Minutes
 from etl.insight.detection.robust import deviation, fit_quantile, running_median, to_bins
-from etl.insight.detection.spans import Flags, Floats, Span, find_spans, goes_on, peak_row
+from etl.insight.detection.spans import Flags, Floats, Span, find_spans, is_ongoing, peak_row
 from etl.insight.indicators import to_ms
 from etl.model.events import Event
 from etl.model.schemas import HOUR_MS
@@ -75,7 +75,7 @@ def find_heat(minutes: Minutes, others: Sequence[Event]) -> Iterator[Event]:
         if length > _LONGEST_HOURS or not _came_at_once(left, smooth, span):
             continue
         worst = peak_row(smooth, span)
-        lasts = goes_on(model.time, span[1], minutes.until, LATE_STEPS * BIN)
+        lasts = is_ongoing(model.time, span[1], minutes.until, LATE_STEPS * BIN)
         yield make_event(
             "overheating",
             steps.severity(float(left[worst] / max(model.rise[worst], _LEAST_RISE))),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from etl.insight.detection.spans import Floats, Integers, Span, Times, goes_on
+from etl.insight.detection.spans import Floats, Integers, Span, Times, is_ongoing
 from etl.insight.indicators import MINUTE_MS, times_of, to_ms
 from etl.insight.limits import Limits, rated_kva
 from etl.insight.units import figure
@@ -65,7 +65,7 @@ class Minutes:
         It lasts if it ends in the last row, which is at most `late_steps` steps old.
         """
         begin, end = span
-        lasts = goes_on(self.time, end, self.until, late_steps * self.step)
+        lasts = is_ongoing(self.time, end, self.until, late_steps * self.step)
         ends = float(self.time[end] + self.last[end] + 1000 * self.machine.interval_seconds)
         return float(self.time[begin] + self.first[begin]), None if lasts else ends
 
@@ -95,7 +95,7 @@ class Hours:
 
     def times(self, begin: int, end: int, until: int) -> Times:
         """Return begin and end of a stretch of rows in ms; None: it lasts."""
-        lasts = goes_on(self.time, end, until, _LATE_HOURS, _LATE_ROWS)
+        lasts = is_ongoing(self.time, end, until, _LATE_HOURS, _LATE_ROWS)
         return float(self.time[begin]), None if lasts else float(self.time[end] + HOUR_MS)
 
 

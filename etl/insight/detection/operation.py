@@ -66,5 +66,5 @@ def find_idle(minutes: Minutes) -> Iterator[Event]:
             "current",
             minutes.times(span, np.inf),
             (power, 0.0),
-            f"ran empty for {length:.1f} h at {figure(power)} kW: {figure(power * length)} kWh without work",
+            f"idle for {length:.1f} h at {figure(power)} kW: {figure(power * length)} kWh without work",
         )

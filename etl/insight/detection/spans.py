@@ -1,4 +1,4 @@
-"""Stretches of rows: where something is off for long enough, when it began and whether it goes on."""
+"""Stretches of rows: where something is off for long enough, when it began and whether it is ongoing."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def find_spans(
         time: begin of each row in ms, ascending; shape (n,).
         flagged: the rows in question; shape (n,).
         step: ms that a row stands for.
-        join: stretches with gaps of up to so many ms between them are one; None: a row that is not flagged parts two
+        join: ms; stretches with shorter gaps between them are one; None: a row that is not flagged parts two
             stretches, a gap of rows does not.
         shortest: ms; shorter stretches are left out.
     """
@@ -36,8 +36,8 @@ def find_spans(
             yield int(begin), int(end)
 
 
-def goes_on(time: Floats | Integers, end: int, until: int, within: float, rows: int = 1) -> bool:
-    """Return whether a stretch up to row `end` goes on: it ends in the last `rows` rows, up to `within` ms ago."""
+def is_ongoing(time: Floats | Integers, end: int, until: int, within: float, rows: int = 1) -> bool:
+    """Return whether a stretch up to row `end` is ongoing: it ends in the last `rows` rows, up to `within` ms ago."""
     return bool(end >= len(time) - rows and until - time[end] <= within)
 
 

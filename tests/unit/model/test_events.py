@@ -1,6 +1,6 @@
 from etl.insight.limits import Detection, Steps
 from etl.model.events import KINDS, SEVERITIES
-from etl.results.format import KIND_NAMES
+from etl.results.formats import KIND_NAMES
 from etl.stages.generate.faults import kinds
 
 
