@@ -24,6 +24,7 @@ from etl.cassandra.connection import connect
 from etl.cassandra.store import Store
 from etl.errors import NothingNew, SettingsError, Unreachable
 from etl.insight import analyze as stage
+from etl.insight import machine
 from etl.insight import repository as insight
 from etl.insight.analyze import analyze
 from etl.insight.indicators import unpack
@@ -457,11 +458,11 @@ def test_nothing_is_analysed_when_the_topic_of_events_is_missing(plant: Plant) -
 
 CRASHES = [
     (insight, "read_readings"),
-    (stage, "detect"),
-    (stage, "send"),
+    (machine, "detect"),
+    (machine, "send"),
     (insight, "write_events"),
     (insight, "remove_events"),
-    (stage, "by_day"),
+    (machine, "by_day"),
     (insight, "replace_trends"),
     (insight, "mark_analyzed"),
 ]
