@@ -165,7 +165,7 @@ def test_the_mapping_decides_when_one_pass_is_missing(read, caplog, walls, first
     if kind == "refuse":
         assert [letter["line"] for letter in letters] == list(range(first_line, first_line + len(inside)))
         assert {letter["reason"] for letter in letters} == {"timestamp"}
-        assert "there twice in Europe/Paris" in letters[0]["detail"]
+        assert "occurs twice in Europe/Paris" in letters[0]["detail"]
         assert letters[0]["value"].startswith(f"2026-10-25 {inside[0]},a,".encode())
     else:
         assert letters == []
