@@ -1,6 +1,7 @@
 """All settings: environment variables, or files of the same names in the folder ETL_SECRETS_DIR.
 
-One class per part, so that a stage reads, and fails on, only settings that it uses.
+One class per part, so that a stage reads, and fails on, only settings that it uses. The module is longer than others,
+since it is one list.
 """
 
 import difflib

@@ -87,22 +87,7 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
     reach(settings)
     waiting = {p: span for p, span in spans.items() if span.begin < span.end}
     failures: list[Any] = []
-    consumer = rdkafka.Consumer(
-        _options(settings, failures)
-        | {
-            "group.id": settings.group,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "allow.auto.create.topics": False,
-            "fetch.max.bytes": 2 * BLOCK_BYTES,
-            "queued.max.messages.kbytes": 4 * BLOCK_BYTES // 1024,
-            # If more bytes wait, fetching would pause for a second.
-            "fetch.queue.backoff.ms": 5,
-        }
-    )
+    consumer = _consumer(settings, failures)
     try:
         consumer.assign([rdkafka.TopicPartition(topic, p, span.begin) for p, span in waiting.items()])
         at = {p: span.begin for p, span in waiting.items()}
@@ -128,6 +113,25 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
         raise _explain(error.args[0], f"topic {topic}", settings) from error
     finally:
         consumer.close()
+
+
+def _consumer(settings: KafkaSettings, failures: list[Any]) -> Any:
+    return rdkafka.Consumer(
+        _options(settings, failures)
+        | {
+            "group.id": settings.group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "allow.auto.create.topics": False,
+            "fetch.max.bytes": 2 * BLOCK_BYTES,
+            "queued.max.messages.kbytes": 4 * BLOCK_BYTES // 1024,
+            # If more bytes wait, fetching would pause for a second.
+            "fetch.queue.backoff.ms": 5,
+        }
+    )
 
 
 def _block(

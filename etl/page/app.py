@@ -56,6 +56,14 @@ def make_app(reader: Reader) -> Dash:
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
     app.layout = _layout()
+    _add_views(app, reader)
+    _add_steering(app)
+    _add_acknowledging(app, reader)
+    return app
+
+
+def _add_views(app: Dash, reader: Reader) -> None:
+    """Show the view of the URL whenever that changes."""
     outputs = [Output("view", "children"), Output("says", "children"), Output("nav", "children")]
 
     @app.callback(outputs, Input("url", "pathname"), Input("url", "search"))
@@ -63,6 +71,10 @@ def make_app(reader: Reader) -> Dash:
         url = PageUrl.of(path, search)
         view = view_of(reader, url, today())
         return [_titled(view), view.says, _navigation(url)]
+
+
+def _add_steering(app: Dash) -> None:
+    """Change the URL when a user sets a filter or zooms a chart."""
 
     @app.callback(
         Output("url", "search"),
@@ -80,6 +92,10 @@ def make_app(reader: Reader) -> Dash:
         moved = steered(url, ctx.triggered_id, ctx.triggered[0]["value"])
         return no_update if moved.search == url.search else moved.search
 
+
+def _add_acknowledging(app: Dash, reader: Reader) -> None:
+    """Store an acknowledgement when a user sends its form."""
+
     @app.callback(
         Output("url", "search", allow_duplicate=True),
         Output({"answer": ALL}, "children"),
@@ -96,8 +112,6 @@ def make_app(reader: Reader) -> Dash:
             return [no_update, [no_update] * len(clicks)]
         url, answer = acknowledge(reader, PageUrl.of(path, search), *values)
         return [no_update if answer else url.search, [answer]]
-
-    return app
 
 
 def view_of(reader: Reader, url: PageUrl, day: date) -> View:

@@ -90,6 +90,7 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
     return _Rows(arrival, time, place, kind, values)
 
 
+# Nine parameters, since each is a setting of its own; a class for them would be used once. Its docstring makes it long.
 def synthetic_readings(
     machines: Sequence[Machine],
     seed: int,

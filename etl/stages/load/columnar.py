@@ -49,6 +49,7 @@ def insert(session: Session, table: str, columns: Sequence[str]) -> PreparedStat
     return retrying(lambda: session.prepare(cql))
 
 
+# Eight parameters, five of them optional limits; its docstring makes it long.
 def write(
     session: Session,
     statement: PreparedStatement,

@@ -8,7 +8,7 @@ The last current one is the row that the table must hold.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,12 @@ def classify(
     contested = np.bincount(group, minlength=n)[group] > 1 if n else np.zeros(0, dtype=bool)
     contested |= stored_of >= 0
     if contested.any():
-        _contest(readings, stored, values, group, stored_of, contested, code, write_time, replaces, beaten_by)
+        line = _line_up(readings, stored, values, group, stored_of, np.flatnonzero(contested))
+        found = _contest(line, values)
+        code[found.position] = found.code
+        write_time[found.position] = found.write_time
+        replaces[found.position] = found.replaces
+        beaten_by[found.beaten] = found.beaten_by
 
     old = readings["timestamp"].to_numpy() <= readings["watermark"].to_numpy()
     late = old & (code == LOADED) & (stored_of < 0)
@@ -99,28 +104,40 @@ def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: npt.NDArray[
     return np.asarray(found[group])
 
 
-def _contest(
+def _line_up(
     readings: pd.DataFrame,
     stored: pd.DataFrame,
     values: list[str],
     group: npt.NDArray[np.int64],
     stored_of: npt.NDArray[np.int64],
-    contested: Flags,
-    code: npt.NDArray[np.int8],
-    write_time: npt.NDArray[np.int64],
-    replaces: Flags,
-    beaten_by: npt.NDArray[np.int64],
-) -> None:
-    """Fill in the outcome for the readings that share their key with another reading or a stored row."""
-    where = np.flatnonzero(contested)
+    where: npt.NDArray[np.intp],
+) -> pd.DataFrame:
+    """Return the readings at some positions and their stored rows in order of key, then of arrival.
+
+    `position` is that of a reading, -1 for a stored row; `stored` is that of the stored row of the key, -1 for none.
+    """
     ours = readings.iloc[where][[*ORDER, *values]].assign(group=group[where], position=where, stored=stored_of[where])
     ours = ours.sort_values(["group", *ORDER], kind="stable", ignore_index=True)
     ours["place"] = np.arange(len(ours), dtype=np.float64)
     theirs = _place_stored(ours, stored, values)
-    line = pd.concat([ours, theirs], ignore_index=True).sort_values(
+    return pd.concat([ours, theirs], ignore_index=True).sort_values(
         ["group", "place"], kind="stable", ignore_index=True
     )
 
+
+class _Contest(NamedTuple):
+    """The outcome for readings at `position`, and for stored rows at `beaten`."""
+
+    position: npt.NDArray[np.int64]
+    code: npt.NDArray[np.int8]
+    write_time: npt.NDArray[np.int64]
+    replaces: Flags
+    beaten: npt.NDArray[np.int64]
+    beaten_by: npt.NDArray[np.int64]
+
+
+def _contest(line: pd.DataFrame, values: list[str]) -> _Contest:
+    """Classify readings that share their key with another reading or a stored row."""
     is_stored = line["position"].to_numpy() < 0
     groups = line["group"].to_numpy()
     new_group = np.r_[True, groups[1:] != groups[:-1]]
@@ -137,15 +154,16 @@ def _contest(
     keeps = is_stored | (new_holder & ~has_stored[holder])
     outcome = np.where(keeps, np.where(wins[holder], LOADED, CONFLICTING), DUPLICATE).astype(np.int8)
     mine, position = ~is_stored, line["position"].to_numpy()
-    code[position[mine]] = outcome[mine]
     lost = is_stored & ~wins[holder]
-    successor = position[np.flatnonzero(new_holder)[holder[lost] + 1]]
-    beaten_by[line["stored"].to_numpy()[lost]] = successor
-
-    times = _write_times(line, keeps, groups)
-    write_time[position[mine]] = times[mine]
     first_holder = np.r_[holder[new_group]][np.cumsum(new_group) - 1]
-    replaces[position[mine]] = (outcome == LOADED)[mine] & (holder > first_holder)[mine]
+    return _Contest(
+        position=position[mine],
+        code=outcome[mine],
+        write_time=_write_times(line, keeps, groups)[mine],
+        replaces=(outcome == LOADED)[mine] & (holder > first_holder)[mine],
+        beaten=line["stored"].to_numpy()[lost],
+        beaten_by=position[np.flatnonzero(new_holder)[holder[lost] + 1]],
+    )
 
 
 def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -> pd.DataFrame:
