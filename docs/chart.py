@@ -6,7 +6,7 @@ The comment above a key has lines of two kinds, named as in helm-docs and helm-s
 - `# @schema minimum: 1` holds keywords of JSON Schema; all such lines of a comment are one YAML map. `$def: name` makes
   this schema the definition `name`, `$ref: name` uses it.
 
-What is not said there follows from the default: its type, and for a map that has keys, that no others are allowed.
+The rest follows from the default: its type, and that a map with keys allows no others.
 """
 
 import json
@@ -26,14 +26,14 @@ README = CHART / "README.md"
 Schema = dict[str, Any]
 
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
-# Fields of Kubernetes that mean the same wherever they stand.
+# Fields of Kubernetes, which mean the same everywhere.
 _BY_NAME: dict[str, Schema] = {"resources": {"type": "object"}, "podLabels": {"$ref": "labels"}}
 _TABLES = re.compile(r"<!-- values -->\n.*?<!-- end -->", re.DOTALL)
 
 
 @dataclass
 class Value:
-    """A key of `values.yaml`: its default, and what its comment says."""
+    """A key of `values.yaml` with its default, and with description and keywords of its comment."""
 
     path: str
     default: Any
@@ -51,7 +51,7 @@ def read_values(text: str) -> Value:
     """Return the values of a file as one root; the comment at the very top is its own.
 
     Raises:
-        yaml.YAMLError: the file, or a comment with `@schema`, is no YAML.
+        yaml.YAMLError: the file, or a comment with `@schema`, is not YAML.
     """
     lines = text.splitlines()
     header = _comment(lines, next(i for i, line in enumerate(lines) if not line.startswith("#")))

@@ -11,16 +11,15 @@ from docs.update import ACLS, acls, updated
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", chart.README, *ROOT.glob("docs/*.md")], key=str)
 
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
 TESTS = {
     name
     for file in ROOT.glob("tests/**/test_*.py")
     for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
 }
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -1,9 +1,9 @@
-"""Make the certificates of a release, and renew those that end soon, as Kubernetes Secrets.
+"""Create the certificates of a release as Kubernetes Secrets, and renew those that expire soon.
 
-The environment says what: NAMESPACE and AUTHORITY (Secret of the CA), DAYS, and CERTIFICATES, a JSON list of
+Input is the environment: NAMESPACE and AUTHORITY (Secret of the CA), DAYS, and CERTIFICATES, a JSON list of
 {secret, namespace, commonName, dnsNames, caSecret}. Each Secret gets tls.crt, tls.key (PKCS #8) and ca.crt, and for
 Java keystore.pem (key, then certificate), keystore and truststore (PKCS #12) with their passwords. A Secret that this
-program has not made (no annotation of ours) stays as it is.
+program has not created (without its annotation) stays as it is.
 """
 
 import base64
@@ -26,7 +26,7 @@ PEM = serialization.Encoding.PEM
 
 
 def main():
-    """Make what is missing or ends soon; one line for each Secret."""
+    """Create what is missing or expires soon; print one line for each Secret."""
     config.load_incluster_config()
     api = client.CoreV1Api()
     days = int(os.environ["DAYS"])
@@ -44,7 +44,7 @@ def main():
 
 
 def renew(api, item, authority, authority_key, days):
-    """Make one server certificate unless a good one is there, and the Secret of its CA that clients mount."""
+    """Create one server certificate unless a valid one exists, and the Secret with its CA that clients mount."""
     namespace, name = item["namespace"], item["secret"]
     stored = find(api, namespace, name)
     if stored is not None and not ours(api, namespace, name):
@@ -64,7 +64,7 @@ def renew(api, item, authority, authority_key, days):
 
 
 def say(namespace, name, what):
-    """Print what became of a Secret."""
+    """Print what was done with a Secret."""
     print(f"secret {namespace}/{name}: {what}", flush=True)
 
 
@@ -80,12 +80,12 @@ def find(api, namespace, name):
 
 
 def ours(api, namespace, name):
-    """Whether this program has made a Secret."""
+    """Return whether this program has created a Secret."""
     return OURS in (api.read_namespaced_secret(name, namespace).metadata.annotations or {})
 
 
 def put(api, namespace, name, data, *, exists):
-    """Create a Secret, or replace one of ours."""
+    """Create a Secret, or replace one that this program has created."""
     secret = client.V1Secret(
         metadata=client.V1ObjectMeta(
             name=name, labels=json.loads(os.environ.get("LABELS", "{}")), annotations={OURS: "certificates"}
@@ -99,7 +99,7 @@ def put(api, namespace, name, data, *, exists):
 
 
 def ends_soon(stored, days):
-    """Whether less than a third of its days are left; a Secret without tls.crt cannot be judged and is left alone."""
+    """Return whether less than a third of the days are left; false for a Secret without tls.crt."""
     if "tls.crt" not in stored:
         return False
     left = x509.load_pem_x509_certificate(stored["tls.crt"]).not_valid_after_utc - now()
@@ -107,7 +107,7 @@ def ends_soon(stored, days):
 
 
 def signed_by(stored, authority):
-    """Whether the stored CA is this one; a Secret without ca.crt cannot be judged and is left alone."""
+    """Return whether the stored CA is this one; true for a Secret without ca.crt."""
     return "ca.crt" not in stored or stored["ca.crt"] == authority.public_bytes(PEM)
 
 
@@ -117,7 +117,7 @@ def now():
 
 
 def new_key():
-    """Return an RSA key, which every Java and OpenSSL takes in any format."""
+    """Return an RSA key, which every Java and OpenSSL reads in any format."""
     return rsa.generate_private_key(public_exponent=65537, key_size=3072)
 
 
@@ -127,7 +127,7 @@ def pem_key(key):
 
 
 def builder(subject, issuer, public_key, days):
-    """Begin a certificate that is valid from an hour ago, for clocks that differ."""
+    """Return a builder of a certificate that is valid from an hour ago, because clocks differ."""
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
@@ -176,7 +176,7 @@ def store_password(item, store, authority_key):
 def make_certificate(item, authority, authority_key, days):
     """Return a server certificate in all the forms that servers and operators read."""
     key = new_key()
-    # A broker reaches itself by the loopback address.
+    # A broker connects to itself by the loopback address.
     names = [*map(x509.DNSName, item["dnsNames"]), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     certificate = (
         builder(item["commonName"], authority.subject, key.public_key(), days)
