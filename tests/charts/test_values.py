@@ -1,5 +1,6 @@
 """What users of charts expect to be able to set."""
 
+import re
 import subprocess
 from collections.abc import Hashable
 from pathlib import Path
@@ -49,6 +50,11 @@ def test_chart_has_nothing_to_complain_of_when_linted(helm: Path, file: Path | N
     values = ["--values", str(file)] if file else []
     done = subprocess.run([helm, "lint", "--strict", str(CHART), *values], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_helpers_are_called_with_named_arguments() -> None:
+    for file in (path for path in CHART.glob("templates/**/*") if path.is_file()):
+        assert not re.search(r"\bindex \. \d|include \S+ \(list [.$] ", file.read_text()), file.name
 
 
 def test_images_come_from_elsewhere_when_a_registry_is_set(render: Render) -> None:
