@@ -1,4 +1,4 @@
-"""`etl wait`: wait until the tables of the pipeline are there and the role of the settings may read them."""
+"""`etl wait`: wait until the tables of the pipeline exist and the role of the settings may read them."""
 
 import time
 
@@ -18,8 +18,8 @@ log = structlog.get_logger("etl")
 def wait_for_tables() -> str:
     """Try to read a table until it works, without a time limit; return a line that says how long it took.
 
-    Every error of Cassandra or of a setting is waited for: the node, the role, its password and the tables may all come
-    later. Settings and mounted secrets are therefore read again at each attempt.
+    It retries after every error of Cassandra or of a setting, because the node, the role, its password and the tables
+    may appear later. So each attempt reads the settings and mounted secrets again.
     """
     began = time.monotonic()
     reported: float | None = None

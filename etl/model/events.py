@@ -1,4 +1,4 @@
-"""Events: what can be wrong with a machine, how badly, and what is said of it."""
+"""Events: kinds, severities, and the data of an event."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Event:
-    """A fault from `start` up to `end` (None: it lasts), both in UTC; `observed` and `expected` in one unit."""
+    """A fault from `start` up to `end` (None: it continues), both in UTC; `observed` and `expected` in one unit."""
 
     kind: Kind
     severity: Severity

@@ -62,7 +62,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Environment of whoever connects to Cassandra. Takes root, suffix. */}}
+{{/* Environment of containers that connect to Cassandra. Takes root, suffix. */}}
 {{- define "sensor-etl.cassandra.env" -}}
 {{- $root := .root -}}
 - {name: ETL_CASSANDRA_CONTACT_POINTS, value: {{ include "sensor-etl.cassandra.contactPoints" $root | quote }}}
