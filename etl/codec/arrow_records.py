@@ -9,18 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.codec.columns import (
-    ARROW,
-    CUT,
-    JSON,
-    DeadRecord,
-    Mask,
-    Part,
-    bad_names,
-    checked_texts,
-    payload_schema,
-    shortened,
-)
+from etl.codec.columns import ARROW, CUT, JSON, DeadRecord, Mask, Part
 from etl.model.measurements import MAX_TEXT_BYTES, Measurement, Measurements
 from etl.model.schemas import CHUNK_ROWS, TIMESTAMP
 
@@ -36,7 +25,6 @@ def decode_arrow(
     values: Mapping[int, bytes], measurements: Measurements, dead: list[DeadRecord]
 ) -> tuple[list[Part], list[int]]:
     """Return the readings, and the positions of the records that cannot be rebuilt from them."""
-    payload = payload_schema(measurements)
     parts: list[Part] = []
     raw = []
     for position, value in values.items():
@@ -44,7 +32,7 @@ def decode_arrow(
             batches = _read_stream(value)
             canonical = all(_is_canonical(batch, measurements) for batch in batches)
             convert = _canonical if canonical else _conform
-            converted = [convert(batch, payload, measurements) for batch in batches]
+            converted = [convert(batch, measurements) for batch in batches]
         except _SchemaError as error:
             dead.append(DeadRecord(position, "schema", str(error)))
         # pyarrow raises a dozen types of errors for hostile bytes, some undocumented; all mean the same here.
@@ -52,10 +40,11 @@ def decode_arrow(
             dead.append(DeadRecord(position, "undecodable", f"no Arrow stream: {' '.join(str(error).split())[:200]}"))
         else:
             first = 0
-            for batch in converted:
-                indexes = np.arange(first, first + batch.num_rows)
-                parts.append(Part(np.full(batch.num_rows, position), indexes, batch))
-                first += batch.num_rows
+            for columns, bad in converted:
+                number = len(columns[0])
+                indexes = np.arange(first, first + number)
+                parts.append(Part(np.full(number, position), indexes, columns, bad, canonical))
+                first += number
             if not canonical:
                 raw.append(position)
     return parts, raw
@@ -112,27 +101,25 @@ def _is_canonical(batch: pa.RecordBatch, measurements: Measurements) -> bool:
     return all((pc.max(pc.binary_length(text)).as_py() or 0) <= MAX_TEXT_BYTES for text in texts)
 
 
-def _canonical(batch: pa.RecordBatch, payload: pa.Schema, measurements: Measurements) -> pa.RecordBatch:
+def _canonical(batch: pa.RecordBatch, measurements: Measurements) -> tuple[list[pa.Array], list[Mask | None]]:
     number, names = batch.num_rows, set(batch.schema.names)
     columns = [pa.nulls(number, pa.string()), batch.column("timestamp").view(pa.int64())]
     columns += [batch.column(m.name) if m.name in names else pa.nulls(number, m.arrow) for m in measurements.declared]
-    return pa.RecordBatch.from_arrays([*columns, pa.nulls(number, pa.string())], schema=payload)
+    return columns, [None] * len(measurements.declared)
 
 
-def _conform(batch: pa.RecordBatch, payload: pa.Schema, measurements: Measurements) -> pa.RecordBatch:
-    """Cast column by column; a cell that cannot be cast is null and named in `bad`."""
+def _conform(batch: pa.RecordBatch, measurements: Measurements) -> tuple[list[pa.Array], list[Mask | None]]:
+    """Cast column by column; a cell that cannot be cast is null and flagged as bad."""
     number, names = batch.num_rows, set(batch.schema.names)
     columns = list(_timestamps(_decoded(batch.column("timestamp"))))
-    masks: dict[str, Mask] = {}
+    flags: list[Mask | None] = []
     for measurement in measurements.declared:
-        if measurement.name not in names:
-            columns.append(pa.nulls(number, measurement.arrow))
-            continue
-        column, bad = _cast(_decoded(batch.column(measurement.name)), measurement)
+        column, bad = pa.nulls(number, measurement.arrow), None
+        if measurement.name in names:
+            column, bad = _cast(_decoded(batch.column(measurement.name)), measurement)
         columns.append(column)
-        if bad is not None:
-            masks[measurement.name] = bad
-    return pa.RecordBatch.from_arrays([*columns, bad_names(masks, number)], schema=payload)
+        flags.append(bad)
+    return columns, flags
 
 
 def _decoded(column: pa.Array) -> pa.Array:
@@ -144,7 +131,7 @@ def _decoded(column: pa.Array) -> pa.Array:
 def _cast(column: pa.Array, measurement: Measurement) -> tuple[pa.Array, Mask | None]:
     kind = column.type
     if measurement.type == "text" and _is_text(kind):
-        return checked_texts(column.cast(pa.string()), None)
+        return column.cast(pa.string()), None
     if measurement.type == "double" and _is_number(kind):
         return column.cast(pa.float64(), safe=False), None
     bad = column.is_valid().to_numpy(zero_copy_only=False)
@@ -155,7 +142,7 @@ def _timestamps(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Return texts and typed milliseconds; one of them is null."""
     number, kind = len(column), column.type
     if _is_text(kind):
-        return shortened(column.cast(pa.string())), pa.nulls(number, pa.int64())
+        return column.cast(pa.string()), pa.nulls(number, pa.int64())
     if pa.types.is_integer(kind):
         return column.cast(pa.string()), pa.nulls(number, pa.int64())
     if pa.types.is_floating(kind):

@@ -1,13 +1,14 @@
 """The columns of decoded readings, the same for every format."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.kafka.records import Records
 from etl.model.measurements import MAX_TEXT_BYTES, Measurements
 from etl.model.schemas import consumed
 
@@ -30,11 +31,18 @@ class DeadRecord(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Readings of a block: `positions` is the record of each reading, `indexes` its position in the record."""
+    """Readings of a block: `positions` is the record of each reading, `indexes` its position in the record.
+
+    `columns` are the timestamp as text, the timestamp in milliseconds, and the declared measurements in their order;
+    `bad` are the flags of bad values of each measurement, None for no bad value. The texts of a `canonical` part are
+    short enough.
+    """
 
     positions: Positions
     indexes: Positions
-    batch: pa.RecordBatch
+    columns: list[pa.Array]
+    bad: list[Mask | None]
+    canonical: bool = False
 
 
 def format_of(content_type: str | None) -> str:
@@ -42,24 +50,65 @@ def format_of(content_type: str | None) -> str:
     return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
 
 
-def payload_schema(measurements: Measurements) -> pa.Schema:
-    """Return the columns of `schemas.consumed` that come from a value; the others come from the record."""
-    names = ["timestamp", "timestamp_ms", *measurements.names, "bad"]
+def readings_table(
+    parts: list[Part],
+    records: Records,
+    replays: list[int],
+    names: Mapping[bytes | None, str],
+    measurements: Measurements,
+) -> pa.Table:
+    """Return the readings of a block (schema `schemas.consumed`) in the order of the topic.
+
+    Args:
+        parts: the decoded readings.
+        records: the block.
+        replays: the number of replays of each record.
+        names: the equipment IDs by key.
+        measurements: the declared measurements.
+    """
     schema = consumed(measurements)
-    return pa.schema([schema.field(name) for name in names])
+    if not parts:
+        return schema.empty_table()
+    positions = np.concatenate([part.positions for part in parts])
+    columns: dict[str, Any] = {
+        "partition": np.array(records.partitions, np.int32)[positions],
+        "offset": np.array(records.offsets, np.int64)[positions],
+        "index": np.concatenate([part.indexes for part in parts]).astype(np.int32),
+        "record_time": np.array(records.times, np.int64)[positions],
+        "equipment_id": pa.array([names.get(key) for key in records.keys], pa.string()).take(pa.array(positions)),
+        "replays": np.array(replays, np.int32)[positions],
+    }
+    checked = [part if part.canonical else _checked(part, measurements) for part in parts]
+    for place, name in enumerate(("timestamp", "timestamp_ms", *measurements.names)):
+        columns[name] = pa.chunked_array([part.columns[place] for part in checked], schema.field(name).type)
+    columns["bad"] = pa.chunked_array([_bad_names(part, measurements.names) for part in checked], pa.string())
+    table = pa.table({field.name: columns[field.name] for field in schema}, schema=schema)
+    # Arrow and JSON are decoded separately. Restore the order of the topic if a block contains both.
+    in_order = bool(np.all(positions[1:] >= positions[:-1]))
+    return table if in_order else table.take(pa.array(np.argsort(positions, kind="stable")))
 
 
-def bad_names(masks: Mapping[str, Mask], number: int) -> pa.Array:
+def _checked(part: Part, measurements: Measurements) -> Part:
+    """Cut timestamps that are too long to be one, and replace texts that are too long by null."""
+    columns, bad = [_shortened(part.columns[0]), *part.columns[1:]], list(part.bad)
+    for place, measurement in enumerate(measurements.declared):
+        if measurement.type == "text":
+            columns[place + 2], bad[place] = _without_long_texts(columns[place + 2], bad[place])
+    return part._replace(columns=columns, bad=bad)
+
+
+def _bad_names(part: Part, names: Sequence[str]) -> pa.Array:
     """Join the names of the bad measurements of each reading, null if there is none."""
-    names: list[str | None] = [None] * number
-    for name, mask in masks.items():
-        for at in np.flatnonzero(mask):
-            before = names[at]
-            names[at] = name if before is None else f"{before},{name}"
-    return pa.array(names, pa.string())
+    joined: list[str | None] = [None] * len(part.positions)
+    for name, mask in zip(names, part.bad, strict=True):
+        if mask is not None:
+            for at in np.flatnonzero(mask):
+                before = joined[at]
+                joined[at] = name if before is None else f"{before},{name}"
+    return pa.array(joined, pa.string())
 
 
-def shortened(texts: pa.Array) -> pa.Array:
+def _shortened(texts: pa.Array) -> pa.Array:
     """Cut texts that are too long for a timestamp."""
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest is None or longest <= MAX_TIMESTAMP:
@@ -69,8 +118,7 @@ def shortened(texts: pa.Array) -> pa.Array:
     return pc.if_else(long, cut, texts)
 
 
-def checked_texts(texts: pa.Array, bad: Mask | None) -> tuple[pa.Array, Mask | None]:
-    """Cut texts that are too long."""
+def _without_long_texts(texts: pa.Array, bad: Mask | None) -> tuple[pa.Array, Mask | None]:
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest is None or longest <= MAX_TEXT_BYTES:
         return texts, bad

@@ -3,7 +3,7 @@
 The key is the equipment ID. The header `content-type` names the format of the value; without one it is JSON.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +11,12 @@ import pyarrow as pa
 import structlog
 
 from etl.codec.arrow_records import decode_arrow
-from etl.codec.columns import ARROW, CONTENT_TYPE, JSON, DeadRecord, Part, Positions, format_of
+from etl.codec.columns import ARROW, CONTENT_TYPE, JSON, DeadRecord, Part, Positions, format_of, readings_table
 from etl.codec.json_records import decode_json, json_part
 from etl.kafka.records import Headers, Records
 from etl.model.equipment import key_to_id
 from etl.model.measurements import Measurements
-from etl.model.schemas import RECORDS, consumed, dead_letter_table
+from etl.model.schemas import RECORDS, dead_letter_table
 
 REPLAYS = "etl-replays"
 # Replaces bytes that are not UTF-8, for example in the name of a header.
@@ -76,7 +76,7 @@ def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     other = {key for key, name in names.items() if key != name.encode()}
     raw += [position for position in in_arrow if records.keys[position] in other] if other else []
     return Decoded(
-        _readings(parts, records, infos, names, measurements),
+        readings_table(parts, records, [info.replays for info in infos], names, measurements),
         _raw(sorted({*objects, *raw}), records, infos),
         _dead_letters(sorted(dead), records, infos, topic),
         _sizes(parts, dead, len(records.keys)),
@@ -121,33 +121,6 @@ def _read_combination(headers: Headers) -> HeaderInfo:
         return HeaderInfo(JSON, None, replays, unreadable)
     content_type = declared.decode(errors="replace")
     return HeaderInfo(format_of(content_type), content_type, replays, unreadable)
-
-
-def _readings(
-    parts: list[Part],
-    records: Records,
-    infos: list[HeaderInfo],
-    names: Mapping[bytes | None, str],
-    measurements: Measurements,
-) -> pa.Table:
-    schema = consumed(measurements)
-    if not parts:
-        return schema.empty_table()
-    positions = np.concatenate([part.positions for part in parts])
-    columns: dict[str, Any] = {
-        "partition": np.array(records.partitions, np.int32)[positions],
-        "offset": np.array(records.offsets, np.int64)[positions],
-        "index": np.concatenate([part.indexes for part in parts]).astype(np.int32),
-        "record_time": np.array(records.times, np.int64)[positions],
-        "equipment_id": pa.array([names.get(key) for key in records.keys], pa.string()).take(pa.array(positions)),
-        "replays": np.array([info.replays for info in infos], np.int32)[positions],
-    }
-    payload = pa.Table.from_batches([part.batch for part in parts])
-    columns.update(zip(payload.column_names, payload.columns, strict=True))
-    table = pa.table({field.name: columns[field.name] for field in schema}, schema=schema)
-    # Arrow and JSON are decoded separately. Restore the order of the topic if a block contains both.
-    in_order = bool(np.all(positions[1:] >= positions[:-1]))
-    return table if in_order else table.take(pa.array(np.argsort(positions, kind="stable")))
 
 
 def _raw(positions: list[int], records: Records, infos: list[HeaderInfo]) -> pa.Table:

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.codec.columns import JSON, DeadRecord, Mask, Part, bad_names, checked_texts, payload_schema, shortened
+from etl.codec.columns import JSON, DeadRecord, Mask, Part
 from etl.model.measurements import Measurement, Measurements
 
 
@@ -97,16 +97,13 @@ def json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements)
     """Return the readings of JSON objects by the position of their record."""
     items = list(objects.values())
     fields = _fields(items, ["timestamp", *measurements.names])
-    masks: dict[str, Mask] = {}
     columns = [_json_timestamps(fields["timestamp"]), pa.nulls(len(items), pa.int64())]
+    flags: list[Mask | None] = []
     for measurement in measurements.declared:
         column, bad = _json_column(fields[measurement.name], measurement)
         columns.append(column)
-        if bad is not None:
-            masks[measurement.name] = bad
-    columns.append(bad_names(masks, len(items)))
-    batch = pa.RecordBatch.from_arrays(columns, schema=payload_schema(measurements))
-    return Part(np.fromiter(objects, np.int64, len(items)), np.zeros(len(items), np.int64), batch)
+        flags.append(bad)
+    return Part(np.fromiter(objects, np.int64, len(items)), np.zeros(len(items), np.int64), columns, flags)
 
 
 def _fields(items: list[dict[str, Any]], names: list[str]) -> dict[str, Sequence[Any]]:
@@ -120,8 +117,8 @@ def _fields(items: list[dict[str, Any]], names: list[str]) -> dict[str, Sequence
 
 def _json_timestamps(values: Sequence[Any]) -> pa.Array:
     if set(map(type, values)) <= {str, type(None)}:
-        return shortened(pa.array(values, pa.string()))
-    return shortened(pa.array([_timestamp_text(value) for value in values], pa.string()))
+        return pa.array(values, pa.string())
+    return pa.array([_timestamp_text(value) for value in values], pa.string())
 
 
 def _timestamp_text(value: Any) -> str | None:
@@ -136,7 +133,7 @@ def _json_column(values: Sequence[Any], measurement: Measurement) -> tuple[pa.Ar
     if measurement.type == "text":
         texts = [value if type(value) is str else None for value in values]
         bad = None if kinds <= {str, type(None)} else _differ(values, texts)
-        return checked_texts(pa.array(texts, pa.string()), bad)
+        return pa.array(texts, pa.string()), bad
     if kinds <= {float, type(None)}:
         return pa.array(values, pa.float64()), None
     doubles = [_double(value) for value in values]
