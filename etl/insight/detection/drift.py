@@ -14,20 +14,20 @@ from etl.insight.units import per_kelvin
 from etl.model.events import Event
 from etl.model.schemas import HOUR_MS
 
-# A drift is slower than seven hours, the noise of single hours is not.
+# A drift takes longer than seven hours, the noise of single hours does not.
 _WIDTH = 7
-# Weather, and what else lasts for days, moves some sensors: a drift leaves their own range by this many deviations.
+# Weather moves some sensors for days: a drift must exceed a sensor's usual deviation by this factor.
 _NOISE = 3.5
 # A sensor whose deviation is this multiple of the limit, or the second one in a quarter of the time, is not explained
 # and has nothing to drift from: such as the meter of a single appliance.
 _UNEXPLAINED, _UNEXPLAINED_AT_TIMES, _AT_TIMES = 2.0, 4.0, 0.75
 # Share of its hours in which a sensor must have moved.
 _MOVING = 0.5
-# A sensor's value is compared with itself, or with this share of its usual value and a little more where it is near 0.
+# Smallest value that shares refer to: this share of the sensor's usual value, and never zero.
 _LEAST_SCALE, _ZERO = 1e-3, 1e-9
 # Heat comes and goes within half a day, whatever its cause; nothing else that is measured here does.
 _SHORTEST, _SHORTEST_OF_HEAT = 6 * HOUR_MS, 13 * HOUR_MS
-# Stretches up to this far apart are one: load and time of day may hide a drift for that long.
+# Stretches up to this far apart are one: noise may hide a drift for some hours.
 _JOIN = 6 * HOUR_MS
 # A drift began where the sensor was last off by less than this share of the limit.
 _START = 1 / 3

@@ -15,49 +15,49 @@ from etl.insight.detection.spans import Flags, Floats, Span, Times, find_spans, 
 from etl.model.events import Event
 from etl.model.schemas import HOUR_MS
 
-# Share of the rated power from which a minute is one of running alone: below, starts and stops mix in.
+# Share of the rated power from which a minute contains running only; below it, starts and stops mix in.
 _RUNNING = 0.2
-# Share of its minutes from which a bin counts as running.
+# A bin counts as running if at least this share of its minutes does.
 _MOSTLY = 0.5
 
 # The curve. An hour counts if at least half of it was running.
 _RUNNING_SECONDS = 1800
-# Fewer hours do not determine two coefficients; the minutes of running take their place.
+# Fewer hours do not determine two coefficients; then the minutes of running are used.
 _FEWEST_HOURS = 4
-# Highest by lowest load (of 90 % and 10 % of the time) from which the dependence on load can be fitted.
+# The dependence on load is fitted if the high load exceeds the low one (quantiles) by this factor.
 _VARIED, _LOADS = 1.1, (0.1, 0.9)
-# Both faults raise Q, so the machine as it should be is a low quantile; P at rest has no fault, but noise.
+# Both faults raise Q, so a low quantile of Q represents the healthy machine; P at rest only has noise.
 _SOUND_Q, _SOUND_P = 0.3, 0.4
-# A power factor below this is not one of running: keeps Q finite.
+# Smallest power factor, so that Q stays finite.
 _LEAST_FACTOR = 1e-3
 
-# Minutes of known power from which there is something to compare.
+# Fewer minutes of known power are not analysed.
 _FEWEST_MINUTES = 30
-# Bins of rest (two hours) from which rest can be compared with rest, smoothed over fifty minutes.
+# Bins at rest that are needed to know what is usual at rest (two hours), and their smoothing (fifty minutes).
 _FEWEST_REST, _REST_WIDTH = 12, 5
-# At rest uneven phases raise P and Q alike; logs further apart than this are decay, or another stand-by state.
+# At rest, uneven phases raise P and Q by the same factor. Logs that differ by more are decay or another stand-by.
 _ALIKE = 0.05
 
-# Uneven phases: stretches up to an hour apart are one, as current above the load is lost in starts and stops between.
+# Uneven phases: stretches up to an hour apart are one, because starts and stops in between hide the excess.
 _UNEVEN_JOIN, _UNEVEN_SHORTEST = HOUR_MS, HOUR_MS
-# Fewer bins have no slope to judge; what lasts for more hours than a long shift is decay or a new way of operation.
+# Fewer bins have no reliable slope; an excess of more hours than a long shift is decay or a new kind of operation.
 _UNEVEN_BINS, _UNEVEN_HOURS = 5, 14
-# Decay was there before (within two hours) or stays after (within one) with this share of the size; uneven phases not.
+# It is decay if the excess two hours before or one hour after is more than this share of the size.
 _BINS_BEFORE, _BINS_AFTER, _STAYS = 12, 6, 0.4
-# The excess is constant: its change over the stretch, of two hours at least, stays below noise, or 5 % of its size.
+# The excess is constant if its change over the stretch (at least two hours) is below the noise or 5 % of its size.
 _LEAST_LENGTH, _SLOPE_SHARE = 2.0, 0.05
 # That noise (of a log): while running, and where rest is part of the stretch.
 _SLOPE_NOISE, _SLOPE_NOISE_AT_REST = 0.008, 0.03
 
-# Decay takes hours to show, so the noise of three hours is taken out.
+# Decay takes days, so the noise within three hours is smoothed.
 _DECAY_WIDTH = 19
-# Bins count above this share of the limit, if the smoothed value is above the limit itself.
+# A single bin may be below the limit by noise, but not below this share of it.
 _DECAY_SINGLE = 0.7
-# A night off (up to 14 hours) parts no decay, nor ends it; less than eight hours are no slow change.
+# A night off (up to 14 hours) neither splits nor ends a decay; less than eight hours are not a slow change.
 _DECAY_JOIN, _DECAY_SHORTEST = 14 * HOUR_MS, 8 * HOUR_MS
-# The newest bins with a value may lie below by noise.
+# The newest bins may be below the limit by noise.
 _DECAY_LAST_ROWS = 3
-# Decay began where the smoothed log was last as good as zero.
+# Decay began where the smoothed log was last below this.
 _DECAY_START = 0.02
 # The power factor of an event is the mean of its last three hours.
 _DECAY_SHOWN = 3 * HOUR_MS
@@ -160,7 +160,7 @@ def _uneven(minutes: Minutes, excess: _Excess) -> Iterator[Span]:
         if len(inside) < _UNEVEN_BINS or times[-1] > _UNEVEN_HOURS:
             continue
         size = float(np.median(excess.current[inside]))
-        # Decay that went on while the machine was off looks sudden, but was there before, and stays.
+        # Decay that continued while the machine was off looks sudden, but existed before, and stays.
         near = known[known < begin][-_BINS_BEFORE:], known[known > end][:_BINS_AFTER]
         if any(len(rows) and np.median(excess.reactive[rows]) > _STAYS * size for rows in near):
             continue

@@ -14,34 +14,34 @@ from etl.insight.indicators import to_ms
 from etl.model.events import Event
 from etl.model.schemas import HOUR_MS
 
-# The model. Minutes of known power and temperature from which there is something to fit.
+# The model is fitted to at least this many minutes of known power and temperature.
 _FEWEST_MINUTES = 60
 # Time constants in bins, 10 to 60 minutes: housings of motors of 1 to 300 kW warm up within that.
 _LAGS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
-# Before the first bin the load was that of its first hour.
+# The load before the first bin is assumed to be that of the first hour.
 _FIRST_BINS = 6
-# The surroundings follow the time of day once nearly a whole day is known; before, a daily wave would fit the load.
+# The time of day is part of the model if nearly a whole day is known; with less, a daily wave would fit the load.
 _DAILY_FROM = 20 * HOUR_MS
-# Faults only heat, so the machine as it should be lies a little below the median.
+# Faults only raise the temperature, so the healthy machine is a little below the median. Few rounds suffice.
 _SOUND, _ROUNDS = 0.4, 10
 
-# Temperatures are compared by medians of half an hour, which a single reading does not move.
+# Medians of half an hour, so that a single bin does not matter.
 _WIDTH = 3
-# K above the expected from which it is more than a draught or an open gate, and robust deviations of the fit's errors.
+# The excess must be larger than a draught or an open gate causes (K), and than the errors of the fit (deviations).
 _LEAST_KELVIN, _NOISE = 1.5, 4.0
-# Heat decays with the time constant of the machine, so what heated it unseen is gone after three hours.
+# After three hours, several time constants, earlier heat is gone.
 _COOLED = 3 * HOUR_MS
-# A pause of more than two bins hides what heated the machine.
+# A longer pause of readings hides what heated the machine.
 _PAUSE = 2 * BIN
-# Stretches up to an hour apart are one; an excess for less than 1.6 hours is a lag that does not fit quite.
+# Stretches up to an hour apart are one; a shorter excess comes from a lag that does not fit exactly.
 _JOIN, _SHORTEST = HOUR_MS, 1.6 * HOUR_MS
-# Heat for longer than a shift and a half is a hot day or a sensor's drift.
+# A longer excess, of more than a shift and a half, is a hot day or a sensor's drift.
 _LONGEST_HOURS = 13
-# Lost cooling comes at once: within two hours of the start at least half of the peak, above the hour before the start.
+# Lost cooling is sudden: two hours after the start, the rise since before it is at least half of the peak.
 _JUMP_BINS, _JUMP_SHARE = 12, 0.5
-# That hour ends half an hour before the start, as smoothing and the first rise blur the start itself.
+# Bins before the start that tell the temperature before it; the last ones are blurred by smoothing.
 _BEFORE_FIRST, _BEFORE_LAST = 12, 5
-# K by which the excess is divided at least, as a machine that is cold has no rise to compare with.
+# Smallest rise (K) with which an excess is compared: a cold machine has almost none.
 _LEAST_RISE = 1.0
 # Shortest duration in hours that a text names.
 _SHORTEST_NAMED = 0.2

@@ -19,7 +19,7 @@ from etl.model.schemas import HOUR_MS
 ELECTRIC = frozenset({"voltage", "current", "frequency", "power_factor"})
 # Minutes are averaged over this: much less noise, and a start that is still exact to ten minutes.
 BIN = 10 * MINUTE_MS
-# Hours of a past that tells what is usual: days must have come again for what they explain to be told from a change.
+# Hours that are needed to know what is usual: only repeated days distinguish the time of day from a change.
 ENOUGH_HOURS = 96
 # An event lasts if its last minute or bin is at most this many steps old: readings may be a little late.
 LATE_STEPS = 2

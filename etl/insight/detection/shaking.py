@@ -10,22 +10,22 @@ from etl.insight.detection.robust import DEVIATION, fit_quantile, running_median
 from etl.insight.detection.spans import Flags, Floats
 from etl.model.schemas import HOUR_MS
 
-# Load is known if it is in this share of the last four days' hours: a meter that broke before tells nothing any more.
+# Load is known if more than this share of the hours of the last four days has it: a meter may have broken.
 _LOAD_KNOWN = 0.5
 # An hour counts as running from 15 minutes on.
 _RUNNING_SECONDS = 900
-# Hours at rest from which rest can be compared with rest.
+# More hours than this are needed to know what is usual at rest.
 _FEWEST_AT_REST = 5
 # Smallest usual vibration in mm/s, as nothing is a share of zero.
 _LEAST, _LEAST_MEDIAN = 1e-3, 1e-9
-# Hours of the running median: five where load is taken out; where it is not, half a day, as load changes with shifts.
+# Hours of the running median: five if load is removed, otherwise half a day, because load changes with shifts.
 _WIDTH, _WIDTH_ALONE = 5, 13
-# Without load, coming and going within a day (against the median of 25 hours) is noise, up to this many deviations.
+# Without load, the variation within a day (against the median of 25 hours) is noise, up to this many deviations.
 _DAY_WIDTH, _NOISE = 25, 3.5
 
 # Rest without a known load: two levels, at these quantiles, the upper one at least twice the lower one.
 _LEVELS, _RATIO = (0.05, 0.95), 2.0
-# Little is in the middle third between both levels, and the machine changes from one to the other at least four times.
+# At most 10 % is in the middle third between the levels, and the machine changes level at least four times.
 _MIDDLE, _BETWEEN, _TURNS = (0.33, 0.67), 0.1, 4
 # Of two levels, rest is below the middle.
 _REST_BELOW = 0.5

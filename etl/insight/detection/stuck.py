@@ -13,11 +13,11 @@ from etl.model.schemas import HOUR_MS
 
 # A sensor that sends once an hour may well repeat its value a few times.
 _FEWEST_ROWS = 5
-# A sensor that repeats itself in more than this share of the time does not usually move.
+# A sensor that repeats its value in more than this share of the time does not usually move.
 _USUALLY = 0.5
-# The time that tells whether a sensor usually moves: two hours of minutes, else twelve hours.
+# Data that show whether a sensor usually moves: two hours of minutes, otherwise twelve hours.
 _ENOUGH_MINUTES, _ENOUGH_HOURS = 120, 12
-# A stretch is the known event's if it begins this close to it: where hours tell the start, it is an hour or two late.
+# A stretch continues the known event if it begins at most this long after it: a start by hours is up to two hours late.
 _START_SLACK = 2 * HOUR_MS
 # A stretch from this row on may have begun before the minutes do: row 1 is the first that can repeat the one before.
 _FIRST_REPEAT = 1

@@ -12,20 +12,20 @@ from etl.insight.limits import Steps
 from etl.model.events import Event, Kind
 from etl.model.schemas import HOUR_MS
 
-# A machine's own vibration changes more over its life than other measurements, by this multiple of the limit of drift.
+# A healthy machine's vibration changes more than other measurements: the limit of drift is multiplied by this.
 _LIVELY = 2.2
-# What is usual is judged for the last ten days, by six hours at least.
+# The usual vibration is computed for the last ten days, from at least six hours.
 _JUDGED, _FEWEST_HOURS = 240 * HOUR_MS, 6
-# Usual is the quantile of 6.5 days for growth, longer than it takes to become visible, and of 4.5 days for a fall:
-# low and high ones, which the hours of the change itself hardly move.
+# Quantile, and hours before it, that the usual vibration is: low for growth and high for a fall, so that the change
+# itself hardly moves it.
 _USUAL_OF_GROWTH, _USUAL_OF_FALL = (0.3, 156), (0.7, 108)
-# A night off (up to 16 hours) does not part growth. What is shorter comes of another job; a fall stands out less.
+# A night off (up to 16 hours) does not split growth. Shorter changes come from another job; a fall is less distinct.
 _JOIN, _SHORTEST_GROWTH, _SHORTEST_FALL = 16 * HOUR_MS, 4 * HOUR_MS, 6 * HOUR_MS
-# Growth beyond this multiple of the severe drift is no sensor's.
+# Growth beyond this multiple of a severe drift is not a sensor's.
 _LARGEST_DRIFT = 2.0
-# Wear stands out of the coming and going that load does not explain by this multiple.
+# Wear exceeds the variation that load does not explain by this factor.
 _ABOVE_NOISE = 1.5
-# Hours before and behind a stretch of growth that are no part of a fall: it begins unseen, and the median is late.
+# Hours before and after growth that are not searched for a fall: growth begins unnoticed, and the median is late.
 _HOURS_BEFORE, _HOURS_BEHIND = 48, 3
 # Growth began where vibration was last above the usual by less than this share.
 _START = 0.06
@@ -33,9 +33,9 @@ _START = 0.06
 # Shape of growth, over the 6.5 days up to the peak: lines that bend, parabolas that begin at some hour before the peak.
 _SHAPE_HOURS = 156
 _LINES, _PARABOLAS = range(-74, -8, 3), range(-122, -11, 3)
-# Hours before the bend without which it is none, and values per coefficient without which a fit tells nothing.
+# A bend needs this many hours before it, and a fit this many values per coefficient.
 _HOURS_BEFORE_BEND, _VALUES_PER_COEFFICIENT = 6, 3
-# A line must fit clearly better: its error is at most 90 % of the best parabola's from the bend, 60 % of one all along.
+# The line's error must be at most 90 % of that of the best parabola from a bend, and 60 % of one over all hours.
 _LINE_BY_PARABOLA, _LINE_BY_WHOLE = 0.9, 0.6
 
 
