@@ -3,14 +3,14 @@
 Slow signals are interpolated between the points of their grid. The plant's clock is UTC.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.model.measurements import Measurement, Measurements
+from etl.model.measurements import Measurement
 from etl.stages.generate import faults
 from etl.stages.generate.chance import (
     _GAMMA,
@@ -26,16 +26,37 @@ from etl.stages.generate.chance import (
     wander,
 )
 from etl.stages.generate.faults import Fault
-from etl.stages.generate.plant import LEAKAGE, LOSS, STEP, Plant, faults_of
-from etl.stages.generate.slow import Slow, declared_range, slow_signals, steps_needed
-
-Values = npt.NDArray[np.float64] | npt.NDArray[np.int8]
-STATES = ("off", "idle", "running")
-_BLOCK = 16_384  # values per step, so that all temporary arrays stay in the cache
+from etl.stages.generate.plant import LEAKAGE, LOSS, STEP, Plant
 
 
 @dataclass(frozen=True)
-class _Block:
+class Slow:
+    """The slow signals on the grid points `first` .. `first + n - 1`; every array has shape (n, machines)."""
+
+    first: int
+    load: Floats
+    warmth: Floats  # K above the hall
+    wear: Floats  # factor of vibration
+    line: Floats  # deviation of voltage on the machine's own line, share of nominal
+    supply: Floats  # bar
+    damp: Floats  # % above the hall
+    others: dict[str, Floats]  # measurements without their own signal
+
+
+def declared_range(measurement: Measurement) -> tuple[float, float]:
+    """Return the lowest and the highest value, 100 apart if only one or none is declared."""
+    low, high = measurement.minimum, measurement.maximum
+    if low is None:
+        return (0.0, 100.0) if high is None else (high - 100.0, high)
+    return low, low + 100.0 if high is None else high
+
+
+Values = npt.NDArray[np.float64] | npt.NDArray[np.int8]
+STATES = ("off", "idle", "running")
+
+
+@dataclass(frozen=True)
+class Block:
     """Readings of one step: all machines at `times` (n, 1), or pairs of `machine` and `times`, both (n,).
 
     All arrays broadcast to the shape of the block; values that several signals share are computed once.
@@ -171,12 +192,12 @@ class _Block:
         return self.changed(line, "voltage_sag", "voltage_swell")
 
 
-def _voltage(block: _Block) -> Floats:
+def _voltage(block: Block) -> Floats:
     """Return V. EN 50160: within 10 % of nominal for 95 % of the week; here always (no dips, no swells)."""
     return block.trait(block.plant.nominal_voltage) * block.supply_voltage
 
 
-def _current(block: _Block) -> Floats:
+def _current(block: Block) -> Floats:
     """Return A: I = P / (sqrt(3) U cos phi) with three phases, P / (U cos phi) with one, relative to rated values.
 
     With S = P / cos phi both read I = I_rated * (S / S_rated) / (U / U_nominal).
@@ -185,12 +206,12 @@ def _current(block: _Block) -> Floats:
     return block.changed(block.trait(block.plant.rated_current) * share / block.supply_voltage, "phase_imbalance")
 
 
-def _power_factor(block: _Block) -> Floats:
+def _power_factor(block: Block) -> Floats:
     """Return cos phi = P / S, which falls at low load because the magnetising power stays."""
     return block.active / block.apparent
 
 
-def _frequency(block: _Block) -> Floats:
+def _frequency(block: Block) -> Floats:
     """Return Hz, one value for the whole plant, with the meters' noise.
 
     EN 50160 allows 50 Hz +- 1 % in an interconnected grid; continental Europe usually keeps within 0.1 Hz.
@@ -210,25 +231,25 @@ def _frequency(block: _Block) -> Floats:
     return frequency
 
 
-def _temperature(block: _Block) -> Floats:
+def _temperature(block: Block) -> Floats:
     """Return °C of the motor: the hall's, and the rise that follows losses with the machine's time constant."""
     times = block.times
     hall = 21.0 - 5.0 * cycle(times, 365 * DAY, 15 * DAY) + 2.5 * cycle(times, DAY, 15 * 3_600_000)
     return hall + block.heated(block.at(block.slow.warmth)) + 0.12 * block.mechanic[0]
 
 
-def _vibration(block: _Block) -> Floats:
+def _vibration(block: Block) -> Floats:
     """Return the RMS velocity in mm/s; ISO 20816-3 accepts up to about 4.5 for machines of this size."""
     motion = 0.03 + block.present * (0.3 + 0.67 * block.load)
     return block.changed(block.at(block.slow.wear) * motion * (1.0 + 0.12 * block.mechanic[1]), "bearing_wear")
 
 
-def _pressure(block: _Block) -> Floats:
+def _pressure(block: Block) -> Floats:
     """Return bar of the machine's hydraulic or air supply, which sags under load."""
     return block.at(block.slow.supply) * (1.02 - 0.07 * block.load + 0.004 * block.mechanic[2])
 
 
-def _humidity(block: _Block) -> Floats:
+def _humidity(block: Block) -> Floats:
     """Return % relative humidity of the hall: lowest in the warm afternoon."""
     times = block.times
     weather = 6.0 * wander(key_of(block.plant.seed, "\0humidity"), times, 2 * DAY)
@@ -236,7 +257,7 @@ def _humidity(block: _Block) -> Floats:
     return hall + block.at(block.slow.damp) + 0.4 * block.mechanic[3]
 
 
-_SIGNALS: dict[str, Callable[[_Block], Floats]] = {
+SIGNALS: dict[str, Callable[[Block], Floats]] = {
     "voltage": _voltage,
     "current": _current,
     "frequency": _frequency,
@@ -248,8 +269,9 @@ _SIGNALS: dict[str, Callable[[_Block], Floats]] = {
 }
 
 
-def _double(block: _Block, measurement: Measurement) -> Floats:
-    signal = _SIGNALS.get(measurement.name)
+def double_values(block: Block, measurement: Measurement) -> Floats:
+    """Return a measurement as its sensor shows it: faults of the sensor, declared range and decimals included."""
+    signal = SIGNALS.get(measurement.name)
     if signal:
         value = signal(block)
     else:
@@ -267,7 +289,7 @@ def _double(block: _Block, measurement: Measurement) -> Floats:
     return value
 
 
-def _sensed(block: _Block, measurement: Measurement, value: Floats) -> Floats:
+def _sensed(block: Block, measurement: Measurement, value: Floats) -> Floats:
     """Return the output of a sensor that may drift or be stuck."""
     for fault in block.faults:
         if fault.measurement == measurement.name:
@@ -279,80 +301,6 @@ def _sensed(block: _Block, measurement: Measurement, value: Floats) -> Floats:
     return value
 
 
-def _at_start(plant: Plant, stuck: Fault, measurement: Measurement) -> float:
-    """Return the last output of the sensor before it got stuck."""
-    when = np.array([[stuck.start]])
-    machine = _only(plant, stuck.place)
-    others = [fault for fault in faults_of(machine, stuck.start, stuck.start + 1) if fault.kind != stuck.kind]
-    slow = slow_signals(machine, Measurements((measurement,)), *steps_needed(when))
-    return float(_double(_Block(machine, slow, slice(None), when, others), measurement)[0, 0])
-
-
-def _only(plant: Plant, place: int) -> Plant:
-    shared = ("seed", "fault_rate")
-    own = {trait.name: getattr(plant, trait.name)[place, None] for trait in fields(Plant) if trait.name not in shared}
-    return replace(plant, **own)
-
-
-def _state(block: _Block) -> npt.NDArray[np.int8]:
+def states_of(block: Block) -> npt.NDArray[np.int8]:
     """Return the position in STATES, by load."""
     return (block.load > 0.01).astype(np.int8) + (block.load > 0.1).astype(np.int8)
-
-
-def _blocks(
-    plant: Plant, times: Integers, machine: Integers | None
-) -> Iterator[tuple[slice, slice | Integers, Integers]]:
-    if machine is None:
-        rows = max(1, _BLOCK // max(1, len(plant.keys)))
-        for begin in range(0, len(times), rows):
-            yield slice(begin, begin + rows), slice(None), times[begin : begin + rows, None]
-    else:
-        for begin in range(0, len(times), _BLOCK):
-            part = slice(begin, begin + _BLOCK)
-            yield part, machine[part], times[part]
-
-
-def _felt_in(wrong: Sequence[Fault], times: Integers) -> list[Fault]:
-    first, last = (int(times.min()), int(times.max())) if wrong else (0, 0)
-    return [fault for fault in wrong if fault.start <= last and fault.felt_until > first]
-
-
-def readings(
-    plant: Plant,
-    measurements: Measurements,
-    slow: Slow,
-    times: Integers,
-    machine: Integers | None = None,
-) -> dict[str, Values]:
-    """Return every declared measurement.
-
-    Args:
-        plant: the machines.
-        measurements: the measurements to return; one without a signal here gets a plausible one in its declared range.
-        slow: the slow signals on the grid points that `steps_needed(times)` names, at least.
-        times: milliseconds since 1970 in UTC; shape (n,).
-        machine: position of one machine in the plant for each time; shape (n,). None: all machines at each time.
-
-    Returns:
-        An array per measurement of shape (n, machines), or (n,) if `machine` is given: float64 in the declared unit
-        with the declared decimals (the resolution of a meter); for text the position in STATES as int8.
-    """
-    shape = (len(times), len(plant.keys)) if machine is None else (len(times),)
-    values: dict[str, Values] = {}
-    for measurement in measurements.declared:
-        double = measurement.type == "double"
-        values[measurement.name] = np.empty(shape, np.float64) if double else np.empty(shape, np.int8)
-    wrong = faults_of(plant, int(times.min()), int(times.max()) + 1) if len(times) else []
-    declared = {measurement.name: measurement for measurement in measurements.declared}
-    stuck_at = {
-        fault: _at_start(plant, fault, declared[fault.measurement])
-        for fault in wrong
-        if fault.kind == "sensor_stuck" and fault.measurement in declared
-    }
-    for part, which, when in _blocks(plant, times, machine):
-        block = _Block(plant, slow, which, when, _felt_in(wrong, when), stuck_at)
-        for measurement in measurements.declared:
-            values[measurement.name][part] = (
-                _double(block, measurement) if measurement.type == "double" else _state(block)
-            )
-    return values

@@ -14,8 +14,8 @@ from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS, TIMESTAMP, generated
 from etl.stages.generate.chance import Floats, Integers, channel, hashes
 from etl.stages.generate.faults import labels
 from etl.stages.generate.plant import STEP, Plant, faults_of, make_plant
-from etl.stages.generate.signals import STATES, Values, readings
-from etl.stages.generate.slow import Slow, slow_signals, steps_needed
+from etl.stages.generate.sensors import readings, slow_signals, steps_needed
+from etl.stages.generate.signals import STATES, Slow, Values
 
 _AHEAD = 12  # grid points of slow signals computed at once, at least
 _SLOW_VALUES = 1_000_000  # and at most, for one signal

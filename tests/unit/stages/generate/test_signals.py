@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from etl.model.catalogue import made_up
 from etl.model.measurements import Measurements, read_measurements
-from etl.stages.generate import chance, signals
+from etl.stages.generate import chance, sensors, signals
 from etl.stages.generate.plant import make_plant
-from etl.stages.generate.signals import readings
-from etl.stages.generate.slow import slow_signals, steps_needed
+from etl.stages.generate.sensors import readings, slow_signals, steps_needed
 
 MACHINES = made_up(40)
 DEFAULT = read_measurements()
@@ -78,7 +77,7 @@ def test_readings_are_the_same_bits_when_asked_one_by_one(pairs):
 def test_readings_are_the_same_bits_when_blocks_are_small(monkeypatch, custom):
     times = np.arange(MONDAY, MONDAY + 3 * HOUR, 10_000)
     expected = evaluate(MACHINES, times, measurements=custom)
-    monkeypatch.setattr(signals, "_BLOCK", 1)
+    monkeypatch.setattr(sensors, "_BLOCK", 1)
     for name, values in evaluate(MACHINES, times, measurements=custom).items():
         assert values.tobytes() == expected[name].tobytes()
 

@@ -14,8 +14,7 @@ from etl.model.measurements import read_measurements
 from etl.model.schemas import CHUNK_ROWS, generated
 from etl.stages.generate import transport as synthetic
 from etl.stages.generate.plant import make_plant
-from etl.stages.generate.signals import readings
-from etl.stages.generate.slow import slow_signals, steps_needed
+from etl.stages.generate.sensors import readings, slow_signals, steps_needed
 from etl.stages.generate.transport import Transport, synthetic_readings
 
 DEFAULT = read_measurements()
