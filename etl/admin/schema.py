@@ -16,7 +16,7 @@ from etl.cassandra.retry import read_schema, retrying, server_message
 from etl.cassandra.store import Store, insert
 from etl.errors import SettingsError, Unreachable
 from etl.kafka.client import connect as connect_kafka
-from etl.model.catalogue import Machine, made_up, read_catalogue
+from etl.model.catalogue import Machine, read_catalogue, synthetic_machines
 from etl.model.measurements import Measurements
 from etl.model.tables import EQUIPMENT, INSIGHT, Table, pipeline_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings
@@ -56,8 +56,8 @@ def create_tables(
     session: Session, tables: list[Table], settings: SchemaSettings, cassandra: CassandraSettings
 ) -> Iterator[Finding]:
     """Create Cassandra's part of the schema for these tables, with a session in no keyspace."""
-    made_up_ones = made_up(settings.made_up_machines)
-    machines = read_catalogue(settings.catalogue_file) if settings.catalogue_file else made_up_ones
+    synthetic = synthetic_machines(settings.made_up_machines)
+    machines = read_catalogue(settings.catalogue_file) if settings.catalogue_file else synthetic
     replication = _map("ETL_SCHEMA_CASSANDRA_REPLICATION", settings.cassandra_replication)
     compaction = _map("ETL_SCHEMA_COMPACTION", settings.compaction)
     nodes = nodes_by_datacenter(session).get(cassandra.local_datacenter, 0)

@@ -59,7 +59,7 @@ def as_stored(equipment_id: str, **known: Any) -> Machine:
     return Machine(equipment_id="?", **known).model_copy(update={"equipment_id": equipment_id})
 
 
-def made_up(count: int) -> list[Machine]:
+def synthetic_machines(count: int) -> list[Machine]:
     """Return a synthetic plant of `count` machines; a larger plant begins with the same machines as a smaller one."""
     kinds = list(yaml.safe_load(_KINDS_FILE.read_text(encoding="utf-8"))["kinds"].items())
     machines = []

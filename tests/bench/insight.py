@@ -41,7 +41,7 @@ from statsmodels.tsa.seasonal import STL
 
 from etl.insight.detection import detect, merge, without_shared
 from etl.insight.indicators import by_hour, by_minute, from_ms, times_of, to_ms
-from etl.model.catalogue import Machine, made_up
+from etl.model.catalogue import Machine, synthetic_machines
 from etl.model.events import Event
 from etl.model.measurements import read_measurements
 from etl.stages.generate.faults import HOUR, WEEK, kinds
@@ -135,7 +135,9 @@ def simulate(machines: Sequence[Machine], seed: int, weeks: int, rate: float, fi
 
 def plant() -> list[Machine]:
     """Give the machines of a plant with the bench's interval."""
-    return [machine.model_copy(update={"interval_seconds": INTERVAL / 1000}) for machine in made_up(MACHINES)]
+    return [
+        machine.model_copy(update={"interval_seconds": INTERVAL / 1000}) for machine in synthetic_machines(MACHINES)
+    ]
 
 
 def events_of(machine: Machine, past: Past, weeks: int) -> list[tuple[Event, int]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import structlog
 
 from etl.errors import SettingsError
-from etl.model.catalogue import Machine, made_up, read_catalogue
+from etl.model.catalogue import Machine, read_catalogue, synthetic_machines
 from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
 from etl.run.rejected import all_rejected, any_usable
 from etl.run.runner import Outcome, Work
@@ -109,7 +109,7 @@ def _flush(work: Work, kind: str, tables: list[pa.Table]) -> None:
 
 def _machines(settings: GenerateSettings) -> list[Machine]:
     if settings.catalogue_file is None:
-        return made_up(settings.machines)
+        return synthetic_machines(settings.machines)
     machines = read_catalogue(settings.catalogue_file)
     if "machines" not in settings.model_fields_set:
         return machines

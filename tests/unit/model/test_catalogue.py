@@ -3,7 +3,7 @@
 import pytest
 
 from etl.errors import SettingsError
-from etl.model.catalogue import Machine, as_stored, made_up, read_catalogue
+from etl.model.catalogue import Machine, as_stored, read_catalogue, synthetic_machines
 
 
 def write(tmp_path, text):
@@ -13,11 +13,11 @@ def write(tmp_path, text):
 
 
 def test_made_up_machines_are_the_same_when_the_plant_grows():
-    assert made_up(10_000)[:100] == made_up(100)
+    assert synthetic_machines(10_000)[:100] == synthetic_machines(100)
 
 
 def test_made_up_machines_have_unique_ids_when_many():
-    machines = made_up(10_000)
+    machines = synthetic_machines(10_000)
     assert len({machine.equipment_id for machine in machines}) == 10_000
     assert {machine.phases for machine in machines} == {1, 3}
 

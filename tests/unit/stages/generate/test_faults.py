@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.model.catalogue import made_up
+from etl.model.catalogue import synthetic_machines
 from etl.model.events import SEVERITIES
 from etl.model.measurements import read_measurements
 from etl.stages.generate.faults import HOUR, LABELS, WEEK, kinds
@@ -16,7 +16,7 @@ from etl.stages.generate.transport import fault_labels, synthetic_readings
 
 DEFAULT = read_measurements()
 MONDAY = 1_767_571_200_000  # 2026-01-05T00:00:00Z
-MACHINES = made_up(40)
+MACHINES = synthetic_machines(40)
 MINUTE = 60_000
 SEED = 11  # a week that has every kind asked for below
 
@@ -67,7 +67,7 @@ def test_labels_have_their_schema_when_there_are_none():
 
 
 def test_labels_are_as_many_as_the_rate_says_when_the_plant_is_large():
-    found = fault_labels(made_up(2000), 1, 2, MONDAY, MONDAY + WEEK)
+    found = fault_labels(synthetic_machines(2000), 1, 2, MONDAY, MONDAY + WEEK)
     own = found.filter(pa.compute.not_equal(found["kind"], "frequency_excursion"))
     # One kind of eleven is the whole plant's.
     assert len(own) == pytest.approx(2000 * 2 * 10 / 11, rel=0.1)

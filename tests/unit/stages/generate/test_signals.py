@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.model.catalogue import made_up
+from etl.model.catalogue import synthetic_machines
 from etl.model.measurements import Measurements, read_measurements
 from etl.stages.generate import chance, sensors, signals
 from etl.stages.generate.plant import make_plant
 from etl.stages.generate.sensors import readings, slow_signals, steps_needed
 
-MACHINES = made_up(40)
+MACHINES = synthetic_machines(40)
 DEFAULT = read_measurements()
 MONDAY = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp() * 1000)
 HOUR = 3_600_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model.catalogue import Machine, made_up
+from etl.model.catalogue import Machine, synthetic_machines
 from etl.model.measurements import read_measurements
 from etl.model.schemas import CHUNK_ROWS, generated
 from etl.stages.generate import transport as synthetic
@@ -52,10 +52,10 @@ def test_readings_are_on_the_grid_when_nothing_fails():
 
 
 def test_readings_hold_the_signals_when_there_is_trouble():
-    table, _ = make(machines=made_up(7), transport=ALL_TROUBLE)
-    plant = make_plant(made_up(7), 1)
+    table, _ = make(machines=synthetic_machines(7), transport=ALL_TROUBLE)
+    plant = make_plant(synthetic_machines(7), 1)
     times = table["timestamp"].cast(pa.int64()).to_numpy()
-    names = [machine.equipment_id for machine in made_up(7)]
+    names = [machine.equipment_id for machine in synthetic_machines(7)]
     place = np.array([names.index(name) for name in table["equipment_id"].to_pylist()])
     expected = readings(plant, DEFAULT, slow_signals(plant, DEFAULT, *steps_needed(times)), times, place)
     for name, values in expected.items():
@@ -103,7 +103,7 @@ def test_each_reading_arrives_once_when_all_have_arrived():
 def test_counts_match_rates_when_there_are_many():
     rates = {"dropout": 0.02, "duplicate": 0.03, "late": 0.04, "out_of_order": 0.05}
     table, counts = make(
-        end=START + 30 * MINUTE, machines=made_up(100), transport=Transport(**rates, late_by=10 * MINUTE)
+        end=START + 30 * MINUTE, machines=synthetic_machines(100), transport=Transport(**rates, late_by=10 * MINUTE)
     )
     total = 100 * 30 * 60
     assert counts["generated"] == len(table)
@@ -115,7 +115,7 @@ def test_counts_match_rates_when_there_are_many():
 
 
 def test_duplicates_are_equal_when_sent_twice():
-    table, counts = make(machines=made_up(3), transport=Transport(duplicate=0.5))
+    table, counts = make(machines=synthetic_machines(3), transport=Transport(duplicate=0.5))
     distinct = table.drop_columns("json").group_by(table.column_names[:-1]).aggregate([])
     assert len(distinct) == len(set(keys(table)))
     assert counts["duplicates"] > 100
@@ -131,7 +131,7 @@ def test_a_late_reading_comes_in_a_later_range_when_delayed_past_the_end():
 
 
 def test_out_of_order_readings_are_overtaken_when_delayed():
-    table, counts = make(machines=made_up(1), transport=Transport(out_of_order=0.1))
+    table, counts = make(machines=synthetic_machines(1), transport=Transport(out_of_order=0.1))
     times = [time for _, time in keys(table)]
     assert counts["out_of_order"] > 5
     assert times != sorted(times)
@@ -141,7 +141,9 @@ def test_out_of_order_readings_are_overtaken_when_delayed():
 def test_chunks_are_small_when_readings_are_wide(tmp_path):
     path = tmp_path / "wide.yaml"
     path.write_text("measurements:\n" + "".join(f"  m{number}: {{type: double}}\n" for number in range(200)))
-    tables = synthetic_readings(made_up(100), 1, read_measurements(path), START, START + 10 * MINUTE, counts=Counter())
+    tables = synthetic_readings(
+        synthetic_machines(100), 1, read_measurements(path), START, START + 10 * MINUTE, counts=Counter()
+    )
     assert max(table.nbytes for table in tables) < 40 * 1024 * 1024
 
 
@@ -158,5 +160,5 @@ def test_a_range_may_hold_nothing_when_it_is_short():
 
 
 def test_many_machines_make_bounded_chunks_when_each_reads_at_once():
-    tables = list(synthetic_readings(made_up(10_000), 1, DEFAULT, START, START + 30_000, counts=Counter()))
+    tables = list(synthetic_readings(synthetic_machines(10_000), 1, DEFAULT, START, START + 30_000, counts=Counter()))
     assert [len(table) for table in tables] == [250_000, 50_000]
