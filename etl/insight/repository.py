@@ -108,7 +108,7 @@ def read_minutes(store: Store, equipment_id: str, days: Sequence[date]) -> dict[
     """Read the minutes of a machine by day, where there are any."""
     query = select(MACHINE_MINUTES, ["minutes"], MACHINE_MINUTES.partition)
     found = store.ask(query, ((equipment_id, day) for day in days))
-    return {day: unpack(rows[0][0]) for day, rows in zip(days, found, strict=True) if rows}
+    return {day: unpack(rows[0][0]) for day, rows in zip(days, found, strict=True) if rows and rows[0][0]}
 
 
 def read_hours(store: Store, equipment_id: str, days: Iterable[date]) -> list[Row]:

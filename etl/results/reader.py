@@ -15,6 +15,7 @@ from cassandra.cluster import Session
 from etl.cassandra.retry import driver_errors
 from etl.cassandra.roles import literal
 from etl.cassandra.store import Store, as_dicts, select
+from etl.insight.repository import read_minutes
 from etl.model.measurements import Measurements
 from etl.model.tables import (
     ACKNOWLEDGEMENTS,
@@ -24,7 +25,6 @@ from etl.model.tables import (
     MACHINE_DAYS,
     MACHINE_EVENTS,
     MACHINE_HOURS,
-    MACHINE_MINUTES,
     PIPELINE_HEALTH,
     TRENDS,
     WATERMARKS,
@@ -178,14 +178,10 @@ class Reader:
         self, equipment_id: str, names: Sequence[str], start: datetime, end: datetime
     ) -> dict[str, Series]:
         """Read partitions (equipment_id, day) of `machine_minutes`."""
-        query = select(MACHINE_MINUTES, ["minutes"], MACHINE_MINUTES.partition)
-        keys = [(equipment_id, day) for day in days_between(start.date(), end.date())]
-        parts = [
-            pa.ipc.open_stream(row[0]).read_all() for rows in self.store.ask(query, keys) for row in rows if row[0]
-        ]
+        parts = read_minutes(self.store, equipment_id, days_between(start.date(), end.date()))
         if not parts:
             return {name: _series_of([]) for name in names}
-        table = pa.concat_tables(parts, promote_options="default")
+        table = pa.concat_tables(parts.values(), promote_options="default")
         stamps = table["minute"].cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).to_numpy()
         inside = (stamps >= milliseconds(start)) & (stamps < milliseconds(end))
         return {
