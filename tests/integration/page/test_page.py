@@ -29,7 +29,7 @@ from tests.integration.conftest import end
 from tests.integration.fleet import Plant
 from tests.integration.served import answering, commanded, filled
 
-SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
+SCREENSHOTS = Path(__file__).parents[3] / ".cache" / "screenshots"
 MACHINES, DAYS = 40, 6
 # A shared machine is slow at times.
 expect.set_options(timeout=20_000)

@@ -35,7 +35,7 @@ from tests.integration.browser import chromium, opened, quiet_window, shown
 from tests.integration.machine import Machine
 from tests.integration.served import answering, tables
 
-SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
+SCREENSHOTS = Path(__file__).parents[3] / ".cache" / "screenshots"
 # Far more than 1,000 days ago.
 LAST = date(2006, 12, 20)
 DAYS = [LAST - timedelta(days=back) for back in (2, 1, 0)]
