@@ -16,8 +16,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from images import crds
-from images.local import PrerequisiteError
-from images.tools import KUBERNETES
+from images.errors import PrerequisiteError
+from images.without_registry.programs import KUBERNETES
 from tests.charts.conftest import CHART, SMALL, Object, Render, pods
 
 FEATURES = sorted(CHART.glob("ci/*-values.yaml"))
