@@ -235,6 +235,9 @@ def test_topics_when_dead_letters_would_be_lost_says_what_to_set(
     changed = {"retention.ms": "1000", "max.message.bytes": "1000"}
     admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, f"{topic}-dead", changed)])
     admin.close()
+    # A broker applies changed settings a little later than it acknowledges them.
+    while client.topic_settings(f"{topic}-dead")["max.message.bytes"] != "1000":
+        time.sleep(0.1)
     with pytest.raises(SettingsError, match=r"set retention\.ms=-1, max\.message\.bytes=\d+"):
         create_topics(client, SchemaSettings())
 
