@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from etl.results import formats
+from etl.results.rows import EventRow, TrendRow
 from etl.results.series import Series, utc_text, utc_texts
 
 # Colours of Okabe and Ito, which colour-blind people can distinguish; visible on a light and a dark background.
@@ -27,7 +28,7 @@ Figure = dict[str, Any]
 
 def readings(
     lines: Sequence[tuple[str, str, dict[str, Series]]],
-    events: Sequence[dict[str, Any]],
+    events: Sequence[EventRow],
     start: datetime,
     end: datetime,
 ) -> Figure:
@@ -70,7 +71,7 @@ def readings(
     return {"data": data, "layout": layout}
 
 
-def growth(history: Sequence[tuple[datetime, float]], trend: dict[str, Any], unit: str) -> Figure:
+def growth(history: Sequence[tuple[datetime, float]], trend: TrendRow, unit: str) -> Figure:
     """Draw a trend and its continuation to the threshold."""
     name = formats.measurement(trend["measurement"])
     layout = _layout(ROW + 60)
@@ -198,7 +199,7 @@ def _values(values: Any) -> list[float | None]:
     return [None if np.isnan(value) else value for value in np.round(values, 4).tolist()]
 
 
-def _band(event: dict[str, Any], end: datetime) -> Figure:
+def _band(event: EventRow, end: datetime) -> Figure:
     return {
         "type": "rect",
         "xref": "x",
@@ -214,7 +215,7 @@ def _band(event: dict[str, Any], end: datetime) -> Figure:
     }
 
 
-def _marks(events: Sequence[dict[str, Any]], start: datetime) -> Figure:
+def _marks(events: Sequence[EventRow], start: datetime) -> Figure:
     return {
         "x": [utc_text(max(event["start"], start)) for event in events],
         "y": [1.0] * len(events),

@@ -21,8 +21,8 @@ from etl.page.views.machine import days_in, measured, newest_of, read_finest, sh
 from etl.page.views.pipeline import shown_day
 from etl.page.window import day_of, days_of
 from etl.results.energy import uses
-from etl.results.ranking import Row
 from etl.results.reader import Reader
+from etl.results.rows import Row
 from etl.results.series import Series
 
 MOST_ROWS = 100_000
@@ -89,7 +89,8 @@ def _cell(value: Any) -> Any:
 def _fleet(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
     day = day_of(reader, url, today)
     for machine in matching(judged(reader, day), url) if day else []:
-        row = {name: list(value) if name == "reasons" and value else value for name, value in machine.row.items()}
+        reasons = machine.row.get("reasons")
+        row = {**machine.row, "reasons": list(reasons)} if reasons else {**machine.row}
         yield {"attention": machine.attention, "why": machine.why, **row}
 
 
@@ -141,7 +142,8 @@ def _energy(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
 
 def _events(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
     last = day_of(reader, url, today)
-    yield from matching_events(reader.events(days_of(url, last)), url) if last else []
+    for event in matching_events(reader.events(days_of(url, last)), url) if last else []:
+        yield {**event}
 
 
 def _pipeline(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """The building blocks of all views, usable with keyboard and screen reader."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from dash.development.base_component import Component
 from etl.page.url import PageUrl, machine_path
 from etl.results import formats
 from etl.results.ranking import ACKNOWLEDGED, FINE, ICONS
+from etl.results.rows import Performance
 from etl.results.sums import NOT_MEASURED
 
 Children = Any
@@ -181,11 +182,12 @@ def stacked(parts: Sequence[tuple[str, float]], label: str) -> Component:
     return html.Span(spans, className="stack", role="img", **aria(label=label))
 
 
-def states(row: dict[str, Any]) -> Component:
+def states(row: Performance) -> Component:
     """Return the time of a machine in each state as a bar; overload is a part of the running time."""
-    if all(row.get(f"{name}_seconds") is None for name in STATES):
+    known: Mapping[str, Any] = row
+    if all(known.get(f"{name}_seconds") is None for name in STATES):
         return html.Span(NOT_MEASURED)
-    seconds = {name: row.get(f"{name}_seconds") or 0.0 for name in STATES}
+    seconds: dict[str, float] = {name: known.get(f"{name}_seconds") or 0.0 for name in STATES}
     parts = list((seconds | {"running": max(seconds["running"] - seconds["overload"], 0.0)}).items())
     return stacked(parts, ", ".join(f"{name} {formats.length(size)}" for name, size in parts))
 

@@ -4,16 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from html import escape
+from typing import cast
 
 from etl.errors import SettingsError
 from etl.results.energy import EnergyUse, uses
 from etl.results.ranking import (
     Judged,
-    Row,
     judge,
     rank,
 )
 from etl.results.reader import Reader
+from etl.results.rows import EventRow, FleetDay, HealthRow, TrendRow
 
 MOST_TRENDS = 5
 HISTORY = timedelta(days=30)
@@ -26,12 +27,12 @@ class ReportData:
 
     days: list[date]
     judged: list[Judged]
-    rows: list[Row]
+    rows: list[FleetDay]
     uses: list[EnergyUse]
-    events: list[Row]
-    trends: list[Row]
+    events: list[EventRow]
+    trends: list[TrendRow]
     histories: dict[tuple[str, str], list[tuple[datetime, float]]]
-    health: Row | None
+    health: HealthRow | None
     units: dict[str, str]
 
     def name_of(self, equipment_id: str) -> str:
@@ -78,7 +79,7 @@ def _no_data(reader: Reader, days: list[date]) -> str:
     return f"no analysed data from {days[0]} to {days[-1]}: {there}"
 
 
-def _events_in(reader: Reader, days: list[date], by_day: Mapping[date, list[Row]]) -> list[Row]:
+def _events_in(reader: Reader, days: list[date], by_day: Mapping[date, list[FleetDay]]) -> list[EventRow]:
     """Read the events that began on these days, or began before and lasted into them."""
     start = datetime.combine(days[0], time(), UTC)
     machines = {row["equipment_id"] for rows in by_day.values() for row in rows if row["events"]}
@@ -86,26 +87,30 @@ def _events_in(reader: Reader, days: list[date], by_day: Mapping[date, list[Row]
     return list({event["event_id"]: event for event in [*lasting, *reader.events(days)]}.values())
 
 
-def with_worst(rows: Iterable[Row], events: Iterable[Row]) -> list[Row]:
+def with_worst(rows: Iterable[FleetDay], events: Iterable[EventRow]) -> list[FleetDay]:
     """Return machines with their worst event of all days, an unacknowledged one if there is any."""
-    own: dict[str, list[Row]] = {}
+    own: dict[str, list[EventRow]] = {}
     for event in events:
         own.setdefault(event["equipment_id"], []).append(event)
     found = []
     for row in rows:
         theirs = own.get(row["equipment_id"], [])
         worst = min(theirs, key=lambda event: (event["by"] is not None, rank(event["severity"])), default=None)
-        names = {"worst_event": "event_id", "worst_kind": "kind", "worst_severity": "severity"}
-        found.append({**row, "events": len(theirs)} | {name: worst and worst[key] for name, key in names.items()})
+        ids = {
+            "worst_event": worst["event_id"] if worst else None,
+            "worst_kind": worst["kind"] if worst else None,
+            "worst_severity": worst["severity"] if worst else None,
+        }
+        found.append(cast(FleetDay, {**row, "events": len(theirs), **ids}))
     return found
 
 
-def trend_key(trend: Row) -> tuple[str, str]:
+def trend_key(trend: TrendRow) -> tuple[str, str]:
     """Return equipment ID and measurement of a trend."""
     return trend["equipment_id"], trend["measurement"]
 
 
-def _history(reader: Reader, trend: Row) -> list[tuple[datetime, float]]:
+def _history(reader: Reader, trend: TrendRow) -> list[tuple[datetime, float]]:
     until = trend["as_of"]
     days = reader.machine_days(trend["equipment_id"], (until - HISTORY).date(), until.date())
     means = [(row["day"], (row["means"] or {}).get(trend["measurement"])) for row in days]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from typing import cast
 
 from etl.report import svg
 from etl.report.data import AHEAD, MOST_TRENDS, ReportData, trend_key
@@ -17,11 +18,11 @@ from etl.results.ranking import (
     ICONS,
     WORST_FIRST,
     Judged,
-    Row,
     describe,
     forecast,
     summary,
 )
+from etl.results.rows import FleetDay, HealthRow
 from etl.results.sums import NOT_MEASURED, lag_of, left_out, mean, quotient, total, total_of
 
 MOST_FIRST = 10
@@ -129,7 +130,7 @@ def _figures(data: ReportData) -> str:
     return f'<h2>In figures</h2><dl class="stats">{boxes}</dl>'
 
 
-def _sum(rows: Iterable[Row], name: str) -> float:
+def _sum(rows: Iterable[FleetDay], name: str) -> float:
     """Return the sum of counts; a day without a row has none."""
     return total(rows, name) or 0.0
 
@@ -245,8 +246,10 @@ def _trends(data: ReportData) -> str:
             f"{forecast(trend, data.end, data.units)}. It is {formats.number(trend['value'], unit)} now"
             f" and changes by {formats.number(trend['per_day'], unit)} a day."
         )
-        bounds = trend["earliest"] or trend["reached"], trend["latest"] or trend["reached"]
-        now, then = (trend["as_of"], trend["value"]), (trend["reached"], trend["threshold"])
+        # The data of a report has only trends that reach their threshold.
+        reached = cast(datetime, trend["reached"])
+        bounds = trend["earliest"] or reached, trend["latest"] or reached
+        now, then = (trend["as_of"], trend["value"]), (reached, trend["threshold"])
         chart = svg.growth(data.histories[trend_key(trend)], now, then, bounds, unit, text)
         name = data.name_of(trend["equipment_id"])
         parts.append(f"<figure>{chart}<figcaption><strong>{name}</strong>: {escape(text)}</figcaption></figure>")
@@ -299,7 +302,7 @@ def _fewest(data: ReportData) -> str:
     return _table("Machines with fewest readings", ("Machine", "Readings received"), rows, (1,))
 
 
-def _health(health: Row | None) -> str:
+def _health(health: HealthRow | None) -> str:
     if health is None:
         return "<p>The pipeline was not measured on the last day.</p>"
     return (

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from etl.results.ranking import Row
+from etl.results.rows import FleetDay
 from etl.results.sums import quotient, total
 
 
@@ -25,9 +25,9 @@ class EnergyUse:
         return quotient(self.idle_kwh, self.kwh)
 
 
-def uses(rows: Iterable[Row]) -> list[EnergyUse]:
+def uses(rows: Iterable[FleetDay]) -> list[EnergyUse]:
     """Sum up the days of each machine; machines with the most idle energy first, unmeasured ones last."""
-    days: dict[str, list[Row]] = {}
+    days: dict[str, list[FleetDay]] = {}
     for row in rows:
         days.setdefault(row["equipment_id"], []).append(row)
     names = ("energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds")
@@ -35,9 +35,9 @@ def uses(rows: Iterable[Row]) -> list[EnergyUse]:
     return sorted(found, key=lambda use: (use.kwh is None, -(use.idle_kwh or 0.0), use.equipment_id))
 
 
-def by_day(rows: Iterable[Row], days: Sequence[date]) -> dict[date, tuple[float | None, float | None]]:
+def by_day(rows: Iterable[FleetDay], days: Sequence[date]) -> dict[date, tuple[float | None, float | None]]:
     """Return the useful and the idle energy of all machines by day; None if no machine measures it."""
-    of_day: dict[date, list[Row]] = {day: [] for day in days}
+    of_day: dict[date, list[FleetDay]] = {day: [] for day in days}
     for row in rows:
         of_day[row["day"]].append(row)
     sums = {}

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
-from typing import Any
 
 from etl.model.events import SEVERITIES
 from etl.results import formats
+from etl.results.rows import EventRow, FleetDay, TrendRow
 
-Row = dict[str, Any]
 WORST_FIRST = SEVERITIES[::-1]
 FINE = "fine"
 ACKNOWLEDGED = "acknowledged"
@@ -40,7 +39,7 @@ class Concern:
 class Judged:
     """The day of a machine with the reasons to look at it, worst first."""
 
-    row: Row
+    row: FleetDay
     concerns: list[Concern]
 
     @property
@@ -70,7 +69,11 @@ class Judged:
 
 
 def judge(
-    rows: Iterable[Row], events: Iterable[Row], trends: Iterable[Row], day: date, units: Mapping[str, str]
+    rows: Iterable[FleetDay],
+    events: Iterable[EventRow],
+    trends: Iterable[TrendRow],
+    day: date,
+    units: Mapping[str, str],
 ) -> list[Judged]:
     """Rank the machines of a day by attention.
 
@@ -82,8 +85,8 @@ def judge(
         day: the day of the rows.
         units: unit by measurement.
     """
-    known: dict[str | None, list[Row]] = defaultdict(list)
-    event_by_id: dict[str, Row] = {}
+    known: dict[str | None, list[EventRow]] = defaultdict(list)
+    event_by_id: dict[str, EventRow] = {}
     for event in events:
         event_by_id[event["event_id"]] = event
         known[event.get("equipment_id")].append(event)
@@ -118,16 +121,15 @@ def rank(severity: str | None) -> int:
 
 
 def _of_events(
-    row: Row, event_by_id: Mapping[str, Row], own: Iterable[Row], day: date, units: Mapping[str, str]
+    row: FleetDay, event_by_id: Mapping[str, EventRow], own: Iterable[EventRow], day: date, units: Mapping[str, str]
 ) -> list[Concern]:
-    if not row.get("worst_severity"):
+    severity = row.get("worst_severity")
+    if not severity:
         return []
     worst = event_by_id.get(row.get("worst_event") or "")
     others = (row.get("events") or 1) - 1
     if worst is None:
-        return [
-            Concern(row["worst_severity"], f"{formats.kind(row['worst_kind'])}, {row['worst_severity']}{_more(others)}")
-        ]
+        return [Concern(severity, f"{formats.kind(row['worst_kind'])}, {severity}{_more(others)}")]
     if not worst.get("by"):
         return [Concern(worst["severity"], f"{describe(worst, day, units)}{_more(others)}")]
     rest = [event for event in own if event["event_id"] != worst["event_id"] and in_day(event, day)]
@@ -144,11 +146,11 @@ def _more(events: int) -> str:
     return f"; {formats.count(events, 'more event')}" if events > 0 else ""
 
 
-def _worst_first(event: Row) -> tuple[int, datetime]:
+def _worst_first(event: EventRow) -> tuple[int, datetime]:
     return rank(event["severity"]), event["start"]
 
 
-def in_day(event: Row, day: date) -> bool:
+def in_day(event: EventRow, day: date) -> bool:
     """Return whether an event lasted into a day (UTC)."""
     begin = datetime.combine(day, time(), UTC)
     # An event that ends at midnight does not belong to the day that begins then.
@@ -156,7 +158,7 @@ def in_day(event: Row, day: date) -> bool:
     return bool(goes_on and event["start"] < begin + timedelta(days=1))
 
 
-def describe(event: Row, day: date, units: Mapping[str, str]) -> str:
+def describe(event: EventRow, day: date, units: Mapping[str, str]) -> str:
     """Describe an event in one line: kind, severity, deviation and start."""
     text = f"{formats.kind(event['kind'])}, {event['severity']}"
     name = event.get("measurement")
@@ -175,7 +177,7 @@ def _is_known(value: float | None) -> bool:
     return value is not None and isfinite(value)
 
 
-def _of_trends(trends: Iterable[Row], day: date, units: Mapping[str, str]) -> list[Concern]:
+def _of_trends(trends: Iterable[TrendRow], day: date, units: Mapping[str, str]) -> list[Concern]:
     now = datetime.combine(day + timedelta(days=1), time(), UTC)
     return [
         Concern("moderate" if trend["reached"] - now <= SOON else "mild", forecast(trend, now, units))
@@ -184,7 +186,7 @@ def _of_trends(trends: Iterable[Row], day: date, units: Mapping[str, str]) -> li
     ]
 
 
-def forecast(trend: Row, now: datetime, units: Mapping[str, str]) -> str:
+def forecast(trend: TrendRow, now: datetime, units: Mapping[str, str]) -> str:
     """Describe when a trend reaches its threshold."""
     name = trend["measurement"]
     text = f"{formats.measurement(name)} reaches {formats.number(trend['threshold'], units.get(name, ''))}"
@@ -194,7 +196,7 @@ def forecast(trend: Row, now: datetime, units: Mapping[str, str]) -> str:
     return text
 
 
-def _of_readings(row: Row) -> list[Concern]:
+def _of_readings(row: FleetDay) -> list[Concern]:
     expected, received = row.get("expected"), row.get("received")
     if not expected or received is None or received / expected >= MISSING_READINGS:
         return []
@@ -202,11 +204,12 @@ def _of_readings(row: Row) -> list[Concern]:
     return [Concern(severity, f"only {formats.share(received / expected)} of the expected readings arrived")]
 
 
-def _of_efficiency(row: Row) -> list[Concern]:
+def _of_efficiency(row: FleetDay) -> list[Concern]:
     efficiency = row.get("efficiency")
     if efficiency is None or efficiency >= LOW_EFFICIENCY:
         return []
-    because = f": {row['reasons'][0]}" if row.get("reasons") else ""
+    reasons = row.get("reasons")
+    because = f": {reasons[0]}" if reasons else ""
     return [Concern("mild", f"efficiency {formats.number(efficiency, digits=2)} of 100{because}")]
 
 

@@ -6,7 +6,7 @@ days.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ from etl.model.tables import (
     months_between,
     sensor_data,
 )
-from etl.results.ranking import Row
+from etl.results.rows import EventRow, FleetDay, HealthRow, MachineDay, MachineRow, Row, TrendRow
 from etl.results.series import Level, Series, milliseconds
 from etl.run.ledger import LoadedRun, read_last_runs
 
@@ -80,20 +80,20 @@ class Reader:
         every = [row["day"] for row in as_dicts(["day"], pages)]
         return max((day for day in every if day <= today), default=max(every, default=None))
 
-    def fleet(self, day: date) -> list[Row]:
+    def fleet(self, day: date) -> list[FleetDay]:
         """Return all machines of a day: partition (day) of `fleet_days`."""
         return self._rows(FLEET_DAYS, [(day,)])
 
-    def fleet_energy(self, days: Iterable[date]) -> list[Row]:
+    def fleet_energy(self, days: Iterable[date]) -> list[FleetDay]:
         """Return the energy of all machines on these days: partitions (day) of `fleet_days`, one statement each."""
         return self._rows(FLEET_DAYS, [(day,) for day in days], ["day", *_ENERGY])
 
-    def events(self, days: Iterable[date]) -> list[Row]:
+    def events(self, days: Iterable[date]) -> list[EventRow]:
         """Return the events that began on these days: partitions (day) of `events` and `acknowledgements`."""
         keys = [(day,) for day in days]
         return self._acknowledged(self._rows(EVENTS, keys), keys)
 
-    def ranking_events(self, fleet: Sequence[Row], day: date) -> list[Row]:
+    def ranking_events(self, fleet: Sequence[FleetDay], day: date) -> list[EventRow]:
         """Return the events that rank the machines of a day, whenever they began.
 
         `events` reads the days in the IDs of the worst events. For machines whose worst event is acknowledged,
@@ -110,7 +110,7 @@ class Reader:
         """Return whether a machine is in the catalogue or has readings: as `machine` and `watermark`."""
         return self.machine(equipment_id) is not None or self.watermark(equipment_id) is not None
 
-    def machine(self, equipment_id: str) -> Row | None:
+    def machine(self, equipment_id: str) -> MachineRow | None:
         """Return a machine of the catalogue: partition (equipment_id) of `equipment`."""
         return next(iter(self._rows(EQUIPMENT, [(equipment_id,)])), None)
 
@@ -119,16 +119,16 @@ class Reader:
         rows = self._rows(WATERMARKS, [(equipment_id,)], ["timestamp"])
         return rows[0]["timestamp"] if rows else None
 
-    def machine_days(self, equipment_id: str, first: date, last: date) -> list[Row]:
+    def machine_days(self, equipment_id: str, first: date, last: date) -> list[MachineDay]:
         """Return days of a machine, oldest first: partitions (equipment_id, year) of `machine_days`."""
         keys = [(equipment_id, year, first, last) for year in range(first.year, last.year + 1)]
         return self._rows(MACHINE_DAYS, keys, more=' AND "day" >= ? AND "day" <= ?')[::-1]
 
-    def machine_events(self, equipment_id: str, start: datetime, end: datetime) -> list[Row]:
+    def machine_events(self, equipment_id: str, start: datetime, end: datetime) -> list[EventRow]:
         """Return the events of a machine in a time span: as `lasting_events`."""
         return self.lasting_events([equipment_id], start, end)
 
-    def lasting_events(self, machines: Iterable[str], start: datetime, end: datetime) -> list[Row]:
+    def lasting_events(self, machines: Iterable[str], start: datetime, end: datetime) -> list[EventRow]:
         """Return the events of machines in a time span, each once.
 
         Partitions (equipment_id, year) of `machine_events` and (day) of `acknowledgements`, one statement each.
@@ -140,7 +140,7 @@ class Reader:
         days = {day for row in touching if (day := event_day(row["event_id"]))}
         return self._acknowledged(touching, [(day,) for day in sorted(days)])
 
-    def trends(self, equipment_id: str | None = None) -> list[Row]:
+    def trends(self, equipment_id: str | None = None) -> list[TrendRow]:
         """Return the trends of all machines or of one: partitions (measurement) of `trends`, one statement each."""
         if equipment_id is None:
             return self._rows(TRENDS, [(name,) for name in self.doubles])
@@ -207,7 +207,7 @@ class Reader:
         keys = [(equipment_id, day, start, end) for day in days_between(start.date(), end.date())]
         return [row for part in self.store.ask(query, keys) for row in part[::-1]]
 
-    def health(self, day: date, count: int = 500) -> list[Row]:
+    def health(self, day: date, count: int = 500) -> list[HealthRow]:
         """Return the health of the pipeline on a day, newest first: partition (day) of `pipeline_health`."""
         return self._rows(PIPELINE_HEALTH, [(day,)], more=f" LIMIT {count}")
 
@@ -215,7 +215,7 @@ class Reader:
         """Return the last runs: partitions (month) of `runs`, of this month and the previous one."""
         return read_last_runs(self.store, count, now)
 
-    def event(self, event_id: str) -> Row | None:
+    def event(self, event_id: str) -> EventRow | None:
         """Return one event, from the partition (day) of `events` in its ID."""
         day = event_day(event_id)
         if day is None:
@@ -227,19 +227,20 @@ class Reader:
         row = {"day": event_day(event_id), "event_id": event_id, "by": by, "at": at, "note": note}
         self.store.write(ACKNOWLEDGEMENTS, [row])
 
-    def _acknowledged(self, events: list[Row], keys: list[tuple[date]]) -> list[Row]:
+    def _acknowledged(self, events: list[Row], keys: list[tuple[date]]) -> list[EventRow]:
         columns = [name for name in ACKNOWLEDGEMENTS.columns if name != "day"]
         found = self._rows(ACKNOWLEDGEMENTS, keys, columns)
         seen = {row["event_id"]: row for row in found}
         nobody = dict.fromkeys(columns)
-        return [
+        whole = [
             {**nobody, **seen.get(event["event_id"], {}), **event, "end": whole_end(event["end"])} for event in events
         ]
+        return cast("list[EventRow]", whole)
 
     def _rows(
         self, table: Table, keys: Sequence[tuple[Any, ...]], columns: Sequence[str] = (), more: str = ""
-    ) -> list[Row]:
-        """Read rows of partitions; `more` restricts them further."""
+    ) -> list[Any]:
+        """Read rows of partitions as dictionaries; `more` restricts them further. The caller knows their type."""
         names = list(columns or table.columns)
         found = as_dicts(names, self.store.ask(select(table, names, table.partition) + more, keys))
         return [{name: None if value != value else value for name, value in row.items()} for row in found]

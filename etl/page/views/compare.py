@@ -24,8 +24,8 @@ from etl.page.url import PageUrl
 from etl.page.views.fleet import judged
 from etl.page.views.machine import EXTREMES, Window, days_in, extremes, measured, read_finest, window
 from etl.results import formats
-from etl.results.ranking import Row
 from etl.results.reader import MOST_DAYS, Reader
+from etl.results.rows import MachineDay
 from etl.results.series import MOST_POINTS, Series, reduced, with_gaps
 from etl.results.sums import mean, total
 
@@ -47,7 +47,7 @@ def compare(reader: Reader, url: PageUrl, today: date) -> View:
     machines = chosen_machines(reader, url)
     end = datetime.combine((day or today) + timedelta(days=1), time(), UTC)
     seen = window(url, end)
-    names = _told_apart({name: (reader.machine(name) or {}).get("name") or name for name in machines})
+    names = _told_apart({name: _name_of(reader, name) for name in machines})
     says = f"{' and '.join(names.values())}, {formats.moment(seen.start)} to {formats.moment(seen.end)}."
     if not machines:
         says = "Choose up to four machines."
@@ -93,7 +93,12 @@ def chosen_machines(reader: Reader, url: PageUrl) -> list[str]:
     return list(dict.fromkeys(found))[:MOST_MACHINES]
 
 
-def days_by_machine(reader: Reader, machines: Iterable[str], seen: Window) -> dict[str, list[Row]]:
+def _name_of(reader: Reader, equipment_id: str) -> str:
+    known = reader.machine(equipment_id)
+    return (known["name"] if known else None) or equipment_id
+
+
+def days_by_machine(reader: Reader, machines: Iterable[str], seen: Window) -> dict[str, list[MachineDay]]:
     """Return the analysed days of each machine in a time span."""
     return {equipment_id: days_in(reader, equipment_id, seen) for equipment_id in machines}
 
@@ -119,7 +124,7 @@ def _suggestions(
     return taken + more
 
 
-def measurement_of(reader: Reader, url: PageUrl, days: Mapping[str, list[Row]]) -> str:
+def measurement_of(reader: Reader, url: PageUrl, days: Mapping[str, list[MachineDay]]) -> str:
     """Return the measurement that a URL compares: the one it names, else the first one that most machines have."""
     order = sorted(reader.doubles, key=lambda name: name != USUAL_MEASUREMENT)
     there = Counter(name for rows in days.values() for name in measured(rows))
@@ -168,7 +173,7 @@ def _readings(reader: Reader, chosen: str, names: dict[str, str], seen: Window) 
 
 
 def _days(
-    reader: Reader, url: PageUrl, names: dict[str, str], seen: Window, days: Mapping[str, list[Row]]
+    reader: Reader, url: PageUrl, names: dict[str, str], seen: Window, days: Mapping[str, list[MachineDay]]
 ) -> Component:
     last = (seen.end - timedelta(microseconds=1)).date()
     first = max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1))
@@ -201,7 +206,7 @@ _HEADINGS = (
 )
 
 
-def _totals(days: list[Row]) -> list[str]:
+def _totals(days: list[MachineDay]) -> list[str]:
     return [
         formats.share(mean(days, "utilisation")),
         formats.energy(total(days, "energy_kwh")),

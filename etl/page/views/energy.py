@@ -27,8 +27,8 @@ from etl.page.url import PageUrl
 from etl.page.window import day_of, day_picker, days_of, length_picker, nothing_on_this_day, span_text
 from etl.results import formats
 from etl.results.energy import EnergyUse, by_day, uses
-from etl.results.ranking import Row
 from etl.results.reader import Reader
+from etl.results.rows import FleetDay
 from etl.results.sums import NOT_MEASURED, left_out, quotient, total_of
 
 ROWS = 50
@@ -110,7 +110,7 @@ def _listed(*parts: str) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _by_day(rows: list[Row], days: list[date]) -> Component:
+def _by_day(rows: list[FleetDay], days: list[date]) -> Component:
     sums = by_day(rows, days)
     whole = {day: total_of(parts) for day, parts in sums.items()}
     there = [value for value in whole.values() if value is not None]

@@ -26,8 +26,9 @@ from etl.page.elements import (
 from etl.page.url import PageUrl
 from etl.page.window import day_of, day_picker, days_of, length_picker, span_text
 from etl.results import formats
-from etl.results.ranking import ACKNOWLEDGING, ICONS, WORST_FIRST, Row, describe
+from etl.results.ranking import ACKNOWLEDGING, ICONS, WORST_FIRST, describe
 from etl.results.reader import Reader
+from etl.results.rows import EventRow
 
 ROWS = 50
 MOST_NAME = 80
@@ -61,7 +62,7 @@ def events(reader: Reader, url: PageUrl, today: date) -> View:
     return View("Events", f"{saved}{formats.count(len(shown), 'event')} shown. {says}", children)
 
 
-def matching(found: Iterable[Row], url: PageUrl) -> list[Row]:
+def matching(found: Iterable[EventRow], url: PageUrl) -> list[EventRow]:
     """Return the events that match the filters, newest first."""
     severity, kind, status = url.text("severity"), url.text("kind"), url.choice("status", STATUS)
     text = url.text("text").lower()
@@ -76,13 +77,13 @@ def matching(found: Iterable[Row], url: PageUrl) -> list[Row]:
     return sorted(kept, key=lambda event: event["start"], reverse=True)
 
 
-def _has(event: Row, status: str) -> bool:
+def _has(event: EventRow, status: str) -> bool:
     if status == "lasting":
         return event["end"] is None
     return (event["by"] is None) == (status == "open")
 
 
-def _filters(url: PageUrl, last: date, found: list[Row]) -> Component:
+def _filters(url: PageUrl, last: date, found: list[EventRow]) -> Component:
     severity, kind, status = url.text("severity"), url.text("kind"), url.text("status")
     kinds = sorted({event["kind"] for event in found} | ({kind} if kind else set()))
     counts = {name: sum(event["severity"] == name for event in found) for name in WORST_FIRST}
@@ -113,7 +114,7 @@ def _filters(url: PageUrl, last: date, found: list[Row]) -> Component:
     )
 
 
-def _listed(reader: Reader, shown: list[Row], url: PageUrl, last: date) -> list[Component]:
+def _listed(reader: Reader, shown: list[EventRow], url: PageUrl, last: date) -> list[Component]:
     number = url.number("page", 1, -(-len(shown) // ROWS))
     rows = [
         [
@@ -130,7 +131,7 @@ def _listed(reader: Reader, shown: list[Row], url: PageUrl, last: date) -> list[
     return [card("Found", table("Events, newest first", headings, rows)), *pages(url, number, len(shown), ROWS)]
 
 
-def _seen(event: Row, url: PageUrl) -> Component:
+def _seen(event: EventRow, url: PageUrl) -> Component:
     if event["by"]:
         return html.Span([html.Strong(event["by"]), f": {event['note']}" if event["note"] else ""])
     return link("Acknowledge", url.replaced(ack=event["event_id"], page=url.text("page"), saved=None), "button")

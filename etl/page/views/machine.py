@@ -27,8 +27,9 @@ from etl.page.elements import (
 )
 from etl.page.url import PageUrl
 from etl.results import formats
-from etl.results.ranking import Row, describe, forecast
+from etl.results.ranking import describe, forecast
 from etl.results.reader import MOST_DAYS, Reader
+from etl.results.rows import EventRow, MachineDay, MachineRow
 from etl.results.series import Level, Series, level_of, reduced, with_gaps
 from etl.results.sums import known, left_out, mean, quotient, total, total_of
 
@@ -87,12 +88,12 @@ def shown_measurements(reader: Reader, url: PageUrl, there: Collection[str]) -> 
     return chosen or [name for name in order if name in there][: len(FIRST_SHOWN)] or order[: len(FIRST_SHOWN)]
 
 
-def measured(days: Iterable[Row]) -> set[str]:
+def measured(days: Iterable[MachineDay]) -> set[str]:
     """Return the measurements with a value on any of these days; empty if nothing is known."""
     return {name for row in days for name in (row["means"] or {})}
 
 
-def days_in(reader: Reader, equipment_id: str, seen: Window) -> list[Row]:
+def days_in(reader: Reader, equipment_id: str, seen: Window) -> list[MachineDay]:
     """Return the last 31 analysed days of a machine in a time span, oldest first."""
     last = (seen.end - timedelta(microseconds=1)).date()
     first = max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1))
@@ -125,7 +126,7 @@ def machine(reader: Reader, url: PageUrl, equipment_id: str, today: date) -> Vie
     if known is None and mark is None:
         text = f"There is no machine {equipment_id}: look for it in the fleet."
         return View(equipment_id, text, [html.H1(equipment_id), empty(text), link("Fleet", "/", "button")])
-    name = (known or {}).get("name") or equipment_id
+    name = (known["name"] if known else None) or equipment_id
     seen = window(url, newest_of(reader, equipment_id, today))
     events = reader.machine_events(equipment_id, seen.start, seen.end)
     last = (seen.end - timedelta(microseconds=1)).date()
@@ -145,12 +146,12 @@ def machine(reader: Reader, url: PageUrl, equipment_id: str, today: date) -> Vie
     return View(name, says, children)
 
 
-def _counted(events: list[Row]) -> str:
+def _counted(events: list[EventRow]) -> str:
     open_ = sum(not event["by"] for event in events)
     return formats.count(len(events), "event") + (f", {open_:,} of them not acknowledged" if events else "")
 
 
-def _about(equipment_id: str, known: Row | None, mark: datetime | None, there: Collection[str]) -> str:
+def _about(equipment_id: str, known: MachineRow | None, mark: datetime | None, there: Collection[str]) -> str:
     parts = [equipment_id]
     # A catalogue may contain a voltage for a machine without mains. Without measured voltage it means nothing.
     volts, amperes = (not there or name in there for name in ("voltage", "current"))
@@ -197,13 +198,13 @@ def _toggled(shown: list[str], name: str) -> list[str]:
     return [*shown, name][-MOST_SHOWN:]
 
 
-def _figures(days: list[Row]) -> Component:
+def _figures(days: list[MachineDay]) -> Component:
     seconds = total_of(total(days, f"{state}_seconds") for state in ("off", "idle", "running"))
     span = formats.count(len(days), "day")
 
     def figure(label: str, name: str, value: str, note: str) -> tuple[str, str, str]:
         """Return a figure with its note: no text if nothing is measured, and the number of days without a value."""
-        missing = left_out([row[name] for row in days], "day")
+        missing = left_out([row.get(name) for row in days], "day")
         return label, value, ", ".join(filter(None, [note if known(days, name) else "", missing]))
 
     busy, energy = total(days, "running_seconds"), total(days, "energy_kwh")
@@ -225,7 +226,7 @@ def _figures(days: list[Row]) -> Component:
     return stats(figures)
 
 
-def _readings(reader: Reader, equipment_id: str, names: list[str], seen: Window, events: list[Row]) -> Component:
+def _readings(reader: Reader, equipment_id: str, names: list[str], seen: Window, events: list[EventRow]) -> Component:
     level, found = read_finest(reader, equipment_id, names, seen)
     if not any(map(len, found.values())):
         return card("Readings", empty("No readings in this time: zoom out, or choose an earlier time."))
@@ -261,7 +262,7 @@ def extremes(series: Series, unit: str) -> list[str]:
     return [formats.number(float(value), unit, 4) for value in values]
 
 
-def _events(reader: Reader, events: list[Row], day: date, url: PageUrl) -> Component:
+def _events(reader: Reader, events: list[EventRow], day: date, url: PageUrl) -> Component:
     if not events:
         return empty("No events in this time.")
     rows = []
@@ -280,7 +281,7 @@ def _events(reader: Reader, events: list[Row], day: date, url: PageUrl) -> Compo
     return table("Events, newest first", ("Began", "Severity", "What", "Evidence", "Acknowledged"), rows)
 
 
-def _acknowledge(event: Row) -> PageUrl:
+def _acknowledge(event: EventRow) -> PageUrl:
     return PageUrl("/events", {"ack": event["event_id"], "day": event["event_id"][:10]})
 
 
@@ -311,7 +312,7 @@ def _trends(reader: Reader, equipment_id: str) -> list[Component]:
     return parts
 
 
-def _days(days: list[Row], url: PageUrl) -> list[Component]:
+def _days(days: list[MachineDay], url: PageUrl) -> list[Component]:
     if not days:
         return [empty("No analysed day in this time: run `etl analyze`.")]
     rows = []

@@ -10,8 +10,8 @@ from etl.page.elements import View, card, chart, downloads, empty, stats, table
 from etl.page.url import PageUrl
 from etl.page.window import day_picker
 from etl.results import formats
-from etl.results.ranking import Row
 from etl.results.reader import Reader
+from etl.results.rows import HealthRow
 from etl.results.sums import lag_of
 from etl.run.ledger import LoadedRun
 
@@ -41,7 +41,7 @@ def shown_day(reader: Reader, url: PageUrl, today: date) -> date:
     return url.day("day") or reader.newest_health_day(today) or today
 
 
-def _says(health: list[Row], day: date) -> str:
+def _says(health: list[HealthRow], day: date) -> str:
     if not health:
         return f"Nothing was measured on {formats.calendar_day(day)}."
     newest = health[0]
@@ -52,9 +52,10 @@ def _says(health: list[Row], day: date) -> str:
     return f"{behind}, as measured at {formats.moment(newest['at'])}."
 
 
-def _figures(newest: Row) -> Component:
+def _figures(newest: HealthRow) -> Component:
     at = newest["at"]
-    since = {end: (at - newest[end]).total_seconds() if newest[end] else None for end in ("oldest", "newest")}
+    ends = {"oldest": newest["oldest"], "newest": newest["newest"]}
+    since = {name: (at - end).total_seconds() if end else None for name, end in ends.items()}
     return stats(
         [
             ("Lag", formats.number(lag_of(newest), digits=9), f"offsets on {len(newest['lags'] or {})} partitions"),
@@ -74,7 +75,7 @@ def _figures(newest: Row) -> Component:
     )
 
 
-def _lag(health: list[Row]) -> Component:
+def _lag(health: list[HealthRow]) -> Component:
     rows = health[::-1]
     times = [row["at"] for row in rows]
     partitions = sorted({partition for row in rows for partition in (row["lags"] or {})})
