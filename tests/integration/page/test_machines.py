@@ -220,6 +220,9 @@ def test_machine_is_reached_everywhere_when_its_id_has_any_characters(page: Page
     # Another one of the unusual IDs is added, and both stay when the page is loaded anew.
     other = next(each for each in NAMES if each not in (name, "a%2Cb"))
     page.get_by_label("Find a machine").fill(other.strip())
+    # The text takes effect a little later, and would take a choice of before back.
+    page.wait_for_url("**text=**")
+    shown(page)
     page.locator(".choice", has_text=f"+ {other}").first.click()
     chosen = page.locator(".choice[aria-current]").filter(has_text="\u00d7")
     expect(chosen).to_have_count(2)
