@@ -1,5 +1,6 @@
 """Wait for a service that is not available yet, and log it while waiting."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,17 +18,30 @@ Result = TypeVar("Result")
 
 
 def patiently(
-    seconds: float, do: Callable[[], Result], passing: type[EtlError] | tuple[type[EtlError], ...] = Unreachable
+    seconds: float,
+    do: Callable[[], Result],
+    passing: type[EtlError] | tuple[type[EtlError], ...] = Unreachable,
+    *,
+    doing: str = "trying again",
+    pauses: tuple[float, float] = PAUSES,
+    say_seconds: float = SAY_SECONDS,
 ) -> Result:
-    """Call an idempotent function repeatedly while it fails with a temporary error, for a limited time.
+    """Call an idempotent function repeatedly while it fails with a temporary error.
 
-    The first error is logged at once, and then every ten seconds.
+    Args:
+        seconds: the time after which the error is raised; `math.inf` for no limit.
+        do: the function.
+        passing: the temporary errors.
+        doing: begin of the log lines.
+        pauses: seconds between attempts: the first and the longest pause.
+        say_seconds: seconds between two log lines; the first error is logged at once.
 
     Raises:
         EtlError: the last temporary error after the time; any other error at once.
     """
-    deadline = time.monotonic() + seconds
-    pause, longest = PAUSES
+    began = time.monotonic()
+    deadline = began + seconds
+    pause, longest = pauses
     said: float | None = None
     while True:
         try:
@@ -36,8 +50,10 @@ def patiently(
             now = time.monotonic()
             if now >= deadline:
                 raise
-            if said is None or now - said >= SAY_SECONDS:
+            if said is None or now - said >= say_seconds:
                 said = now
-                log.warning(f"trying again: {error}", seconds_left=round(deadline - now))
+                endless = math.isinf(seconds)
+                times = {"seconds": round(now - began)} if endless else {"seconds_left": round(deadline - now)}
+                log.warning(f"{doing}: {error}", **times)
         time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         pause = min(2 * pause, longest)

@@ -1,18 +1,16 @@
 """`etl wait`: wait until the tables of the pipeline exist and the role of the settings may read them."""
 
+import math
 import time
-
-import structlog
 
 from etl.cassandra.connection import connect
 from etl.cassandra.retry import driver_errors
 from etl.errors import EtlError
+from etl.patience import patiently
 from etl.settings import CassandraSettings, read_settings
 
 PAUSE_SECONDS = 2.0
 PROGRESS_SECONDS = 20.0
-
-log = structlog.get_logger("etl")
 
 
 def wait_for_tables() -> str:
@@ -22,18 +20,15 @@ def wait_for_tables() -> str:
     may appear later. So each attempt reads the settings and mounted secrets again.
     """
     began = time.monotonic()
-    reported: float | None = None
-    while True:
-        try:
-            _read_a_table()
-        except EtlError as error:
-            now = time.monotonic()
-            if reported is None or now - reported >= PROGRESS_SECONDS:
-                reported = now
-                log.warning(f"waiting for the tables: {error}", seconds=round(now - began))
-            time.sleep(PAUSE_SECONDS)
-        else:
-            return f"tables are there after {time.monotonic() - began:.0f} s"
+    patiently(
+        math.inf,
+        _read_a_table,
+        EtlError,
+        doing="waiting for the tables",
+        pauses=(PAUSE_SECONDS, PAUSE_SECONDS),
+        say_seconds=PROGRESS_SECONDS,
+    )
+    return f"tables are there after {time.monotonic() - began:.0f} s"
 
 
 def _read_a_table() -> None:
