@@ -99,6 +99,8 @@ def _checked(part: Part, measurements: Measurements) -> Part:
 
 def _bad_names(part: Part, names: Sequence[str]) -> pa.Array:
     """Join the names of the bad measurements of each reading, null if there is none."""
+    if all(mask is None for mask in part.bad):
+        return pa.nulls(len(part.positions), pa.string())
     joined: list[str | None] = [None] * len(part.positions)
     for name, mask in zip(names, part.bad, strict=True):
         if mask is not None:
