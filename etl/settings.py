@@ -370,7 +370,7 @@ PARTS: tuple[type[BaseSettings], ...] = (
     PageSettings,
     ReportSettings,
 )
-# The settings of each stage, in the order of its arguments after its work.
+# The stages in order; the settings of each are in the order of its arguments after its work.
 STAGE_PARTS: dict[str, tuple[type[BaseSettings], ...]] = {
     "generate": (GenerateSettings,),
     "produce": (ProduceSettings, KafkaSettings),

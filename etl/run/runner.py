@@ -28,9 +28,9 @@ from etl.run.workspace import (
     open_workspace,
     prune,
 )
-from etl.settings import RunSettings
+from etl.settings import STAGE_PARTS, RunSettings
 
-STAGES = ("generate", "produce", "consume", "transform", "load")
+STAGES = tuple(STAGE_PARTS)
 
 log = structlog.get_logger("etl.stage")
 
