@@ -24,14 +24,14 @@ from etl.insight import repository as insight
 from etl.insight.detection import shortest_dropout, without_shared
 from etl.insight.limits import Limits
 from etl.insight.machine import MINUTE_DAYS, Analysis, Touched, analyze_machine, publish_and_store
-from etl.insight.repository import Load, day_start
+from etl.insight.repository import Load
 from etl.kafka.client import Client
 from etl.kafka.client import connect as connect_kafka
 from etl.kafka.lag import read_lags
 from etl.kafka.ports import open_producer
 from etl.model.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine, as_stored
 from etl.model.measurements import Measurements
-from etl.model.tables import INSIGHT, PIPELINE_HEALTH, days_between, pipeline_tables
+from etl.model.tables import INSIGHT, PIPELINE_HEALTH, day_start, days_between, pipeline_tables
 from etl.settings import AnalyzeSettings, CassandraSettings, KafkaSettings
 from etl.terminal import progress
 

@@ -16,7 +16,6 @@ from etl.insight.alerts import alert, send
 from etl.insight.detection import detect, merge, same_event
 from etl.insight.indicators import DAY_HOURS, by_day, by_hour, by_minute, hold_time, pack
 from etl.insight.limits import Limits
-from etl.insight.repository import day_start
 from etl.insight.trends import trends
 from etl.insight.units import UNITS
 from etl.kafka.ports import Producer
@@ -24,7 +23,7 @@ from etl.model.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine, as_st
 from etl.model.events import Event
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP
-from etl.model.tables import FLEET_DAYS, MACHINE_DAYS, MACHINE_HOURS, MACHINE_MINUTES, days_between
+from etl.model.tables import FLEET_DAYS, MACHINE_DAYS, MACHINE_HOURS, MACHINE_MINUTES, day_start, days_between
 
 # Days of minutes and of hours that detectors and trends read.
 MINUTE_DAYS, HOUR_DAYS = 7, 28
@@ -76,7 +75,7 @@ def analyze_machine(
         # Nothing is expected of a machine before its very first reading, so its first day is aggregated as a whole.
         begin = day_start(day)
         is_first = not any(begin - timedelta(days=HOUR_DAYS) <= hour < begin for hour in hours)
-        times = [] if is_first else [day_start(day) + hour * HOUR for hour in DAY_HOURS]
+        times = [] if is_first else [begin + hour * HOUR for hour in DAY_HOURS]
         aggregated = {time.hour for time in times if time in hours and (newest is None or time < newest)}
         for part in _stretches(_stale(analysis, machine, touched[day], aggregated)):
             readings = _readings(analysis, machine, day, part)

@@ -5,7 +5,7 @@ Every statement stays within one partition, but for two that read the keys of sm
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from etl.model.tables import (
     RUNS,
     TOUCHED_DAYS,
     TRENDS,
+    day_start,
     days_between,
     months_between,
 )
@@ -215,8 +216,3 @@ def event_id(equipment_id: str, event: Event) -> str:
 def event_start(event_id: str) -> datetime:
     """Return when an event began, as first found, from its ID."""
     return datetime.strptime(event_id.partition(".")[0], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
-
-def day_start(day: date) -> datetime:
-    """Return the first moment of a UTC day."""
-    return datetime.combine(day, time(), UTC)

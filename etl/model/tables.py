@@ -1,7 +1,7 @@
 """The tables as data: their columns and keys. The measurements of a reading become columns of `sensor_data`."""
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from etl.model.measurements import Measurements
 
@@ -227,6 +227,11 @@ INSIGHT = [
     PIPELINE_HEALTH,
     ANALYZED_RUNS,
 ]
+
+
+def day_start(day: date) -> datetime:
+    """Return the first moment of a UTC day."""
+    return datetime.combine(day, time(), UTC)
 
 
 def days_between(first: date, last: date) -> list[date]:

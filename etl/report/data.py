@@ -7,6 +7,7 @@ from html import escape
 from typing import cast
 
 from etl.errors import SettingsError
+from etl.model.tables import day_start
 from etl.results.energy import EnergyUse, uses
 from etl.results.ranking import (
     Judged,
@@ -43,7 +44,7 @@ class ReportData:
     @property
     def end(self) -> datetime:
         """The end of the last day."""
-        return datetime.combine(self.days[-1] + timedelta(days=1), time(), UTC)
+        return day_start(self.days[-1] + timedelta(days=1))
 
 
 def gathered(reader: Reader, days: list[date]) -> ReportData:
@@ -53,7 +54,7 @@ def gathered(reader: Reader, days: list[date]) -> ReportData:
         raise SettingsError(_no_data(reader, days))
     newest = max(by_day)
     events = _events_in(reader, days, by_day)
-    ends = datetime.combine(newest + timedelta(days=1), time(), UTC)
+    ends = day_start(newest + timedelta(days=1))
     trends = sorted(
         (trend for trend in reader.trends() if trend["reached"] and trend["reached"] <= ends + AHEAD),
         key=lambda trend: (trend["reached"], trend["equipment_id"]),
@@ -81,7 +82,7 @@ def _no_data(reader: Reader, days: list[date]) -> str:
 
 def _events_in(reader: Reader, days: list[date], by_day: Mapping[date, list[FleetDay]]) -> list[EventRow]:
     """Read the events that began on these days, or began before and lasted into them."""
-    start = datetime.combine(days[0], time(), UTC)
+    start = day_start(days[0])
     machines = {row["equipment_id"] for rows in by_day.values() for row in rows if row["events"]}
     lasting = reader.lasting_events(sorted(machines), start, start + timedelta(days=len(days)))
     return list({event["event_id"]: event for event in [*lasting, *reader.events(days)]}.values())

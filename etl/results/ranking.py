@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from math import isfinite
 
 from etl.model.events import SEVERITIES
+from etl.model.tables import day_start
 from etl.results import formats
 from etl.results.rows import EventRow, FleetDay, TrendRow
 
@@ -152,7 +153,7 @@ def _worst_first(event: EventRow) -> tuple[int, datetime]:
 
 def in_day(event: EventRow, day: date) -> bool:
     """Return whether an event lasted into a day (UTC)."""
-    begin = datetime.combine(day, time(), UTC)
+    begin = day_start(day)
     # An event that ends at midnight does not belong to the day that begins then.
     goes_on = event["end"] is None or event["end"] > begin or event["start"] >= begin
     return bool(goes_on and event["start"] < begin + timedelta(days=1))
@@ -178,7 +179,7 @@ def _is_known(value: float | None) -> bool:
 
 
 def _of_trends(trends: Iterable[TrendRow], day: date, units: Mapping[str, str]) -> list[Concern]:
-    now = datetime.combine(day + timedelta(days=1), time(), UTC)
+    now = day_start(day + timedelta(days=1))
     return [
         Concern("moderate" if trend["reached"] - now <= SOON else "mild", forecast(trend, now, units))
         for trend in trends

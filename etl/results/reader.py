@@ -5,7 +5,7 @@ days.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +29,7 @@ from etl.model.tables import (
     TRENDS,
     WATERMARKS,
     Table,
+    day_start,
     days_between,
     months_between,
     sensor_data,
@@ -103,7 +104,7 @@ class Reader:
         found = {event["event_id"]: event for event in self.events(sorted(began))}
         seen = {event_id for event_id, event in found.items() if event["by"]}
         hidden = [row["equipment_id"] for row in fleet if row["worst_event"] in seen and (row["events"] or 0) > 1]
-        more = self.lasting_events(hidden, _midnight(day), _midnight(day + timedelta(days=1)))
+        more = self.lasting_events(hidden, day_start(day), day_start(day + timedelta(days=1)))
         return list((found | {event["event_id"]: event for event in more}).values())
 
     def knows(self, equipment_id: str) -> bool:
@@ -278,10 +279,6 @@ def whole_end(end: datetime | None) -> datetime | None:
     The analysis reads up to a millisecond after the newest reading.
     """
     return end.replace(microsecond=0) if end and end.microsecond == 1_000 else end
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def event_day(event_id: str | None) -> date | None:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 
 from dash import html
 from dash.development.base_component import Component
 
+from etl.model.tables import day_start
 from etl.page import charts
 from etl.page.elements import (
     View,
@@ -45,7 +46,7 @@ def compare(reader: Reader, url: PageUrl, today: date) -> View:
     """Show machines over the same time."""
     day = reader.newest_day(today)
     machines = chosen_machines(reader, url)
-    end = datetime.combine((day or today) + timedelta(days=1), time(), UTC)
+    end = day_start(day or today) + timedelta(days=1)
     seen = window(url, end)
     names = _told_apart({name: _name_of(reader, name) for name in machines})
     says = f"{' and '.join(names.values())}, {formats.moment(seen.start)} to {formats.moment(seen.end)}."
@@ -177,7 +178,7 @@ def _days(
 ) -> Component:
     last = (seen.end - timedelta(microseconds=1)).date()
     first = max(seen.start.date(), last - timedelta(days=MOST_DAYS - 1))
-    begin, end = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
+    begin, end = (day_start(day) for day in (first, last + timedelta(days=1)))
     rows = [
         [
             machine_link(equipment_id, name, url),

@@ -9,6 +9,7 @@ import numpy as np
 from dash import html
 from dash.development.base_component import Component
 
+from etl.model.tables import day_start
 from etl.page import charts
 from etl.page.elements import (
     STATES,
@@ -115,7 +116,7 @@ def read_finest(
 
 def newest_of(reader: Reader, equipment_id: str, today: date) -> datetime:
     """Return the end of a machine's data, rounded up to the hour."""
-    mark = reader.watermark(equipment_id) or datetime.combine(today, time(), UTC)
+    mark = reader.watermark(equipment_id) or day_start(today)
     return (mark + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
 
 
@@ -317,7 +318,7 @@ def _days(days: list[MachineDay], url: PageUrl) -> list[Component]:
         return [empty("No analysed day in this time: run `etl analyze`.")]
     rows = []
     for row in reversed(days):
-        start = datetime.combine(row["day"], time(), UTC)
+        start = day_start(row["day"])
         rows.append(
             [
                 link(formats.calendar_day(row["day"]), Window(start, start + timedelta(days=1)).applied_to(url)),
