@@ -20,7 +20,7 @@ from etl.insight.trends import trends
 from etl.insight.units import UNITS
 from etl.kafka.ports import Producer
 from etl.model.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine, as_stored
-from etl.model.events import Event
+from etl.model.events import Event, is_within
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP
 from etl.model.tables import FLEET_DAYS, MACHINE_DAYS, MACHINE_HOURS, MACHINE_MINUTES, day_start, days_between
@@ -246,13 +246,8 @@ def _write_days(analysis: Analysis, machine: Machine, days: Sequence[date], even
     rows = []
     for day in days:
         begin, end = day_start(day), day_start(day) + DAY
-        within = {name: event for name, event in events.items() if _within(event, begin, end)}
+        within = {name: event for name, event in events.items() if is_within(event.start, event.end, begin, end)}
         hours = insight.read_hours(analysis.store, machine.equipment_id, [day])
         rows.append(by_day(hours, machine, day, within, minutes[day], analysis.limits))
     analysis.store.write(MACHINE_DAYS, rows)
     analysis.store.write(FLEET_DAYS, [{**row, "name": machine.name} for row in rows])
-
-
-def _within(event: Event, begin: datetime, end: datetime) -> bool:
-    """Return whether a part of an event is within a time; one that ends when the time begins is not."""
-    return event.start < end and (event.end is None or event.end > begin or event.start >= begin)

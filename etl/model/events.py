@@ -35,3 +35,8 @@ class Event:
     observed: float | None
     expected: float | None
     evidence: str
+
+
+def is_within(start: datetime, end: datetime | None, begin: datetime, until: datetime) -> bool:
+    """Return whether a part of an event lies in [begin, until); an event that ends at `begin` does not."""
+    return start < until and (end is None or end > begin or start >= begin)

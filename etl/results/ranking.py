@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import isfinite
 
-from etl.model.events import SEVERITIES
+from etl.model.events import SEVERITIES, is_within
 from etl.model.tables import day_start
 from etl.results import formats
 from etl.results.rows import EventRow, FleetDay, TrendRow
@@ -153,10 +153,7 @@ def _worst_first(event: EventRow) -> tuple[int, datetime]:
 
 def in_day(event: EventRow, day: date) -> bool:
     """Return whether an event lasted into a day (UTC)."""
-    begin = day_start(day)
-    # An event that ends at midnight does not belong to the day that begins then.
-    goes_on = event["end"] is None or event["end"] > begin or event["start"] >= begin
-    return bool(goes_on and event["start"] < begin + timedelta(days=1))
+    return is_within(event["start"], event["end"], day_start(day), day_start(day + timedelta(days=1)))
 
 
 def describe(event: EventRow, day: date, units: Mapping[str, str]) -> str:
