@@ -25,8 +25,9 @@ from pydantic import SecretStr
 from etl.admin.access import cassandra_permissions, kafka_acls, read_access
 from etl.admin.schema import Finding
 from etl.cassandra.connection import connect
+from etl.cassandra.cql import identifier
 from etl.cassandra.retry import retrying
-from etl.cassandra.roles import identifier, set_role
+from etl.cassandra.roles import set_role
 from etl.errors import SettingsError
 from etl.kafka.client import Client
 from etl.kafka.client import connect as connect_kafka

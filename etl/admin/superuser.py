@@ -9,8 +9,9 @@ from cassandra.cluster import Session
 from pydantic import SecretStr
 
 from etl.cassandra.connection import connect
+from etl.cassandra.cql import literal
 from etl.cassandra.retry import retrying
-from etl.cassandra.roles import literal, set_role
+from etl.cassandra.roles import set_role
 from etl.errors import SettingsError
 from etl.settings import CassandraSettings
 

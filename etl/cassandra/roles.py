@@ -1,20 +1,11 @@
-"""Create roles, and quote names and texts for CQL."""
+"""Roles of Cassandra."""
 
 from functools import partial
 
 from cassandra.cluster import Session
 
+from etl.cassandra.cql import identifier, literal
 from etl.cassandra.retry import retrying
-
-
-def identifier(name: str) -> str:
-    """Return the name of a role, table or column quoted for CQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return text quoted for CQL, for statements without parameters."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def set_role(session: Session, name: str, password: str, *, superuser: bool) -> None:

@@ -10,8 +10,8 @@ from cassandra.cluster import Session
 from cassandra.query import BatchStatement, BatchType, PreparedStatement
 from cassandra.util import Date
 
+from etl.cassandra.cql import identifier
 from etl.cassandra.retry import PATIENCE, gather, pages, retrying
-from etl.cassandra.roles import identifier
 from etl.cassandra.watermarks import PAGE_ROWS
 from etl.model.tables import Table
 

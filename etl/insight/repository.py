@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from etl.cassandra.roles import identifier
+from etl.cassandra.cql import identifier
 from etl.cassandra.store import Row, Store, as_dicts, select
 from etl.insight.indicators import unpack
 from etl.model.catalogue import Machine, as_stored

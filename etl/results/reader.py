@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from cassandra.cluster import Session
 
+from etl.cassandra.cql import literal
 from etl.cassandra.retry import driver_errors
-from etl.cassandra.roles import literal
 from etl.cassandra.store import Store, as_dicts, select
 from etl.insight.repository import read_minutes
 from etl.model.measurements import Measurements
