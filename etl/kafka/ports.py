@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from etl.kafka import kafka_python
 from etl.kafka.records import Records, Span
 from etl.settings import KafkaSettings
 
@@ -32,8 +33,6 @@ def read(settings: KafkaSettings, topic: str, spans: Mapping[int, Span]) -> Iter
         from etl.kafka import librdkafka
 
         return librdkafka.read(settings, topic, spans)
-    from etl.kafka import kafka_python
-
     return kafka_python.read(settings, topic, spans)
 
 
@@ -45,7 +44,5 @@ def open_producer(settings: KafkaSettings) -> Iterator[Producer]:
 
         yield librdkafka.RdkafkaProducer(settings)
         return
-    from etl.kafka import kafka_python
-
     with kafka_python.open_producer(settings) as producer:
         yield producer

@@ -23,7 +23,7 @@ from etl.page.elements import (
 )
 from etl.page.url import PageUrl
 from etl.page.views.fleet import judged
-from etl.page.views.machine import EXTREMES, Window, days_in, extremes, measured, read_finest, window
+from etl.page.views.machine import EXTREMES, Window, days_in, extremes, measured, name_of, read_finest, window
 from etl.results import formats
 from etl.results.reader import MOST_DAYS, Reader
 from etl.results.rows import MachineDay
@@ -48,7 +48,7 @@ def compare(reader: Reader, url: PageUrl, today: date) -> View:
     machines = chosen_machines(reader, url)
     end = day_start(day or today) + timedelta(days=1)
     seen = window(url, end)
-    names = _told_apart({name: _name_of(reader, name) for name in machines})
+    names = _told_apart({name: name_of(reader.machine(name), name) for name in machines})
     says = f"{' and '.join(names.values())}, {formats.moment(seen.start)} to {formats.moment(seen.end)}."
     if not machines:
         says = "Choose up to four machines."
@@ -92,11 +92,6 @@ def chosen_machines(reader: Reader, url: PageUrl) -> list[str]:
         parts = word.split(",") if length == 1 and "," in word and not reader.knows(word) else [word]
         found += [part for part in parts if part]
     return list(dict.fromkeys(found))[:MOST_MACHINES]
-
-
-def _name_of(reader: Reader, equipment_id: str) -> str:
-    known = reader.machine(equipment_id)
-    return (known["name"] if known else None) or equipment_id
 
 
 def days_by_machine(reader: Reader, machines: Iterable[str], seen: Window) -> dict[str, list[MachineDay]]:

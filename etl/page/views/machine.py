@@ -120,6 +120,11 @@ def newest_of(reader: Reader, equipment_id: str, today: date) -> datetime:
     return (mark + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
 
 
+def name_of(known: MachineRow | None, equipment_id: str) -> str:
+    """Return the name of a machine for people: its ID if the catalogue has none."""
+    return (known["name"] if known else None) or equipment_id
+
+
 def machine(reader: Reader, url: PageUrl, equipment_id: str, today: date) -> View:
     """Show a machine."""
     known = reader.machine(equipment_id)
@@ -127,7 +132,7 @@ def machine(reader: Reader, url: PageUrl, equipment_id: str, today: date) -> Vie
     if known is None and mark is None:
         text = f"There is no machine {equipment_id}: look for it in the fleet."
         return View(equipment_id, text, [html.H1(equipment_id), empty(text), link("Fleet", "/", "button")])
-    name = (known["name"] if known else None) or equipment_id
+    name = name_of(known, equipment_id)
     seen = window(url, newest_of(reader, equipment_id, today))
     events = reader.machine_events(equipment_id, seen.start, seen.end)
     last = (seen.end - timedelta(microseconds=1)).date()

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 DAY = 86_400_000
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(values: Hashes) -> Hashes:
@@ -46,7 +46,7 @@ def channel(keys: Hashes, name: str) -> Hashes:
 
 def hashes(keys: Hashes, counters: Integers) -> Hashes:
     """Hash each counter (a time in ms, or the number of a grid point) under its key; the shapes broadcast."""
-    return mix(counters.astype(np.uint64) * _GAMMA + keys)
+    return mix(counters.astype(np.uint64) * GAMMA + keys)
 
 
 def uniform(keys: Hashes, counters: Integers | int = 0) -> Floats:

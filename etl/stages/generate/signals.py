@@ -13,8 +13,8 @@ import numpy.typing as npt
 from etl.model.measurements import Measurement
 from etl.stages.generate import faults
 from etl.stages.generate.chance import (
-    _GAMMA,
     DAY,
+    GAMMA,
     Floats,
     Hashes,
     Integers,
@@ -131,7 +131,7 @@ class Block:
         """Draw four noises per reading, triangular in [-1, 1): the sums of two times 16 bits."""
         keys = channel(self.plant.keys, f"noise/{group}")[self.machine]
         one = hashes(keys, self.times)
-        other = mix(one + _GAMMA)
+        other = mix(one + GAMMA)
         return [self._triangle(one >> np.uint64(bits), other >> np.uint64(bits)) for bits in (0, 16, 32, 48)]
 
     @staticmethod
