@@ -10,16 +10,23 @@ import pytest
 from etl.admin.schema import create_tables
 from etl.admin.topics import create_topics
 from etl.cassandra.connection import connect
+from etl.kafka import client as port
 from etl.kafka.client import connect as connect_kafka
 from etl.model.measurements import read_measurements
 from etl.model.tables import pipeline_tables
 from etl.settings import SchemaSettings
 from images import local
 from tests.integration.machine import Machine
+from tests.integration.topics import CLIENTS, made_topics
 
 # Accounts of the secure services: the first may do everything, the others what a test grants them.
 USERS = ("admin", "produce", "consume", "transform", "load", "analyze", "page", "schema", "stranger")
 HEAPS = {"kafka": "512m", "cassandra": "1g"}
+JAVA_OPTIONS = {
+    "kafka": local.QUICK_START,
+    # No test restarts these nodes, so they need not flush the schema, which takes half the time of each new table.
+    "cassandra": f"{local.QUICK_START} -Dcassandra.test.flush_local_schema_changes=false",
+}
 
 
 @contextmanager
@@ -29,7 +36,7 @@ def running(name: str, folders: pytest.TempPathFactory, users: dict[str, str] | 
         name,
         folders.mktemp(name),
         heap=HEAPS[name],
-        java_options=local.QUICK_START,
+        java_options=JAVA_OPTIONS[name],
         users=users,
         die_with_parent=True,
     )
@@ -119,3 +126,17 @@ def machine(bare: Machine) -> Machine:
         create_topics(client, settings)
         list(create_tables(session, pipeline_tables(measurements), settings, bare.cassandra))
     return bare
+
+
+@pytest.fixture(params=CLIENTS)
+def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[port.Client]:
+    """A connection to the topics of the test, by each client library."""
+    with made_topics(kafka, topic, tmp_path, request.param) as connected:
+        yield connected
+
+
+@pytest.fixture
+def python(kafka: local.Service, topic: str, tmp_path: Path) -> Iterator[port.Client]:
+    """Where the client library makes no difference."""
+    with made_topics(kafka, topic, tmp_path) as connected:
+        yield connected

@@ -2,8 +2,6 @@
 
 import struct
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import confluent_kafka
@@ -16,21 +14,9 @@ from etl.kafka import client as port
 from etl.kafka import ports
 from etl.kafka.records import BLOCK_BYTES
 from images import local
-from tests.integration.topics import CLIENTS, arrow, in_json, made_topics, output, run_consume, send
+from tests.integration.topics import arrow, in_json, output, run_consume, send
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
-
-
-@pytest.fixture(params=CLIENTS)
-def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[port.Client]:
-    with made_topics(kafka, topic, tmp_path, request.param) as connected:
-        yield connected
-
-
-@pytest.fixture
-def python(kafka: local.Service, topic: str, tmp_path: Path) -> Iterator[port.Client]:
-    with made_topics(kafka, topic, tmp_path) as connected:
-        yield connected
 
 
 class NotUtf8(str):

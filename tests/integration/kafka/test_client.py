@@ -33,12 +33,6 @@ from tests.integration.conftest import end
 from tests.integration.topics import CLIENTS, await_end, made_topics, send, transaction
 
 
-@pytest.fixture(params=CLIENTS)
-def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[port.Client]:
-    with made_topics(kafka, topic, tmp_path, request.param) as connected:
-        yield connected
-
-
 def read_all(client: port.Client, topic: str, spans: dict[int, Span] | None = None) -> list[tuple[int, int, Any]]:
     blocks: list[Records] = list(ports.read(client.settings, topic, spans or client.log_spans(topic)))
     return sorted(

@@ -24,7 +24,7 @@ from etl.model.measurements import read_measurements
 from etl.results.reader import Reader
 from etl.results.series import MOST_POINTS, reduced
 from images import local
-from tests.integration.browser import chromium, opened, quiet_window, shown
+from tests.integration.browser import opened, quiet_window, shown
 from tests.integration.conftest import end
 from tests.integration.fleet import Plant
 from tests.integration.served import answering, commanded, filled
@@ -52,12 +52,6 @@ def served(cassandra: local.Service) -> Iterator[Served]:
         reader = Reader(session, read_measurements())
         with answering(reader) as url:
             yield Served(url, plant, reader, environment)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

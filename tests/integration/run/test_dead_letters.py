@@ -1,9 +1,7 @@
 """Dead letters on a real broker: published, listed once, and replayed."""
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +15,7 @@ from etl.kafka.ports import open_producer
 from etl.model.schemas import DEAD_LETTERS
 from etl.run.dead_letters import Choice, Letter, list_letters, publish, replay
 from images import local
-from tests.integration.topics import CLIENTS, in_json, made_topics, output, run_consume, send
+from tests.integration.topics import in_json, output, run_consume, send
 
 FULL: dict[str, Any] = {
     "value": b"\xff\x00",
@@ -32,12 +30,6 @@ FULL: dict[str, Any] = {
     "record_time": 1_767_600_000_000,
     "replays": 2,
 }
-
-
-@pytest.fixture(params=CLIENTS)
-def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[port.Client]:
-    with made_topics(kafka, topic, tmp_path, request.param) as connected:
-        yield connected
 
 
 def put(client: port.Client, *letters: dict[str, Any], run: str = "r1") -> int:

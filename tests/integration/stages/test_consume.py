@@ -1,9 +1,7 @@
 """Consume on a real broker: the range, what it holds, and what cannot be read."""
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,30 +18,15 @@ from etl.settings import RunSettings
 from images import local
 from tests.integration.topics import (
     ARROW_HEADERS,
-    CLIENTS,
     arrow,
     await_end,
     in_json,
-    made_topics,
     output,
     run_consume,
     send,
     stream,
     transaction,
 )
-
-
-@pytest.fixture(params=CLIENTS)
-def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[port.Client]:
-    with made_topics(kafka, topic, tmp_path, request.param) as connected:
-        yield connected
-
-
-@pytest.fixture
-def python(kafka: local.Service, topic: str, tmp_path: Path) -> Iterator[port.Client]:
-    """Where the client library makes no difference."""
-    with made_topics(kafka, topic, tmp_path) as connected:
-        yield connected
 
 
 def voltages(run: str) -> list[float | None]:

@@ -1,6 +1,5 @@
 """Produce on a real broker: what arrives, in which order, and what stops it before it writes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from etl.kafka import ports
 from etl.kafka.records import Records
 from etl.run.dead_letters import Choice, list_letters
 from images import local
-from tests.integration.topics import CLIENTS, MEASUREMENTS, generate, made_topics, run_produce
+from tests.integration.topics import MEASUREMENTS, generate, made_topics, run_produce
 
 START = 1_767_600_000_000
 LETTER = {
@@ -25,12 +24,6 @@ LETTER = {
     "file": "input.csv",
     "line": 7,
 }
-
-
-@pytest.fixture(params=CLIENTS)
-def client(kafka: local.Service, topic: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[port.Client]:
-    with made_topics(kafka, topic, tmp_path, request.param) as connected:
-        yield connected
 
 
 def rows(number: int, machines: int = 3) -> list[dict[str, Any]]:
