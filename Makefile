@@ -44,7 +44,7 @@ test-dags: $(AIRFLOW)
 	    printf '\n%s\n' "$$out"; exit $$status
 
 test-charts: $(READY) ## Run the tests of the chart
-	$(PYTHON) -m pytest tests/charts $(ARGS)
+	$(PYTHON) -m pytest --numprocesses=2 --dist=worksteal tests/charts $(ARGS)
 
 lint: $(READY) ## Check style, format, types, imports and words
 	$(PYTHON) -m ruff check .

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from images.command import run, step
+from images.command import exclusive, run, step
 from images.errors import PrerequisiteError
 from images.paths import CACHE, IMAGES, ROOT
 
@@ -34,8 +34,9 @@ def strimzi() -> list[Path]:
         CommandError: They could not be generated.
     """
     folder = FOLDER / f"strimzi-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
-    if not folder.exists():
-        _generate(folder)
+    with exclusive(FOLDER / "lock", "make Strimzi's resource definitions"):
+        if not folder.exists():
+            _generate(folder)
     return sorted(folder.glob("*.yaml"))
 
 
