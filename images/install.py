@@ -44,10 +44,20 @@ def install(name: str, values: Sequence[Path] = (SMALL,), settings: Sequence[str
     options = [f"--values={file}" for file in values] + [f"--set={setting}" for setting in settings]
     wait = ("--wait", "--wait-for-jobs", "--timeout", TIMEOUT)
     with cluster.lock(name), step(f"install release {RELEASE}", lambda: _progress(name)):
+        _forget_interrupted(name)
         try:
             helm(name, "upgrade", "--install", RELEASE, str(CHART), *wait, *options)
         except ServiceError as error:
             raise ServiceError(f"{error}\n{pods(name)}") from None
+
+
+def _forget_interrupted(name: str) -> None:
+    """Remove Helm's record of an installation or upgrade that was cut off, which makes it refuse the next one.
+
+    The cluster's lock is held, so no other one runs. Its objects stay, and the next one adopts them.
+    """
+    pending = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback),name=" + RELEASE
+    cluster.kubectl(name, "-n", NAMESPACE, "delete", "secret", "--selector", pending)
 
 
 def _progress(name: str) -> str:

@@ -1,15 +1,18 @@
 """Installed, tested, upgraded: what stays as it was, and what changes."""
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from etl.settings import CassandraSettings
+from images import cluster as kind
 from images import install
+from images.tools import tool
 from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import OPERATORS, SECRETS, VALUES, Earlier, Kubectl
 from tests.e2e.test_pipeline import STAGES, generated, new_run, range_of, stored
@@ -25,11 +28,28 @@ class Before(NamedTuple):
     secrets: dict[str, str]
 
 
+def status(cluster: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(install.helm(cluster, "status", install.RELEASE, "--output=json"))
+    return found
+
+
+def cut_off_upgrade(cluster: str) -> None:
+    """Kill Helm within an upgrade, as a user who presses Ctrl+C twice does."""
+    command = [tool("helm"), "--kubeconfig", kind.kubeconfig(cluster), "--namespace", install.NAMESPACE, "upgrade"]
+    values = ["--reuse-values", "--wait", "--set=pipeline.shards=2"]
+    with subprocess.Popen([*command, install.RELEASE, install.CHART, *values], stdout=subprocess.DEVNULL) as helm:
+        while helm.poll() is None and status(cluster)["info"]["status"] != "pending-upgrade":
+            pass
+        helm.kill()
+    assert status(cluster)["info"]["status"] == "pending-upgrade"
+
+
 @pytest.fixture(scope="module")
 def upgraded(cluster: str, secret: Callable[[str, str], str]) -> Iterator[Before]:
-    """An upgrade that cuts the stages into two shards; taken back at the end."""
-    revision = int(json.loads(install.helm(cluster, "status", install.RELEASE, "--output=json"))["version"])
+    """An upgrade that cuts the stages into two shards, after one that was cut off; taken back at the end."""
+    revision = int(status(cluster)["version"])
     before = Before(revision, {name: secret(name, key) for name, key in (SECRETS | NEW_SECRETS).items()})
+    cut_off_upgrade(cluster)
     install.install(cluster, VALUES, [*OPERATORS, "pipeline.shards=2"])
     yield before
     install.install(cluster, VALUES, OPERATORS)
