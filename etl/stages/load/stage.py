@@ -1,4 +1,4 @@
-"""Stage 5: write rows, then dead letters, watermarks and ledger, and commit the consumer-group offsets last.
+"""Stage 5: publish dead letters, then write rows, watermarks and ledger, and commit the consumer-group offsets last.
 
 All steps may be repeated from the start at any time: a row has its own write time, a dead letter is identified by its
 origin, a watermark cannot move back, and offsets are committed only if they are still those at the begin of the run.
@@ -58,7 +58,7 @@ class Loading:
 
 
 def load(work: Work, settings: LoadSettings, cassandra: CassandraSettings, kafka: KafkaSettings) -> Outcome:
-    """Write the rows of a run, then dead letters, watermarks and ledger, then commit the offsets.
+    """Publish the dead letters of a run, then write rows, watermarks and ledger, then commit the offsets.
 
     Raises:
         DeliveryError: the run does not balance, or the offsets of the group are not those at the begin of the run.
@@ -142,9 +142,20 @@ def _targets(ranges: Iterable[Range]) -> dict[str, dict[int, int]]:
     return targets
 
 
-def publish_superseded(loading: Loading) -> None:
-    """Publish the rows that will be replaced; afterwards their values are lost."""
-    _publish(loading, "superseded")
+def publish_dead_letters(loading: Loading) -> None:
+    """Publish the rows that will be replaced and the dead letters of consume and transform.
+
+    They come before the rows. Once a row is written, another run finds only this row, and the values that it has beaten
+    would be nowhere else.
+    """
+    kafka = loading.client.settings
+    for kind in ("superseded", "dead-letters"):
+        if loading.manifest.rows(kind):
+            with open_producer(kafka) as producer:
+                letters = loading.work.input.tables(kind)
+                loading.counts["dead_letters"] += publish(
+                    producer, kafka.dead_letter_topic, letters, loading.manifest.run
+                )
 
 
 def write_rows(loading: Loading) -> None:
@@ -177,11 +188,6 @@ def write_touched(loading: Loading) -> None:
     )
     Store(loading.session, loading.cassandra.timeout).change(update, parts)
     loading.counts["touched_days"] = loading.work.input.manifest.rows("touched")
-
-
-def publish_dead_letters(loading: Loading) -> None:
-    """Publish the dead letters of consume and transform, and wait for the confirmations."""
-    _publish(loading, "dead-letters")
 
 
 def write_watermarks(loading: Loading) -> None:
@@ -235,22 +241,13 @@ def commit_offsets(loading: Loading) -> None:
 
 
 STEPS: tuple[Callable[[Loading], None], ...] = (
-    publish_superseded,
+    publish_dead_letters,
     write_rows,
     write_touched,
-    publish_dead_letters,
     write_watermarks,
     write_ledger,
     commit_offsets,
 )
-
-
-def _publish(loading: Loading, kind: str) -> None:
-    if loading.manifest.rows(kind):
-        kafka = loading.client.settings
-        with open_producer(kafka) as producer:
-            letters = loading.work.input.tables(kind)
-            loading.counts["dead_letters"] += publish(producer, kafka.dead_letter_topic, letters, loading.manifest.run)
 
 
 def _write(loading: Loading, table: Table, tables: Iterator[pa.Table]) -> columnar.Written:
