@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-package test-dags test-charts lint docs format bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-charts lint docs format simulate simulate-mutants bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ docs: $(READY) ## Generate the tables in the docs
 format: $(READY) ## Format the code, and apply automatic fixes
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+simulate: $(READY) ## Run the stages on twins of their services, under seeded faults (SEEDS=100000)
+	$(PYTHON) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+simulate-mutants: $(READY) ## Show that the simulation finds seeded faults of the pipeline
+	$(PYTHON) -m tests.simulation.mutants $(ARGS)
 
 bench: $(READY) ## Measure every stage and its peers on local services (ONLY=load selects a part, READINGS=100000)
 	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)

@@ -1,0 +1,83 @@
+"""A twin of an object store: whole files or nothing, no rename, a listing that may lag, a quota that may be full."""
+
+import errno
+import re
+from typing import Any, ClassVar
+
+import fsspec
+from fsspec.spec import AbstractFileSystem
+
+from tests.simulation.world import World
+
+# A new file is missing in listings for up to this time (seconds).
+LAG_SECONDS = 2.0
+
+
+class TwinFiles(AbstractFileSystem):
+    """The files of the world that is simulated."""
+
+    protocol = "twin"
+    cachable = False
+    world: ClassVar[World]
+    stored: ClassVar[dict[str, bytes]] = {}
+    written: ClassVar[dict[str, float]] = {}
+    lags: ClassVar[bool] = False
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Do nothing: folders are parts of names."""
+
+    def pipe_file(self, path: str, value: bytes, **_: Any) -> None:
+        """Store a whole file."""
+
+        def store() -> None:
+            self.stored[path] = bytes(value)
+            self.written.setdefault(path, self.world.now)
+
+        self.world.call(f"write {_short(path)}", store, (lambda: OSError(errno.ENOSPC, "no space left"),))
+
+    def cat_file(self, path: str, start: Any = None, end: Any = None, **_: Any) -> bytes:
+        """Read a whole file."""
+
+        def read() -> bytes:
+            if path not in self.stored:
+                raise FileNotFoundError(path)
+            return self.stored[path]
+
+        return self.world.call(f"read {_short(path)}", read, (lambda: OSError(errno.EIO, "no answer"),))
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """List the files that match a pattern, except some of the newest if listings lag."""
+        pattern = re.compile(re.escape(path).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*"))
+        return self.world.call("list files", lambda: [name for name in self._listed() if pattern.fullmatch(name)])
+
+    def find(self, path: str, **_: Any) -> list[str]:
+        """List all files below a folder."""
+        return self.world.call("find files", lambda: [name for name in self._listed() if name.startswith(f"{path}/")])
+
+    def rm(self, path: str, recursive: bool = False, **_: Any) -> None:
+        """Remove a folder."""
+
+        def remove() -> None:
+            for name in [name for name in self.stored if name.startswith(f"{path}/")]:
+                del self.stored[name], self.written[name]
+
+        self.world.call(f"remove {_short(path)}", remove)
+
+    def _listed(self) -> list[str]:
+        def known(name: str) -> bool:
+            age = self.world.now - self.written[name]
+            return not self.lags or age > LAG_SECONDS or self.world.random.random() < age / LAG_SECONDS
+
+        return sorted(filter(known, self.stored))
+
+
+def _short(path: str) -> str:
+    return "/".join(path.split("/")[1:3] + path.split("/")[-1:])
+
+
+def empty_store(world: World, *, lags: bool) -> None:
+    """Begin with an empty store."""
+    TwinFiles.world, TwinFiles.stored, TwinFiles.written, TwinFiles.lags = world, {}, {}, lags
+
+
+fsspec.register_implementation("twin", TwinFiles, clobber=True)

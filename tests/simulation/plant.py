@@ -1,0 +1,126 @@
+"""Gateways that write readings of known identity, and the state in which the pipeline must leave all services.
+
+Each reading has another voltage, so that a voltage tells which reading a row or a dead letter is.
+"""
+
+import random
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import orjson
+
+from tests.simulation.kafka import Broker, Log, partition_of
+from tests.simulation.world import World
+
+TOPIC = "readings"
+DEAD_LETTERS = "dead-letters"
+GROUP = "pipeline"
+FIRST_MS = 1_767_222_000_000  # 2025-12-31, 23:00 UTC: a day ends among the readings
+SPAN_MS = 7_200_000
+STEP_MS = 60_000
+BAD = (b"no JSON", b"[1]", b'{"voltage": 1}', b'{"timestamp": "yesterday", "voltage": 1}', b"\xff\xfe")
+
+Key = tuple[str, int]
+
+
+class Reading(NamedTuple):
+    """One reading as it was made: its key, and the measurements that the gateway sent."""
+
+    key: Key
+    voltage: float
+    current: float | None
+
+    def value(self) -> bytes:
+        """Its record."""
+        document = {"timestamp": self.key[1], "voltage": self.voltage}
+        return orjson.dumps(document if self.current is None else {**document, "current": self.current})
+
+
+@dataclass
+class Plant:
+    """Machines, the gateways' habits, and all that was made so far."""
+
+    world: World
+    broker: Broker
+    machines: list[str]
+    # Milliseconds by which the clocks of gateways are wrong; None: the broker stamps the records.
+    skew: int | None = None
+    made: dict[bytes, Reading] = field(default_factory=dict)
+    bad: int = 0
+    _volts: int = 10_000
+    _transactions: int = 0
+
+    def gateway(self, bursts: int) -> None:
+        """Write bursts of readings: some late, twice, in conflict, or bad; some transactions are aborted."""
+        for _ in range(bursts):
+            self.world.sleep(self.world.random.random() * 60)
+            self._burst()
+
+    def _burst(self) -> None:
+        chance = self.world.random
+        transaction = None
+        if chance.random() < 0.3:
+            self._transactions += 1
+            transaction = self._transactions
+        logs: dict[int, Log] = {}
+        for _ in range(chance.randint(1, 8)):
+            machine = chance.choice(self.machines)
+            value = self._value(machine, chance)
+            partition = partition_of(machine.encode(), len(self.broker.topics[TOPIC]))
+            log = logs[partition] = self.broker.topics[TOPIC][partition]
+            for _ in range(2 if chance.random() < 0.1 else 1):
+                log.append(self._time(), machine.encode(), value, transaction=transaction)
+            if chance.random() < 0.3:
+                self.world.call("append", lambda: None)
+        if transaction is not None:
+            self.world.sleep(chance.random() * 20)
+            commit = chance.random() < 0.6
+            for log in logs.values():
+                log.end_transaction(transaction, commit)
+
+    def _value(self, machine: str, chance: random.Random) -> bytes:
+        if chance.random() < 0.06:
+            self.bad += 1
+            return chance.choice(BAD) + b" " * self.bad
+        again = [each for each in self.made.values() if each.key[0] == machine]
+        if again and chance.random() < 0.1:
+            return chance.choice(again).value()
+        key = (machine, FIRST_MS + chance.randrange(SPAN_MS // STEP_MS) * STEP_MS)
+        if again and chance.random() < 0.25:
+            key = chance.choice(again).key
+        self._volts += 1
+        reading = Reading(key, self._volts / 100, chance.choice([None, 5.0, 6.5]))
+        self.made[reading.value()] = reading
+        return reading.value()
+
+    def _time(self) -> int:
+        wrong = 0 if self.skew is None else self.world.random.randint(-self.skew, self.skew)
+        return self.broker.millis() + wrong
+
+
+class Wanted(NamedTuple):
+    """The table by key, the voltages that lost to others, and the bad values."""
+
+    table: dict[Key, Reading]
+    lost: set[tuple[Key, float]]
+    bad: set[bytes]
+
+
+def wanted(plant: Plant) -> Wanted:
+    """Say what must be there once every committed record was processed: see docs/delivery.md."""
+    table: dict[Key, Reading] = {}
+    seen: set[tuple[Key, float]] = set()
+    bad: set[bytes] = set()
+    ordered = [
+        (record.timestamp, partition, record.offset, record.value or b"")
+        for partition, log in enumerate(plant.broker.topics[TOPIC])
+        for record in log.records()
+    ]
+    for *_, value in sorted(ordered):
+        reading = plant.made.get(value)
+        if reading is None:
+            bad.add(value)
+            continue
+        table[reading.key] = reading
+        seen.add((reading.key, reading.voltage))
+    return Wanted(table, {each for each in seen if table[each[0]].voltage != each[1]}, bad)

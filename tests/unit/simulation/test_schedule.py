@@ -1,0 +1,37 @@
+"""Seeded schedules, and seeded faults of the pipeline that they find."""
+
+import pytest
+
+from tests.simulation.__main__ import quiet
+from tests.simulation.mutants import MUTANTS, found
+from tests.simulation.schedule import simulate
+
+AT_ONCE = 40
+# Those that the first few schedules find.
+QUICK = (
+    "watermarks are written before the rows",
+    "touched days are not written",
+    "bad records are dropped",
+    "aborted transactions are read",
+)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    quiet()
+
+
+@pytest.mark.parametrize("begin", range(0, 5 * AT_ONCE, AT_ONCE))
+def test_guarantees_hold_when_services_and_stages_fail_at_random(begin: int) -> None:
+    for seed in range(begin, begin + AT_ONCE):
+        simulate(seed)
+
+
+def test_schedule_is_the_same_when_its_seed_is_repeated() -> None:
+    assert [simulate(seed) for seed in (3, 9)] == [simulate(seed) for seed in (3, 9)]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_simulation_finds_a_fault_of_the_pipeline_when_there_is_one(name: str) -> None:
+    assert name in MUTANTS
+    assert found(name, most=40)
