@@ -202,7 +202,7 @@ def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -
 
 def _known_time(record_time: "pd.Series[int]") -> npt.NDArray[np.int64]:
     """Return record timestamps (ms), 0 if a producer sent none, and small enough to be counted in microseconds."""
-    return np.asarray(record_time.clip(0, _LATEST_MS), dtype=np.int64)
+    return np.clip(record_time.to_numpy(), 0, _LATEST_MS).astype(np.int64)
 
 
 def _equal(left: pd.DataFrame, right: pd.DataFrame, values: list[str]) -> Flags:
