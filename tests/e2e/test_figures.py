@@ -4,6 +4,8 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.airflow import INSIGHT, Airflow
 from tests.e2e.test_pipeline import STAGES, counts, new_run
 
@@ -36,6 +38,7 @@ def test_small_run_is_compared_with_five_pods_that_sleep(airflow: Airflow, artef
         keep(artefacts, **{f"seconds_of_{stage}": task["duration"]})
 
 
+@pytest.mark.long
 def test_million_readings_go_through_the_pods(airflow: Airflow, artefacts: Path) -> None:
     run = new_run("million")
     airflow.trigger(run, machines=100, durationSeconds=50, intervalSeconds=0.005)

@@ -1,4 +1,4 @@
-"""What is left when the release is gone, and found again when it comes back. It comes last: the others need it."""
+"""What is left when the release is gone, and found again when it comes back. It comes late: others need it."""
 
 from collections.abc import Callable
 
