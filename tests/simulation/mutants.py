@@ -30,8 +30,11 @@ MOST = 10_000
 Patch = AbstractContextManager[Any]
 
 
-def _steps(*names: str) -> Patch:
-    return patch.object(load, "STEPS", tuple(getattr(load, name) for name in names))
+def _moved(name: str, before: str | None = None) -> Patch:
+    """Move a step of load before another one, or to the end."""
+    steps = [step for step in load.STEPS if step.__name__ != name]
+    place = len(steps) if before is None else steps.index(getattr(load, before))
+    return patch.object(load, "STEPS", (*steps[:place], getattr(load, name), *steps[place:]))
 
 
 def _step(old: Callable[..., Any], new: Callable[..., Any]) -> Patch:
@@ -132,44 +135,12 @@ def _never_null(classes: Any) -> Any:
 
 
 MUTANTS: dict[str, Callable[[], Patch]] = {
-    "offsets are committed before the rows are written": lambda: _steps(
-        "publish_superseded",
-        "commit_offsets",
-        "write_rows",
-        "write_touched",
-        "publish_dead_letters",
-        "write_watermarks",
-        "write_ledger",
-    ),
-    "watermarks are written before the rows": lambda: _steps(
-        "publish_superseded",
-        "write_watermarks",
-        "write_rows",
-        "write_touched",
-        "publish_dead_letters",
-        "write_ledger",
-        "commit_offsets",
-    ),
-    "superseded rows are published after they were replaced": lambda: _steps(
-        "write_rows",
-        "publish_superseded",
-        "write_touched",
-        "publish_dead_letters",
-        "write_watermarks",
-        "write_ledger",
-        "commit_offsets",
-    ),
-    "dead letters are published after the commit": lambda: _steps(
-        "publish_superseded",
-        "write_rows",
-        "write_touched",
-        "write_watermarks",
-        "write_ledger",
-        "commit_offsets",
-        "publish_dead_letters",
-    ),
-    "touched days are not written": lambda: _steps(
-        "publish_superseded", "write_rows", "publish_dead_letters", "write_watermarks", "write_ledger", "commit_offsets"
+    "offsets are committed before the rows are written": lambda: _moved("commit_offsets", before="write_rows"),
+    "watermarks are written before the rows": lambda: _moved("write_watermarks", before="write_rows"),
+    "dead letters are published after the rows": lambda: _moved("publish_dead_letters", before="write_touched"),
+    "dead letters are published after the commit": lambda: _moved("publish_dead_letters"),
+    "touched days are not written": lambda: patch.object(
+        load, "STEPS", tuple(step for step in load.STEPS if step is not load.write_touched)
     ),
     "rows have the time of the write as write time": lambda: _classes(_by_arrival),
     "the manifest is written before its files": _manifest_first,
