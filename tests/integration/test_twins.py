@@ -60,9 +60,9 @@ class Topic:
         """Append records to partition 0: key and value; the broker stamps them."""
         if self.broker:
             send(self.broker, self.settings.topic, *records)
-        for record in records if self.twins else ():
-            log = self.twins.broker.topics[TOPIC][0]  # type: ignore[union-attr]
-            log.append(1, record.get("key"), record["value"])
+        if self.twins:
+            for record in records:
+                self.twins.broker.topics[TOPIC][0].append(1, record.get("key"), record["value"])
 
     def transact(self, value: bytes, commit: bool) -> None:
         """Append a record to partition 0 in a transaction, and end that; its marker takes an offset."""

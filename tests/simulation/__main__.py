@@ -1,24 +1,16 @@
 """Run schedules: `python -m tests.simulation --seeds 1000`."""
 
 import argparse
-import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-import structlog
-
-from tests.simulation.schedule import Report, Violation, simulate
+from tests.simulation.schedule import Report, Violation, quiet, simulate
 
 CHUNK = 20
 SAY_SECONDS = 5.0
-
-
-def quiet() -> None:
-    """Let the stages log nothing."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def held(seeds: range) -> tuple[list[Report], list[str]]:

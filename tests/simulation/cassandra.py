@@ -33,11 +33,9 @@ TYPES: dict[str, Any] = {
     "bigint": cqltypes.LongType,
     "blob": cqltypes.BytesType,
 }
-ERRORS: tuple[Callable[[], Exception], ...] = (
-    OperationTimedOut,
-    lambda: Unavailable("too few replicas"),
-    lambda: WriteTimeout("too few answers", write_type=0),
-)
+ERROR_TYPES = (OperationTimedOut, Unavailable, WriteTimeout)
+# Errors of one request; those of writes also have `WriteTimeout`.
+ERRORS: tuple[Callable[[], Exception], ...] = (OperationTimedOut, lambda: Unavailable("too few replicas"))
 _INSERT = re.compile(r'INSERT INTO (?:"\w+"\.)?"(\w+)" \(([^)]*)\) VALUES \([?, ]*\)( USING TIMESTAMP \?)?')
 _ADD = re.compile(r'UPDATE "(\w+)" SET "(\w+)" = "\2" \+ \? WHERE (.*)')
 _SELECT = re.compile(r'SELECT (.*) FROM "(\w+)"(?: WHERE (.*?))?( LIMIT \?)?')
@@ -78,10 +76,20 @@ def merged(rows: list[Row]) -> Row:
     """The row that several replicas hold together."""
     found: Row = {}
     for row in rows:
-        for name, cell in row.items():
-            if cell.beats(found.get(name)):
-                found[name] = cell
+        merge(found, row)
     return found
+
+
+def merge(row: Row, cells: Row) -> None:
+    """Add cells to a row, each where it beats the one that is there."""
+    for name, cell in cells.items():
+        if cell.beats(row.get(name)):
+            row[name] = cell
+
+
+def is_live(row: Row) -> bool:
+    """Whether a reader sees the row: something in it was not deleted."""
+    return any(cell.value is not None for cell in row.values())
 
 
 @dataclass
@@ -98,10 +106,7 @@ class Stored:
 
     def apply(self, replica: int, key: Key, cells: Row) -> None:
         """Write cells to one replica."""
-        row = self.replicas[replica].setdefault(key, {})
-        for name, cell in cells.items():
-            if cell.beats(row.get(name)):
-                row[name] = cell
+        merge(self.replicas[replica].setdefault(key, {}), cells)
 
     def read(self, replicas: list[int], wanted: Callable[[Key], bool]) -> Iterator[tuple[Key, Row]]:
         """Merge rows of several replicas, in order of their keys, and bring each of these up to date."""
@@ -110,14 +115,14 @@ class Stored:
             row = merged([self.replicas[each].get(key, {}) for each in replicas])
             for each in replicas:
                 self.replicas[each][key] = dict(row)
-            if any(cell.value is not None for cell in row.values()):
+            if is_live(row):
                 yield key, row
 
     def truth(self) -> dict[Key, Row]:
         """All rows, as all replicas together hold them, without a trace in any of them."""
         keys = {key for each in self.replicas for key in each}
         rows = {key: merged([each.get(key, {}) for each in self.replicas]) for key in keys}
-        return {key: row for key, row in rows.items() if any(cell.value is not None for cell in row.values())}
+        return {key: row for key, row in rows.items() if is_live(row)}
 
 
 class Write(NamedTuple):
@@ -306,7 +311,7 @@ class Session:
             return WriteTimeout("too few answers", write_type=0)
 
         table = writes[0].stored.table.name
-        errors = (*ERRORS[:2], timed_out)
+        errors = (*ERRORS, timed_out)
         return self._world.call(f"write {len(writes)} {table}", write, errors, partly=partly)
 
     def _read(self, query: Any) -> Rows:
@@ -315,18 +320,11 @@ class Session:
             values = [None if value is UNSET_VALUE else value for value in query.values]
         else:
             prepared, values = parsed(query.query_string, self._database), []
-        if isinstance(prepared, Change):
-            raise NotImplementedError(f"not in a batch: {query}")
-        assert isinstance(prepared, Select)
-        select = prepared
         return self._world.call(
-            f"read {select.stored.table.name}",
-            lambda: Rows(select.rows(values, self._database.some(self.cluster.level))),
-            ERRORS[:2],
+            f"read {prepared.stored.table.name}",
+            lambda: Rows(prepared.rows(values, self._database.some(self.cluster.level))),
+            ERRORS,
         )
-
-
-ERROR_TYPES = (OperationTimedOut, Unavailable, WriteTimeout)
 
 
 def entries_of(body: bytes) -> Iterator[tuple[bytes, list[Any]]]:
@@ -369,7 +367,11 @@ class Prepared:
 
     def write(self, values: list[Any], now: int) -> Write:
         """The cells that it writes with these values."""
-        raise NotImplementedError
+        raise NotImplementedError("it reads")
+
+    def rows(self, values: list[Any], replicas: list[int]) -> Iterator[tuple[Any, ...]]:
+        """The rows of these replicas."""
+        raise NotImplementedError("a write that is in no batch")
 
 
 class Change(Prepared):
@@ -377,7 +379,7 @@ class Change(Prepared):
 
     def __init__(self, stored: Stored, names: list[str], timestamp: bool = False, adds: str | None = None) -> None:
         """Take the columns in the order of their markers."""
-        self.stored, self._names, self._adds = stored, names, adds
+        self.stored, self._adds = stored, adds
         self.markers = [(name, type_of(stored.table.columns[name])) for name in names]
         if timestamp:
             self.markers.append(("[timestamp]", cqltypes.LongType))
@@ -415,7 +417,7 @@ class Select(Prepared):
             self.markers.append(("[limit]", cqltypes.Int32Type))
 
     def rows(self, values: list[Any], replicas: list[int]) -> Iterator[tuple[Any, ...]]:
-        """The rows of these replicas."""
+        """See `Prepared.rows`."""
         columns, key = self.stored.table.columns, self.stored.key
         conditions = []
         for (name, operator), (_, type_), value in zip(self._where, self.markers, values, strict=False):

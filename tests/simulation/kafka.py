@@ -271,17 +271,18 @@ class Producer:
             self._broker.world.call("send records", self._some)
         return sent
 
-    def _some(self, share: float = 0.5) -> None:
-        number = round(len(self._waiting) * self._broker.world.random.random() * 2 * share)
+    def _some(self) -> None:
+        self._append(self._broker.world.random.randint(0, len(self._waiting)))
+
+    def _all(self) -> None:
+        self._append(len(self._waiting))
+
+    def _append(self, number: int) -> None:
         for sent in self._waiting[:number]:
             log = self._broker.topics[sent.topic][sent.partition]
             log.append(self._broker.millis(), sent.key, sent.value, sent.headers)
             sent.stored = True
         del self._waiting[:number]
-
-    def _all(self) -> None:
-        while self._waiting:
-            self._some(1.0)
 
     def flush(self, timeout: float) -> None:
         """Send everything; without an answer the records may be there or not."""

@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -22,12 +23,14 @@ from etl.stages.load import stage as load
 from etl.stages.transform import classify
 from etl.stages.transform import stage as transform
 from tests.simulation import schedule
-from tests.simulation.__main__ import quiet
 from tests.simulation.kafka import Broker, Consumer
-from tests.simulation.schedule import Violation, simulate
+from tests.simulation.schedule import Violation, quiet, simulate
 
 MOST = 10_000
 Patch = AbstractContextManager[Any]
+# The functions as they are without a mutant.
+consume_choose, consume_decode, look_up = consume._choose, consume.decode, transform._look_up
+write_file, touch = workspace._write, transform._touch
 
 
 def _moved(name: str, before: str | None = None) -> Patch:
@@ -64,10 +67,6 @@ def _commit_the_end(loading: load.Loading) -> None:
 def _begin_later(*given: Any) -> list[Any]:
     ranges = consume_choose(*given)
     return [replace(r, begin=min(r.begin + (r.committed is not None), r.end)) for r in ranges]
-
-
-consume_choose, consume_decode, look_up = consume._choose, consume.decode, transform._look_up
-write_file, touch = workspace._write, transform._touch
 
 
 def _no_dead_letters(*given: Any) -> Any:
@@ -164,7 +163,7 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
     "the end of the log is committed": lambda: _step(load.commit_offsets, _commit_the_end),
     "reading begins after the committed offset": lambda: patch.object(consume, "_choose", _begin_later),
     "late readings are rejected": lambda: patch.object(
-        schedule, "TRANSFORM", schedule.TRANSFORM.model_copy(update={"allowed_lateness": schedule.NO_TIME})
+        schedule, "TRANSFORM", schedule.TRANSFORM.model_copy(update={"allowed_lateness": timedelta(0)})
     ),
     "the analysis does not hear of rows that were there already": _duplicates_are_not_touched,
 }
@@ -174,8 +173,7 @@ def found(name: str, most: int = MOST) -> tuple[int, str] | None:
     """Return the first seed whose schedule finds a mutant, and how; None if none of them does."""
     quiet()
     for seed in range(most):
-        with ExitStack() as stack:
-            stack.enter_context(MUTANTS[name]())
+        with MUTANTS[name]():
             try:
                 simulate(seed)
             except Violation as violation:

@@ -1,25 +1,27 @@
 """One schedule: a plant, runs of the stages with faults, calm runs at the end, and the state that must follow."""
 
 import json
+import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from queue import Empty
 from typing import Any
 from unittest.mock import patch
 
 import orjson
+import structlog
 from cassandra import cqltypes
 
 from etl.cassandra import connection
 from etl.errors import DeliveryError, NothingNew, SettingsError
 from etl.kafka import client, kafka_python
 from etl.model.measurements import Measurements, read_measurements
-from etl.model.tables import RUNS, TOUCHED_DAYS, WATERMARKS, pipeline_tables, sensor_data
+from etl.model.tables import RUNS, TOUCHED_DAYS, WATERMARKS, pipeline_tables
 from etl.run import runner
 from etl.settings import (
     CassandraSettings,
@@ -33,7 +35,8 @@ from etl.stages import consume
 from etl.stages.load import sending
 from etl.stages.load import stage as load
 from etl.stages.transform import stage as transform
-from tests.simulation.cassandra import PROTOCOL, Database, Stored, Write, type_of
+from tests.simulation.cassandra import PROTOCOL, Database, Row, Stored, Write, type_of
+from tests.simulation.cassandra import Key as CellKey
 from tests.simulation.files import TwinFiles, empty_store
 from tests.simulation.kafka import Broker, Log
 from tests.simulation.plant import DEAD_LETTERS, GROUP, TOPIC, Plant, wanted
@@ -44,7 +47,6 @@ TRIES = 3
 CALM_RUNS = 8
 HOUR_MS = 3_600_000
 
-NO_TIME = timedelta(0)
 KAFKA = KafkaSettings(topic=TOPIC, dead_letter_topic=DEAD_LETTERS, group=GROUP, timeout=30)
 CASSANDRA = CassandraSettings(keyspace=KEYSPACE, timeout=30)
 RUN = RunSettings(workspace_url="twin://workspace")
@@ -87,6 +89,10 @@ class Services:
     plant: Plant
     complaints: list[str] = field(default_factory=list)
 
+    def table(self, name: str) -> dict[CellKey, Row]:
+        """All rows of a table."""
+        return self.database.tables[name].truth()
+
 
 @dataclass(frozen=True)
 class Report:
@@ -95,6 +101,11 @@ class Report:
     calls: int
     faults: int
     rows: int
+
+
+def quiet() -> None:
+    """Let the stages log nothing."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 @cache
@@ -212,7 +223,7 @@ def simulate(seed: int) -> Report:
     except Violation as violation:
         calls = "\n  ".join(world.last_calls)
         raise Violation(f"seed {seed}: {violation}\n{plan}\n  {calls}") from None
-    return Report(world.calls, world.faults, len(services.database.tables["sensor_data"].truth()))
+    return Report(world.calls, world.faults, len(services.table("sensor_data")))
 
 
 def _reset(services: Services) -> None:
@@ -238,8 +249,8 @@ def _dag(services: Services, plan: Plan, name: str) -> None:
             world.wait_for(task)
 
 
-def _run(services: Services, plan: Plan, run: str, shard: int) -> bool:
-    """The stages of a shard of a run; return whether all of them ended well."""
+def _run(services: Services, plan: Plan, run: str, shard: int) -> None:
+    """The stages of a shard of a run, until one of them fails for good."""
     world = services.world
     for stage in ("consume", "transform", "load"):
         for attempt in range(TRIES):
@@ -253,21 +264,20 @@ def _run(services: Services, plan: Plan, run: str, shard: int) -> bool:
             if process.error is None:
                 break
             if isinstance(process.error, NothingNew | SettingsError | DeliveryError):
-                return _refused(services, plan, process)
+                _judge_end(services, plan, process)
+                return
             world.sleep(world.random.random() * 30)
         else:
-            return False
-    return True
+            return
 
 
-def _refused(services: Services, plan: Plan, process: Process) -> bool:
-    """The end of a run by an error that no retry mends; only some of them may come."""
+def _judge_end(services: Services, plan: Plan, process: Process) -> None:
+    """Complain of an error that no retry mends, unless it is one of those that may come."""
     text = str(process.error)
     settings = isinstance(process.error, SettingsError) and "the previous stage has not finished" not in text
     files = "differs from its manifest" in text and plan.keep_runs > 2
     if settings or files or "balance" in text:
         services.complaints.append(f"{process.name}: {text}")
-    return False
 
 
 def run_stage(plan: Plan, name: str, run: str, shard: int = 0) -> None:
@@ -316,10 +326,9 @@ def _watch(services: Services, write: Write) -> None:
         return
     machine = write.key[0]
     (cell,) = [cell for name, cell in write.cells.items() if name == "timestamp"]
-    rows = services.database.tables["sensor_data"].truth()
-    if not any(key[0] == machine and key[2] == cell.value for key in rows):
+    if not any(key[0] == machine and key[2] == cell.value for key in services.table("sensor_data")):
         services.complaints.append(f"the watermark of {machine!r} is ahead of the table")
-    before = write.stored.truth().get(write.key)
+    before = services.table(WATERMARKS.name).get(write.key)
     if before and before["timestamp"].time > cell.time and before["timestamp"].value < (cell.value or b""):
         services.complaints.append(f"the watermark of {machine!r} stays behind a newer one")
 
@@ -333,7 +342,7 @@ def judge(services: Services) -> None:
     if services.complaints:
         raise Violation(services.complaints[0])
     expected = wanted(services.plant)
-    rows = {_key(key): row for key, row in services.database.tables[sensor_data(measurements()).name].truth().items()}
+    rows = {_key(key): row for key, row in services.table("sensor_data").items()}
     if extra := sorted(set(rows) - set(expected.table)):
         raise Violation(f"row {extra[0]} of the table was never produced")
     for key, reading in expected.table.items():
@@ -382,20 +391,18 @@ def _judge_watermarks(services: Services, rows: set[tuple[str, int]]) -> None:
         newest[machine] = max(stamp, newest.get(machine, stamp))
     found = {
         key[0].decode(): int.from_bytes(row["timestamp"].value or b"", "big", signed=True)
-        for key, row in services.database.tables[WATERMARKS.name].truth().items()
+        for key, row in services.table(WATERMARKS.name).items()
     }
     if found != newest:
         raise Violation(f"watermarks are {found}, the newest rows {newest}")
 
 
 def _judge_ledger(services: Services) -> None:
-    stages = services.database.tables[RUNS.name]
-    columns = stages.table.columns
-    for key, row in stages.truth().items():
+    for key, row in services.table(RUNS.name).items():
         run, stage = key[1].decode(), key[2].decode()
         if stage != "load":
             continue
-        counts = type_of(columns["counts"]).deserialize(row["counts"].value, PROTOCOL)
+        counts = type_of(RUNS.columns["counts"]).deserialize(row["counts"].value, PROTOCOL)
         if counts["consumed"] != sum(counts[name] for name in load.CLASSES):
             raise Violation(f"run {run} does not balance: {dict(counts)}")
         offsets = json.loads((row["offsets"].value or b"").decode())
@@ -405,7 +412,7 @@ def _judge_ledger(services: Services) -> None:
 
 def _judge_touched(services: Services, rows: set[tuple[str, int]]) -> None:
     touched = set()
-    for key, row in services.database.tables[TOUCHED_DAYS.name].truth().items():
+    for key, row in services.table(TOUCHED_DAYS.name).items():
         day = int.from_bytes(key[2], "big") - 2**31
         touched |= {(key[1].decode(), day * 24 + name[1]) for name in row if isinstance(name, tuple)}
     if missing := sorted({(machine, stamp // HOUR_MS) for machine, stamp in rows} - touched):

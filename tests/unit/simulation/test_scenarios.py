@@ -5,18 +5,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from etl.errors import DeliveryError
-from tests.simulation.__main__ import quiet
 from tests.simulation.plant import FIRST_MS, TOPIC, Reading
 from tests.simulation.schedule import Plan, Services, built, in_place, judge, run_stage, run_until_nothing_is_new
 from tests.simulation.world import Killed, World
 
 # More than any stage has.
 MOST_CALLS = 100
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    quiet()
 
 
 def appended(services: Services, reading: Reading) -> None:

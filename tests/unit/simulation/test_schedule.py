@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.simulation.__main__ import quiet
 from tests.simulation.mutants import MUTANTS, found
 from tests.simulation.schedule import simulate
 
@@ -14,11 +13,6 @@ QUICK = (
     "bad records are dropped",
     "aborted transactions are read",
 )
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    quiet()
 
 
 @pytest.mark.parametrize("begin", range(0, 5 * AT_ONCE, AT_ONCE))
