@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -148,14 +149,12 @@ def publish_dead_letters(loading: Loading) -> None:
     They come before the rows. Once a row is written, another run finds only this row, and the values that it has beaten
     would be nowhere else.
     """
-    kafka = loading.client.settings
-    for kind in ("superseded", "dead-letters"):
-        if loading.manifest.rows(kind):
-            with open_producer(kafka) as producer:
-                letters = loading.work.input.tables(kind)
-                loading.counts["dead_letters"] += publish(
-                    producer, kafka.dead_letter_topic, letters, loading.manifest.run
-                )
+    kinds = [kind for kind in ("superseded", "dead-letters") if loading.manifest.rows(kind)]
+    if kinds:
+        kafka = loading.client.settings
+        letters = chain.from_iterable(map(loading.work.input.tables, kinds))
+        with open_producer(kafka) as producer:
+            loading.counts["dead_letters"] += publish(producer, kafka.dead_letter_topic, letters, loading.manifest.run)
 
 
 def write_rows(loading: Loading) -> None:
