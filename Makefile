@@ -89,7 +89,9 @@ up: ## Create a kind cluster with everything in it (NAME=... for a second one)
 down: $(READY) ## Remove the cluster
 	@$(PYTHON) -m images cluster down --name $(NAME)
 
-e2e: images ## Test images and pipeline in a separate kind cluster, print the figures
+# ARGS belong to pytest, so this target does not depend on `images`, which has arguments of its own.
+e2e: $(READY) ## Test images and pipeline in a separate kind cluster, print the figures (ARGS="-m 'not long'")
+	@$(PYTHON) -m images build
 	OPERATORS=$(OPERATORS) $(PYTHON) -m pytest -s --timeout=2400 tests/images tests/e2e $(ARGS)
 
 operators: $(READY) ## Install Strimzi and the K8ssandra operator into the cluster (then: make e2e with OPERATORS=1)
