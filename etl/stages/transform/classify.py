@@ -8,7 +8,7 @@ The last current one is the row that the table must hold.
 """
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ _LATEST_MS: Final = 10**14
 ORDER: Final = ["record_time", "partition", "offset", "index"]
 
 Flags = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,13 @@ def classify(
     contested = np.bincount(group, minlength=n)[group] > 1 if n else np.zeros(0, dtype=bool)
     contested |= stored_of >= 0
     if contested.any():
-        line = _line_up(readings, stored, values, group, stored_of, np.flatnonzero(contested))
-        found = _contest(line, values)
-        code[found.position] = found.code
-        write_time[found.position] = found.write_time
-        replaces[found.position] = found.replaces
-        beaten_by[found.beaten] = found.beaten_by
+        where = np.flatnonzero(contested)
+        line = _line_up(readings.iloc[where], stored, values, group[where], stored_of[where])
+        found = _contest(line, len(where))
+        code[where] = found.code
+        write_time[where] = found.write_time
+        replaces[where] = found.replaces
+        beaten_by[found.beaten] = where[found.beaten_by]
 
     old = readings["timestamp"].to_numpy() <= readings["watermark"].to_numpy()
     late = old & (code == LOADED) & (stored_of < 0)
@@ -94,55 +96,83 @@ def key_groups(sorted_readings: pd.DataFrame) -> npt.NDArray[np.int64]:
     return np.cumsum(first) - 1
 
 
-def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: Positions) -> Positions:
     """Return the position of the stored row of each reading, -1 if there is none."""
-    if stored.empty:
-        return np.full(len(readings), -1, dtype=np.int64)
-    keys = readings.loc[np.r_[True, group[1:] != group[:-1]], ["equipment", "timestamp"]]
-    positions = pd.Series(np.arange(len(stored)), index=pd.MultiIndex.from_frame(stored[["equipment", "timestamp"]]))
-    found = positions.reindex(pd.MultiIndex.from_frame(keys)).fillna(-1).to_numpy(dtype=np.int64)
-    return np.asarray(found[group])
+    keys = readings.iloc[np.flatnonzero(np.r_[True, group[1:] != group[:-1]])] if len(readings) else readings
+    equipment, timestamp = (
+        np.r_[stored[name].to_numpy(dtype=np.int64), keys[name].to_numpy(dtype=np.int64)]
+        for name in ("equipment", "timestamp")
+    )
+    # The sort is stable, so a stored row comes directly before its key.
+    order = np.lexsort((timestamp, equipment))
+    row, key = order[:-1], order[1:]
+    pairs = (equipment[row] == equipment[key]) & (timestamp[row] == timestamp[key])
+    found = np.full(len(keys), -1, dtype=np.int64)
+    found[key[pairs] - len(stored)] = row[pairs]
+    return found[group]
+
+
+class _Line(NamedTuple):
+    """k readings and their stored rows in order of key, then of arrival.
+
+    `item` is the position of a reading, or k plus that of a stored row. `same` tells that an item has the values of
+    the previous one. `time` (microseconds) is the record timestamp of a reading, or the write time of a stored row.
+    """
+
+    item: Positions
+    group: Positions
+    same: Flags
+    time: npt.NDArray[np.int64]
 
 
 def _line_up(
-    readings: pd.DataFrame,
-    stored: pd.DataFrame,
-    values: list[str],
-    group: npt.NDArray[np.int64],
-    stored_of: npt.NDArray[np.int64],
-    where: npt.NDArray[np.intp],
-) -> pd.DataFrame:
-    """Return the readings at some positions and their stored rows in order of key, then of arrival.
+    readings: pd.DataFrame, stored: pd.DataFrame, values: list[str], group: Positions, stored_of: Positions
+) -> _Line:
+    """Return the line of k readings that share their key with each other or with a stored row."""
+    k, m = len(readings), len(stored)
+    columns = [np.concatenate([readings[name].to_numpy(), stored[name].to_numpy()]) for name in values]
+    time = np.r_[_known_time(readings["record_time"]) * 1000, stored["write_time"].to_numpy(dtype=np.int64)]
+    arrival = np.lexsort((*(readings[name].to_numpy() for name in reversed(ORDER)), group))
 
-    `position` is that of a reading, -1 for a stored row; `stored` is that of the stored row of the key, -1 for none.
-    """
-    ours = readings.iloc[where][[*ORDER, *values]].assign(group=group[where], position=where, stored=stored_of[where])
-    ours = ours.sort_values(["group", *ORDER], kind="stable", ignore_index=True)
-    ours["place"] = np.arange(len(ours), dtype=np.float64)
-    theirs = _place_stored(ours, stored, values)
-    return pd.concat([ours, theirs], ignore_index=True).sort_values(
-        ["group", "place"], kind="stable", ignore_index=True
-    )
+    place = np.empty(k + m)
+    place[arrival] = np.arange(k)
+    place[k:] = np.inf
+    held = np.flatnonzero(stored_of >= 0)
+    row = k + stored_of[held]
+    # The write time of a stored row gives the record timestamp of its reading, but not the offset. Among readings of
+    # this millisecond the row comes after the last one that equals it (that is its reading), or before all of them (its
+    # reading came before).
+    came = time[row] // 1000
+    own = (time[held] // 1000 == came) & _equal(columns, held, row)
+    before = (time[held] // 1000 < came) | own
+    np.minimum.at(place, row, place[held] - 0.5)
+    np.maximum.at(place, row[before], place[held[before]] + 0.5)
+
+    rows = np.unique(row)
+    group = np.r_[group, np.zeros(m, dtype=np.int64)]
+    group[row] = group[held]
+    items = np.r_[np.arange(k), rows]
+    items = items[np.lexsort((place[items], group[items]))]
+    same = np.zeros(len(items), dtype=bool)
+    same[1:] = _equal(columns, items[1:], items[:-1])
+    return _Line(items, group[items], same, time[items])
 
 
 class _Contest(NamedTuple):
-    """The outcome for readings at `position`, and for stored rows at `beaten`."""
+    """The outcome for k readings, and for the stored rows at `beaten`."""
 
-    position: npt.NDArray[np.int64]
     code: npt.NDArray[np.int8]
     write_time: npt.NDArray[np.int64]
     replaces: Flags
-    beaten: npt.NDArray[np.int64]
-    beaten_by: npt.NDArray[np.int64]
+    beaten: Positions
+    beaten_by: Positions
 
 
-def _contest(line: pd.DataFrame, values: list[str]) -> _Contest:
-    """Classify readings that share their key with another reading or a stored row."""
-    is_stored = line["position"].to_numpy() < 0
-    groups = line["group"].to_numpy()
-    new_group = np.r_[True, groups[1:] != groups[:-1]]
-    new_holder = new_group.copy()
-    new_holder[1:] |= ~_equal(line.iloc[1:], line.iloc[:-1], values)
+def _contest(line: _Line, k: int) -> _Contest:
+    """Classify k readings that share their key with another reading or a stored row."""
+    is_stored = line.item >= k
+    new_group = np.r_[True, line.group[1:] != line.group[:-1]]
+    new_holder = new_group | ~line.same
     holder = np.cumsum(new_holder) - 1
     last = np.r_[new_group[1:], True]
     wins = np.zeros(holder[-1] + 1, dtype=bool)
@@ -153,50 +183,15 @@ def _contest(line: pd.DataFrame, values: list[str]) -> _Contest:
 
     keeps = is_stored | (new_holder & ~has_stored[holder])
     outcome = np.where(keeps, np.where(wins[holder], LOADED, CONFLICTING), DUPLICATE).astype(np.int8)
-    mine, position = ~is_stored, line["position"].to_numpy()
     lost = is_stored & ~wins[holder]
-    first_holder = np.r_[holder[new_group]][np.cumsum(new_group) - 1]
+    first_holder = holder[new_group][np.cumsum(new_group) - 1]
+    mine = np.argsort(line.item)[:k]
     return _Contest(
-        position=position[mine],
         code=outcome[mine],
-        write_time=_write_times(line, keeps, groups)[mine],
-        replaces=(outcome == LOADED)[mine] & (holder > first_holder)[mine],
-        beaten=line["stored"].to_numpy()[lost],
-        beaten_by=position[np.flatnonzero(new_holder)[holder[lost] + 1]],
-    )
-
-
-def _place_stored(ours: pd.DataFrame, stored: pd.DataFrame, values: list[str]) -> pd.DataFrame:
-    """Insert each stored row at its position among the readings of its key.
-
-    Its write time gives the record timestamp of its reading, but not the offset. Among readings of this millisecond the
-    row comes after the last one that equals it (that is its reading), or before all of them (its reading came before).
-    """
-    held = ours[ours["stored"] >= 0]
-    its = stored.iloc[held["stored"]].reset_index(drop=True)
-    came = its["write_time"].to_numpy(dtype=np.int64) // 1000
-    time = _known_time(held["record_time"])
-    own = (time == came) & _equal(held, its, values)
-    before = (time < came) | own
-    place = held["place"].to_numpy()
-    places = pd.DataFrame(
-        {
-            "stored": held["stored"].to_numpy(),
-            "group": held["group"].to_numpy(),
-            "behind": np.where(before, place + 0.5, -np.inf),
-            "first": place - 0.5,
-        }
-    )
-    rows = places.groupby("stored", as_index=False).agg(
-        group=("group", "first"), behind=("behind", "max"), first=("first", "min")
-    )
-    theirs = stored.iloc[rows["stored"]].reset_index(drop=True)
-    return theirs[values].assign(
-        group=rows["group"],
-        position=-1,
-        stored=rows["stored"],
-        place=np.where(np.isinf(rows["behind"]), rows["first"], rows["behind"]),
-        write_time=theirs["write_time"],
+        write_time=_write_times(line, keeps)[mine],
+        replaces=((outcome == LOADED) & (holder > first_holder))[mine],
+        beaten=line.item[lost] - k,
+        beaten_by=line.item[np.flatnonzero(new_holder)[holder[lost] + 1]],
     )
 
 
@@ -205,24 +200,20 @@ def _known_time(record_time: "pd.Series[int]") -> npt.NDArray[np.int64]:
     return np.clip(record_time.to_numpy(), 0, _LATEST_MS).astype(np.int64)
 
 
-def _equal(left: pd.DataFrame, right: pd.DataFrame, values: list[str]) -> Flags:
-    """Compare row by row; a missing value equals a missing value."""
+def _equal(columns: list[npt.NDArray[Any]], left: Positions, right: Positions) -> Flags:
+    """Compare items at n pairs of positions; a missing value equals a missing value."""
     same = np.ones(len(left), dtype=bool)
-    for name in values:
-        a, b = left[name], right[name]
-        both = (a.to_numpy() == b.to_numpy()) | (a.isna().to_numpy() & b.isna().to_numpy())
-        same &= both.astype(bool)
+    for column in columns:
+        a, b = column[left], column[right]
+        same &= np.asarray(a == b, dtype=bool) | (pd.isna(a) & pd.isna(b))
     return same
 
 
-def _write_times(line: pd.DataFrame, keeps: Flags, groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return for each holder the larger of its record timestamp in µs and the previous holder's write time plus 1.
+def _write_times(line: _Line, keeps: Flags) -> npt.NDArray[np.int64]:
+    """Return for each holder the larger of its own time and the previous holder's write time plus 1 (microseconds).
 
-    For a holder with k previous holders of its key, this is the running maximum of (own time - k), plus k.
+    For the holder number r of its key, this is the running maximum of (own time - r), plus r.
     """
-    own = _known_time(line["record_time"].fillna(0)) * 1000
-    if "write_time" in line:
-        own = np.where(line["position"].to_numpy() < 0, line["write_time"].fillna(0).to_numpy(dtype=np.int64), own)
-    rank = pd.Series(keeps.astype(np.int64)).groupby(groups).cumsum().to_numpy()
-    lifted = pd.Series(np.where(keeps, own - rank, np.iinfo(np.int64).min))
-    return np.asarray(lifted.groupby(groups).cummax().to_numpy() + rank)
+    rank = pd.Series(keeps.astype(np.int64)).groupby(line.group).cumsum().to_numpy()
+    lifted = pd.Series(np.where(keeps, line.time - rank, np.iinfo(np.int64).min))
+    return np.asarray(lifted.groupby(line.group).cummax().to_numpy() + rank)
