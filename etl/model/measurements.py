@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -57,7 +58,7 @@ class Measurements:
         """One nullable Arrow field per measurement, in declared order."""
         return [pa.field(measurement.name, measurement.arrow) for measurement in self.declared]
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The hash of the declarations, which does not depend on the layout of their file."""
         return hashlib.sha256(json.dumps([asdict(m) for m in self.declared]).encode()).hexdigest()

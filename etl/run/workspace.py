@@ -242,7 +242,7 @@ class Source:
         data = _read(self.workspace, path)
         if data is None or len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
             raise DeliveryError(f"{path} is missing or differs from its manifest: start a new run")
-        return pq.read_table(pa.BufferReader(data))
+        return pq.ParquetFile(pa.BufferReader(data)).read()
 
     def tables(self, kind: str) -> Iterator[pa.Table]:
         """Read the files of one kind, one at a time, in order."""

@@ -65,7 +65,7 @@ def transform(work: Work, settings: TransformSettings, cassandra: CassandraSetti
         Unreachable: Cassandra does not answer.
     """
     lateness = None if settings.allowed_lateness is None else int(settings.allowed_lateness.total_seconds() * 1000)
-    with connect(cassandra) as session, tempfile.TemporaryDirectory(prefix="etl-") as folder:
+    with connect(cassandra) as session:
         check_columns(session, pipeline_tables(work.measurements))
         run = _Run(work, session, lateness, Times(int(settings.oldest.timestamp() * 1000), _read_at(work)))
         run.watermarks = _snapshot(work, session)
@@ -73,7 +73,7 @@ def transform(work: Work, settings: TransformSettings, cassandra: CassandraSetti
             work.output.write("dead-letters", letters)
         total = work.input.manifest.rows("readings")
         cleaned = _cleaned(run)
-        buckets = [cleaned] if total <= CHUNK_ROWS else _spill(cleaned, Path(folder), DAY_MS, total)
+        buckets = [cleaned] if total <= CHUNK_ROWS else _buckets(cleaned, total)
         with progress("transformed", total) as advance:
             for bucket in buckets:
                 advance(_finish_bucket(run, list(bucket)))
@@ -114,6 +114,12 @@ def _cleaned(run: _Run) -> Iterator[pa.Table]:
             lost = readings.take(rejected["row"])
             output.write("dead-letters", _letters(run, lost, records, rejected["reason"], rejected["detail"]))
         yield good.append_column("file", pa.array(np.full(good.num_rows, number, dtype=np.int32)))
+
+
+def _buckets(tables: Iterable[pa.Table], total: int) -> Iterator[Iterator[pa.Table]]:
+    """Split readings into buckets that fit into memory; all readings of a key are in the same one."""
+    with tempfile.TemporaryDirectory(prefix="etl-") as folder:
+        yield from _spill(tables, Path(folder), DAY_MS, total)
 
 
 def _spill(tables: Iterable[pa.Table], folder: Path, span_ms: int, total: int) -> Iterator[Iterator[pa.Table]]:

@@ -120,3 +120,9 @@ def test_to_milliseconds_does_not_depend_on_neighbours_when_all_are_plain(
 )
 def test_to_milliseconds_is_missing_when_a_plain_text_names_no_moment(text: str) -> None:
     assert convert(text) == convert(text, "1767592800")[:1] == [MISSING]
+
+
+@given(st.lists(st.integers(0, 17).flatmap(lambda digits: st.integers(10**digits, 10 ** (digits + 1) - 1)), min_size=1))
+def test_to_milliseconds_does_not_depend_on_neighbours_when_all_are_whole_epochs(epochs: list[int]) -> None:
+    texts = [str(epoch) for epoch in epochs]
+    assert convert(*texts) == convert(*texts, "2026-01-05")[:-1]
