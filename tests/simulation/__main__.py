@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.schedule import Report, Violation, quiet, simulate
+from tests.simulation.judge import Violation
+from tests.simulation.schedule import Report, quiet, simulate
 
 CHUNK = 20
 SAY_SECONDS = 5.0

@@ -33,10 +33,11 @@ class Record(NamedTuple):
 
 @dataclass
 class Entry:
-    """One offset of a log: a record, or one that no consumer sees (`record` None: a marker, or compacted away)."""
+    """One offset of a log: a record, or the marker of a transaction (`record` None)."""
 
     record: Record | None
     transaction: int | None = None
+    compacted: bool = False
 
 
 @dataclass
@@ -65,9 +66,16 @@ class Log:
             self.aborted.add(transaction)
         self.entries.append(Entry(None))
 
-    def compact(self, offset: int) -> None:
-        """Remove a record, and keep its offset."""
-        self.entries[offset].record = None
+    def compact(self) -> None:
+        """Remove the records that a later one, by offset and by time, equals; their offsets stay."""
+        later: dict[tuple[bytes | None, bytes | None], int] = {}
+        for entry in reversed(self.entries[: self.end(True)]):
+            if entry.record is None or not self.seen(entry, True):
+                continue
+            same = entry.record.key, entry.record.value
+            entry.compacted = entry.record.timestamp <= later.get(same, -1)
+            if not entry.compacted:
+                later[same] = entry.record.timestamp
 
     def end(self, committed: bool) -> int:
         """The end of the log, or the last stable offset: that of the first open transaction."""
@@ -75,12 +83,19 @@ class Log:
 
     def seen(self, entry: Entry, committed: bool) -> bool:
         """Whether a consumer gets this entry."""
-        return entry.record is not None and not (committed and entry.transaction in self.aborted)
+        if entry.record is None or entry.compacted:
+            return False
+        return not (committed and entry.transaction in self.aborted)
 
     def records(self) -> list[Record]:
         """All records that a consumer of committed data gets."""
         entries = self.entries[self.begin : self.end(True)]
         return [entry.record for entry in entries if entry.record and self.seen(entry, True)]
+
+    def produced(self) -> list[Record]:
+        """All committed records, those that were deleted or compacted away too."""
+        entries = self.entries[: self.end(True)]
+        return [entry.record for entry in entries if entry.record and entry.transaction not in self.aborted]
 
 
 class Broker:
@@ -207,6 +222,9 @@ class Consumer:
         def fetch() -> dict[TopicPartition, list[Record]]:
             reading = [tp for tp in self._at if tp not in self._paused]
             tp = self._broker.world.random.choice(reading)
+            if self._broker.world.random.random() < 0.05:
+                # Its leader is moving.
+                return {}
             log = self._broker.topics[tp.topic][tp.partition]
             if self._at[tp] < log.begin:
                 raise kafka_errors.OffsetOutOfRangeError({tp: self._at[tp]})

@@ -23,8 +23,9 @@ from etl.stages.load import stage as load
 from etl.stages.transform import classify
 from etl.stages.transform import stage as transform
 from tests.simulation import schedule
+from tests.simulation.judge import Violation
 from tests.simulation.kafka import Broker, Consumer
-from tests.simulation.schedule import Violation, quiet, simulate
+from tests.simulation.schedule import quiet, simulate
 
 MOST = 10_000
 Patch = AbstractContextManager[Any]
@@ -128,6 +129,11 @@ def _by_arrival(classes: Any) -> Any:
     return classes
 
 
+def _not_lifted(classes: Any) -> Any:
+    classes.write_time[:] -= classes.write_time % 1000
+    return classes
+
+
 def _never_null(classes: Any) -> Any:
     classes.replaces[:] = False
     return classes
@@ -142,6 +148,7 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         load, "STEPS", tuple(step for step in load.STEPS if step is not load.write_touched)
     ),
     "rows have the time of the write as write time": lambda: _classes(_by_arrival),
+    "readings of one millisecond have the same write time": lambda: _classes(_not_lifted),
     "the manifest is written before its files": _manifest_first,
     "offsets are not compared": lambda: patch.object(load, "offsets_moved", lambda _: False),
     "the record time does not count": lambda: patch.object(classify, "ORDER", ["partition", "offset", "index"]),

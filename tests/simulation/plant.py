@@ -28,12 +28,14 @@ class Reading(NamedTuple):
 
     key: Key
     voltage: float
-    current: float | None
+    current: float | None = None
+    frequency: float | None = None
 
     def value(self) -> bytes:
-        """Its record."""
-        document = {"timestamp": self.key[1], "voltage": self.voltage}
-        return orjson.dumps(document if self.current is None else {**document, "current": self.current})
+        """Return its record."""
+        document = {"timestamp": self.key[1], **self._asdict()}
+        del document["key"]
+        return orjson.dumps({name: value for name, value in document.items() if value is not None})
 
 
 @dataclass
@@ -45,6 +47,10 @@ class Plant:
     machines: list[str]
     # Milliseconds by which the clocks of gateways are wrong; None: the broker stamps the records.
     skew: int | None = None
+    # Whether gateways send the frequency.
+    frequency: bool = False
+    # Logs of a topic that was deleted and made anew.
+    former: list[Log] = field(default_factory=list)
     made: dict[bytes, Reading] = field(default_factory=dict)
     bad: int = 0
     _volts: int = 10_000
@@ -89,7 +95,8 @@ class Plant:
         if again and chance.random() < 0.25:
             key = chance.choice(again).key
         self._volts += 1
-        reading = Reading(key, self._volts / 100, chance.choice([None, 5.0, 6.5]))
+        frequency = chance.choice([None, 50.0]) if self.frequency else None
+        reading = Reading(key, self._volts / 100, chance.choice([None, 5.0, 6.5]), frequency)
         self.made[reading.value()] = reading
         return reading.value()
 
@@ -99,28 +106,49 @@ class Plant:
 
 
 class Wanted(NamedTuple):
-    """The table by key, the voltages that lost to others, and the bad values."""
+    """The table by key, all readings, the voltages that lost to others, those that may be lost, and the bad values."""
 
     table: dict[Key, Reading]
+    readings: set[Reading]
     lost: set[tuple[Key, float]]
+    unsure: set[tuple[Key, float]]
     bad: set[bytes]
 
 
 def wanted(plant: Plant) -> Wanted:
-    """Say what must be there once every committed record was processed: see docs/delivery.md."""
+    """Return the state after every committed record was processed, as docs/delivery.md defines it."""
     table: dict[Key, Reading] = {}
-    seen: set[tuple[Key, float]] = set()
+    readings: set[Reading] = set()
     bad: set[bytes] = set()
-    ordered = [
-        (record.timestamp, partition, record.offset, record.value or b"")
-        for partition, log in enumerate(plant.broker.topics[TOPIC])
-        for record in log.records()
-    ]
-    for *_, value in sorted(ordered):
+    moments: dict[tuple[Key, int], list[float]] = {}
+    for time, value in _produced(plant):
         reading = plant.made.get(value)
         if reading is None:
             bad.add(value)
             continue
         table[reading.key] = reading
-        seen.add((reading.key, reading.voltage))
-    return Wanted(table, {each for each in seen if table[each[0]].voltage != each[1]}, bad)
+        readings.add(reading)
+        moments.setdefault((reading.key, time), []).append(reading.voltage)
+    lost = {(each.key, each.voltage) for each in readings if table[each.key] != each}
+    return Wanted(table, readings, lost, _unsure(moments), bad)
+
+
+def _produced(plant: Plant) -> list[tuple[int, bytes]]:
+    """Return record timestamps and values of all committed records in their order."""
+    logs = enumerate(plant.broker.topics[TOPIC])
+    ordered = sorted(
+        (record.timestamp, partition, record.offset, record.value or b"")
+        for partition, log in [*((-1, log) for log in plant.former), *logs]
+        for record in log.produced()
+    )
+    return [(time, value) for time, _, _, value in ordered]
+
+
+def _unsure(moments: dict[tuple[Key, int], list[float]]) -> set[tuple[Key, float]]:
+    """Return readings between two equal ones of their key and millisecond: a limit of docs/delivery.md."""
+    found = set()
+    for (key, _), line in moments.items():
+        for voltage in set(line):
+            first, last = line.index(voltage), len(line) - line[::-1].index(voltage)
+            found |= {(key, other) for other in line[first:last] if other != voltage}
+    return found
