@@ -25,6 +25,7 @@ DEFAULT_ARGS = {
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(seconds=SETTINGS["maxRetryDelaySeconds"]),
     "execution_timeout": timedelta(seconds=SETTINGS["executionTimeoutSeconds"]),
+    "schedule_timeout_seconds": SETTINGS["scheduleTimeoutSeconds"],
     "startup_timeout_seconds": SETTINGS["startupTimeoutSeconds"],
     "startup_check_interval_seconds": SETTINGS["startupCheckIntervalSeconds"],
     "base_container_status_polling_interval": SETTINGS["pollIntervalSeconds"],

@@ -10,6 +10,7 @@ SETTINGS = {
     "retryDelaySeconds": 10,
     "maxRetryDelaySeconds": 300,
     "executionTimeoutSeconds": 3600,
+    "scheduleTimeoutSeconds": 1800,
     "startupTimeoutSeconds": 180,
     "startupCheckIntervalSeconds": 1,
     "pollIntervalSeconds": 1,

@@ -95,6 +95,11 @@ def test_task_is_repeated_with_back_off_and_ends_in_time(load_dag: Load, stage: 
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_task_waits_longer_for_room_than_for_the_start_of_its_pod(load_dag: Load, stage: str) -> None:
+    assert load_dag().get_task(stage).schedule_timeout_seconds == 1800
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_task_leaves_no_pod_no_xcom_and_no_environment_in_its_log(load_dag: Load, stage: str) -> None:
     task = load_dag().get_task(stage)
     assert task.on_finish_action == "delete_pod"

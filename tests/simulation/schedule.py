@@ -37,7 +37,6 @@ from tests.simulation.services import (
 )
 from tests.simulation.world import CALM, Odds, Process, World
 
-TRIES = 3
 CALM_RUNS = 8
 
 KAFKA = KafkaSettings(topic=TOPIC, dead_letter_topic=DEAD_LETTERS, group=GROUP, timeout=30)
@@ -87,6 +86,7 @@ def planned(chance: random.Random) -> Plan:
         down=chance.choice([None, 0, 1, 2]),
         lags=chance.random() < 0.2,
         keep_runs=chance.choice([2, 50]),
+        tries=chance.choice([1, 3]),
         odds=Odds(
             kill=chance.choice([0.0, 0.005, 0.02, 0.06]),
             terminate=chance.choice([0.0, 0.0, 0.01]),
@@ -193,7 +193,7 @@ def _run(services: Services, run: str, shard: int) -> None:
     """Run the stages of a shard of a run, until one of them fails for good."""
     world = services.world
     for stage in ("consume", "transform", "load"):
-        for attempt in range(TRIES):
+        for attempt in range(services.plan.tries):
             name = f"{run}.{shard} {stage}.{attempt}"
             process = world.start(name, lambda stage=stage: run_stage(services.plan, stage, run, shard))
             if world.odds.kill and world.random.random() < 0.03:

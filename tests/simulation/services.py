@@ -45,6 +45,8 @@ class Plan:
     # Listings of the workspace lack new files for a while.
     lags: bool = False
     keep_runs: int = 50
+    # Attempts of a stage; then the run is given up.
+    tries: int = 3
     odds: Odds = CALM
     # An operator deletes the offsets of the group.
     resets: bool = False
