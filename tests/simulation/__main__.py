@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.judge import Violation
-from tests.simulation.schedule import Report, quiet, simulate
+from tests.simulation.schedule import Report, quiet, shrunk, simulate
 
 CHUNK = 20
 SAY_SECONDS = 5.0
@@ -22,7 +22,7 @@ def held(seeds: range) -> tuple[list[Report], list[str]]:
         try:
             reports.append(simulate(seed))
         except Violation as violation:
-            violations.append(str(violation))
+            violations.append(f"{violation}\nthe simplest plan that violates it: simulate({seed}, {shrunk(seed)})")
         except Exception as error:
             violations.append(f"seed {seed}: {type(error).__name__}: {error}")
     return reports, violations

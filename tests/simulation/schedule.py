@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -103,8 +103,8 @@ def planned(chance: random.Random) -> Plan:
     )
 
 
-def simulate(seed: int) -> Report:
-    """Run the schedule of a seed.
+def simulate(seed: int, plan: Plan | None = None) -> Report:
+    """Run the schedule of a seed, or of that seed with another plan.
 
     Raises:
         Violation: a guarantee does not hold; the message has the seed and the last calls.
@@ -112,7 +112,8 @@ def simulate(seed: int) -> Report:
     world = World(seed)
     # The jitter of retries belongs to the schedule too.
     random.seed(seed)
-    plan = planned(world.random)
+    drawn = planned(world.random)
+    plan = plan or drawn
     services = built(world, plan, watch)
     try:
         with in_place(services):
@@ -128,6 +129,18 @@ def simulate(seed: int) -> Report:
         calls = "\n  ".join(world.last_calls)
         raise Violation(f"seed {seed}: {violation}\n{plan}\n  {calls}") from None
     return Report(world.calls, world.faults, len(services.table("sensor_data")))
+
+
+def shrunk(seed: int) -> Plan:
+    """Return the simplest plan with which the schedule of a seed still violates a guarantee."""
+    plan = planned(World(seed).random)
+    for part in fields(Plan):
+        simpler = replace(plan, **{part.name: part.default})
+        try:
+            simulate(seed, simpler)
+        except Violation:
+            plan = simpler
+    return plan
 
 
 def _act(services: Services, prefix: str) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.simulation.mutants import MUTANTS, found
-from tests.simulation.schedule import simulate
+from tests.simulation.schedule import shrunk, simulate
+from tests.simulation.services import Plan
 
 AT_ONCE = 40
 # Those that the first few schedules find.
@@ -29,3 +30,8 @@ def test_schedule_is_the_same_when_its_seed_is_repeated() -> None:
 def test_simulation_finds_a_fault_of_the_pipeline_when_there_is_one(name: str) -> None:
     assert name in MUTANTS
     assert found(name, most=40)
+
+
+def test_plan_of_a_violation_is_simplified_when_its_faults_do_not_matter() -> None:
+    with MUTANTS["touched days are not written"]():
+        assert shrunk(0) == Plan()
