@@ -36,22 +36,12 @@ def list_dead_letters(
 
     choice = Choice(frozenset(reason or ()), run, _time("--since", since), _time("--until", until))
     with connect(read_settings(KafkaSettings)) as client:
-        letters = list(islice(list_letters(client, choice), limit + 1))
-    rows = [
-        [
-            f"{letter.published:%Y-%m-%dT%H:%M:%S.%fZ}",
-            letter.run,
-            letter.reason,
-            letter.replays,
-            _origin(letter),
-            (letter.key or b"").decode(errors="replace"),
-            letter.detail,
-        ]
-        for letter in letters[:limit]
-    ]
-    print_table("dead letters", ["published", "run", "reason", "replays", "origin", "key", "detail"], rows)
-    if len(letters) > limit:
-        typer.echo(f"and more: use --limit, --since {rows[-1][0]}")
+        # Rows instead of letters: the bytes of a letter may be many.
+        rows = [_row(letter) for letter in islice(list_letters(client, choice), limit + 1)]
+    shown = rows[:limit]
+    print_table("dead letters", ["published", "run", "reason", "replays", "origin", "key", "detail"], shown)
+    if len(rows) > limit:
+        typer.echo(f"and more: use --limit, --since {shown[-1][0]}")
 
 
 @app.command(
@@ -78,6 +68,18 @@ def replay_dead_letters(
         typer.echo(f"{done.lost:,} left out: conflicting, superseded or late (--force sends them)")
     if done.from_files:
         typer.echo(f"{done.from_files:,} left out: lines of a file (correct it and generate from it)")
+
+
+def _row(letter: "Letter") -> list[object]:
+    return [
+        f"{letter.published:%Y-%m-%dT%H:%M:%S.%fZ}",
+        letter.run,
+        letter.reason,
+        letter.replays,
+        _origin(letter),
+        (letter.key or b"").decode(errors="replace"),
+        letter.detail,
+    ]
 
 
 def _origin(letter: "Letter") -> str:

@@ -7,15 +7,19 @@ content.
 """
 
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 import pyarrow as pa
 
 from etl.codec.columns import CONTENT_TYPE
 from etl.codec.envelope import REPLAYS
+from etl.errors import Unreachable
 from etl.kafka.client import Client
 from etl.kafka.ports import Producer, open_producer, read
 from etl.kafka.records import Span
@@ -26,6 +30,8 @@ _HEADERS = ("reason", "detail", "stage", "topic", "partition", "offset", "index"
 _NUMBERS = frozenset(["partition", "offset", "index", "line", "record_time"])
 # Headers must leave room for the value.
 _MAX_DETAIL = 1000
+# Memory for known identities; the others are on disk.
+_CACHE_KIB = 2048
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -120,22 +126,43 @@ def list_letters(client: Client, choice: Choice) -> Iterator[Letter]:
 
     Raises:
         SettingsError: the dead-letter topic is missing, or may not be read.
+        Unreachable: Kafka does not answer, or the folder of temporary files is full.
     """
+    return each_once(letter for letter in _read(client, choice.since) if choice.holds(letter))
+
+
+def each_once(letters: Iterable[Letter]) -> Iterator[Letter]:
+    """Yield the first letter of each identity; known identities are in a temporary file, `_CACHE_KIB` of it in memory.
+
+    Raises:
+        Unreachable: the temporary file cannot be written.
+    """
+    try:
+        # SQLite deletes the file of a temporary table at once, so that it never outlives the process.
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as known:
+            known.execute("PRAGMA temp_store = FILE")
+            known.execute("CREATE TEMP TABLE known (identity BLOB PRIMARY KEY) WITHOUT ROWID")
+            known.execute(f"PRAGMA temp.cache_size = -{_CACHE_KIB}")
+            known.execute("PRAGMA temp.journal_mode = OFF")
+            # One transaction: each further one would cost time.
+            known.execute("BEGIN")
+            for letter in letters:
+                identity = blake2b(repr(letter.identity).encode(), digest_size=16).digest()
+                if known.execute("INSERT OR IGNORE INTO known VALUES (?)", (identity,)).rowcount:
+                    yield letter
+    except sqlite3.Error as error:
+        raise Unreachable(f"the folder of temporary files cannot be written: {error} (TMPDIR)") from error
+
+
+def _read(client: Client, since: datetime | None) -> Iterator[Letter]:
     topic = client.settings.dead_letter_topic
     spans = client.log_spans(topic)
-    if choice.since is not None:
-        begins = client.offsets_at(topic, int(choice.since.timestamp() * 1000))
+    if since is not None:
+        begins = client.offsets_at(topic, int(since.timestamp() * 1000))
         spans = {p: Span(span.end if (at := begins[p]) is None else at, span.end) for p, span in spans.items()}
-    seen: set[int] = set()
     for block in read(client.settings, topic, spans):
         for time, key, value, headers in zip(block.times, block.keys, block.values, block.headers, strict=True):
-            letter = _letter(time, key, value, {name: (raw or b"").decode(errors="replace") for name, raw in headers})
-            if not choice.holds(letter):
-                continue
-            identity = hash(letter.identity)
-            if identity not in seen:
-                seen.add(identity)
-                yield letter
+            yield _letter(time, key, value, {name: (raw or b"").decode(errors="replace") for name, raw in headers})
 
 
 def _letter(time: int, key: bytes | None, value: bytes | None, headers: dict[str, str]) -> Letter:
