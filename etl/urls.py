@@ -1,6 +1,7 @@
 """Remove secrets from URLs: a user, a password, a query or a fragment may be one.
 
-Messages of libraries contain URLs in various forms, so all output goes through `without_secrets`.
+Messages of libraries contain URLs in various forms, so all output goes through `without_secrets`. It also removes the
+passwords and tokens of the settings.
 """
 
 import os
@@ -12,6 +13,8 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 # Settings that are URLs; the URL of the webhook is a secret as a whole.
 URLS = ("ETL_WORKSPACE_URL", "ETL_GENERATE_RECORDED_URL", "ETL_OTLP_ENDPOINT", "ETL_ANALYZE_WEBHOOK")
 _WHOLE = frozenset(["ETL_ANALYZE_WEBHOOK"])
+_PASSWORDS = ("ETL_KAFKA_PASSWORD", "ETL_CASSANDRA_PASSWORD", "ETL_PAGE_PASSWORD")
+_TOKENS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")  # read by libraries
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>|]+")
 _CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _CONTAINERS = frozenset(["abfs", "abfss", "wasb", "wasbs"])  # there a user is a folder
@@ -65,33 +68,49 @@ def _secrets(url: str) -> Iterator[str]:
 
 def without_secrets(text: str, urls: Iterable[str] = ()) -> str:
     """Remove the secrets of these URLs and of the settings from a text, and shorten every other URL in it."""
-    known = [*urls, *settings_urls()]
+    settings = list(_settings(URLS))
+    known = [*urls, *(url for _, url in settings)]
+    secrets = [secret for url in known for secret in _secrets(url)]
+    secrets += [secret for name, url in settings if name in _WHOLE for secret in _addresses(url)]
+    secrets += [secret for _, value in _settings(_PASSWORDS + _TOKENS) for secret in _values(value)]
     for url in known:
         text = text.replace(url, shown(url))
-    found = {form for url in known for secret in _secrets(url) for form in _forms(secret)}
-    found |= {url for name, url in _settings() if name in _WHOLE}
-    for secret in sorted(found, key=len, reverse=True):
-        if len(secret) >= _SHORTEST:
-            text = text.replace(secret, _HIDDEN)
+    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
+        if len(form) >= _SHORTEST:
+            text = text.replace(form, _HIDDEN)
     return _URL.sub(lambda match: shown(match[0]), text)
+
+
+def _addresses(url: str) -> Iterator[str]:
+    """Yield a URL that is a secret as a whole, and its path, because libraries name them separately."""
+    yield shown(url)
+    yield shown(url).partition("://")[2].partition("/")[2]
+
+
+def _values(setting: str) -> Iterator[str]:
+    """Yield a password; of headers, such as `name=token,name=token`, also each token."""
+    yield setting
+    yield from (value.strip() for _, mark, value in (part.partition("=") for part in setting.split(",")) if mark)
 
 
 def _forms(secret: str) -> set[str]:
     return {secret, unquote(secret), unquote_plus(secret), quote(secret), quote(secret, safe="")}
 
 
-def settings_urls() -> list[str]:
-    """Return the URLs of the settings, from the environment or mounted secrets."""
-    return [url for _, url in _settings()]
-
-
-def _settings() -> Iterator[tuple[str, str]]:
-    folder = os.environ.get("ETL_SECRETS_DIR")
-    for name in URLS:
-        if url := os.environ.get(name):
-            yield name, url
-        elif folder:
+def _settings(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the settings of these names that are set; as for pydantic, names may be in capitals or not."""
+    wanted = frozenset(names)
+    yield from ((name.upper(), value) for name, value in os.environ.items() if value and name.upper() in wanted)
+    for path in _files(os.environ.get("ETL_SECRETS_DIR")):
+        if path.name.upper() in wanted:
             try:
-                yield name, (Path(folder) / name).read_text(encoding="utf-8").strip()
+                yield path.name.upper(), path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
                 continue
+
+
+def _files(folder: str | None) -> list[Path]:
+    try:
+        return list(Path(folder).iterdir()) if folder else []
+    except OSError:
+        return []

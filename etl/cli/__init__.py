@@ -79,6 +79,10 @@ def main() -> None:
     except EtlError as error:
         log.error(str(error))
         sys.exit(error.exit_code)
+    except Exception:
+        # Python's own traceback would show the secrets of URLs in messages.
+        log.critical("unexpected error", exc_info=True)
+        sys.exit(1)
 
 
 def _show_version(wanted: bool) -> None:

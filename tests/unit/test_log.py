@@ -74,3 +74,23 @@ def test_passwords_and_queries_of_urls_stay_hidden_when_they_are_logged(log_form
     # Only the source line of a frame may show it.
     logged = [line for line in done.stderr.splitlines() if "raise OSError" not in line or log_format]
     assert not any("hunter22" in line for line in logged)
+
+
+UNEXPECTED = """
+import etl.cli
+def broken():
+    raise RuntimeError("refused: https://user:hunter22@collector/v1/metrics, password hunter33")
+etl.cli.app = broken
+etl.cli.main()
+"""
+
+
+@pytest.mark.parametrize("log_format", ["", "json"])
+def test_secrets_stay_hidden_when_an_unexpected_error_ends_a_command(log_format: str) -> None:
+    environment = {"ETL_LOG_FORMAT": log_format, "ETL_KAFKA_PASSWORD": "hunter33"}
+    done = subprocess.run(
+        [sys.executable, "-c", UNEXPECTED], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: refused: https://collector/v1/metrics" in done.stderr
+    assert "hunter" not in done.stdout + done.stderr

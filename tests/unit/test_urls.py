@@ -61,3 +61,54 @@ def test_the_urls_of_the_settings_hide_in_every_text(monkeypatch, tmp_path):
     for secret in ("tok3n", "hunter22", "mounted-secret"):
         assert secret not in found
     assert "http://collector:4318/v1/metrics" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no answer from https://hooks.example/services/T0/tok3n?key=an0ther",
+        "no answer from https://hooks.example/services/T0/tok3n",
+        "HTTPSConnectionPool(host='hooks.example'): Max retries exceeded with url: /services/T0/tok3n?key=an0ther",
+        'POST /services/T0/tok3n HTTP/1.1" 404',
+        "path services/T0/tok3n",
+    ],
+)
+def test_the_path_of_the_webhook_is_hidden_when_it_has_a_query(monkeypatch, text):
+    monkeypatch.setenv("ETL_ANALYZE_WEBHOOK", "https://hooks.example/services/T0/tok3n?key=an0ther")
+    found = without_secrets(text)
+    assert "tok3n" not in found
+    assert "an0ther" not in found
+
+
+def test_a_text_is_unchanged_when_the_webhook_has_no_path(monkeypatch):
+    monkeypatch.setenv("ETL_ANALYZE_WEBHOOK", "https://hooks.example/")
+    assert without_secrets("a/b and /c") == "a/b and /c"
+
+
+@pytest.mark.parametrize("name", ["etl_analyze_webhook", "Etl_Analyze_Webhook"])
+def test_settings_hide_when_their_names_are_not_in_capitals(monkeypatch, tmp_path, name):
+    url = "https://hooks.example/services/T0/tok3n"
+    monkeypatch.setenv("ETL_SECRETS_DIR", str(tmp_path))
+    (tmp_path / name).write_text(url)
+    assert "tok3n" not in without_secrets(url)
+    (tmp_path / name).unlink()
+    monkeypatch.setenv(name, url)
+    assert "tok3n" not in without_secrets(url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("ETL_KAFKA_PASSWORD", "hunter22", "login(hunter22) failed"),
+        ("ETL_CASSANDRA_PASSWORD", "hunt+er22", "login as hunt%2Ber22 failed"),
+        ("ETL_PAGE_PASSWORD", "hunter22", "hunter22"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter22", "signed with hunter22"),
+        ("AWS_SESSION_TOKEN", "hunter22", "X-Amz-Security-Token: hunter22"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter22,authorization=Bearer%20hunt+er22", "a: hunter22, Bearer hunt+er22"),
+    ],
+)
+def test_passwords_and_tokens_of_the_environment_hide_in_every_text(monkeypatch, name, value, text):
+    monkeypatch.setenv(name, value)
+    found = without_secrets(text)
+    assert "hunt" not in found
+    assert "***" in found
