@@ -59,13 +59,15 @@ def build(name: str, base_image: str, report: Report) -> Built:
     """
     begin, before = time.monotonic(), docker.image_id(tag(name))
     arguments = {"BASE": base_image}
+    options = []
     if name in PYTHON:
         arguments |= {"UV_VERSION": UV_VERSION}
-        arguments |= {key: os.environ[key] for key in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX") if os.environ.get(key)}
+        # Docker takes their values from the environment: an index may hold a password, and all users see arguments.
+        options += [f"--build-arg={key}" for key in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX") if os.environ.get(key)]
     if name in PACKAGE:
         arguments |= {"STAGE": name, "EXTRAS": extras()}
     labels = {"title": TITLES[name], "version": VERSION, "licenses": "Apache-2.0", "base.name": base_image}
-    options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+    options += [f"--build-arg={key}={value}" for key, value in arguments.items()]
     options += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
     options += [f"--target={name}"] if name in PACKAGE else []
     with tempfile.TemporaryDirectory() as folder:

@@ -71,6 +71,35 @@ def test_secrets_reach_stages_and_page_as_files_only(render: Render) -> None:
                 assert not re.search("PASSWORD|WEBHOOK", variable["name"]), name
 
 
+@pytest.mark.parametrize(("values", "file"), MODES)
+def test_secrets_reach_environments_by_reference_only(render: Render, values: Values, file: Path | None) -> None:
+    secret = re.compile("PASSWORD|PASSWD|SECRET(?!S_DIR)|TOKEN|_KEY$|CONN$|WEBHOOK")
+    # A path, a number, or a URL with no more than a user.
+    harmless = re.compile(r"/.*|\d+|[\w+]+://(\w+@)?[^@?]*")
+    references = 0
+    for name, pod in pods(render(values, file=file)):
+        for variable in [found for container in containers(pod) for found in container.get("env", ())]:
+            if secret.search(variable["name"]) and not harmless.fullmatch(variable.get("value", "")):
+                references += 1
+                assert set(variable.get("valueFrom", ())) == {"secretKeyRef"}, (name, variable)
+    assert references
+
+
+@pytest.mark.parametrize(("values", "file"), MODES)
+def test_contents_of_secrets_are_in_no_other_object(render: Render, values: Values, file: Path | None) -> None:
+    objects = render(values, file=file)
+    contents = {
+        text
+        for item in objects
+        if item["kind"] == "Secret"
+        for key, value in item.get("data", {}).items()
+        if key != "username" and len(text := base64.b64decode(value).decode()) >= 16
+    }
+    assert contents
+    others = str([item for item in objects if item["kind"] != "Secret"])
+    assert not [text for text in contents if text in others or base64.b64encode(text.encode()).decode() in others]
+
+
 def test_stages_and_page_mount_what_they_only_read_read_only(render: Render) -> None:
     for name, pod in pods(render(file=SMALL)):
         if not name.startswith(("template", PAGE)):
