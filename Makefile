@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-package test-dags test-charts lint docs format simulate simulate-mutants bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-charts lint audit docs format simulate simulate-mutants bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ lint: $(READY) ## Check style, format, types, imports and words
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports --no-cache
 	$(PYTHON) -m docs.words
+
+audit: $(READY) ## Look for known vulnerabilities of the locked packages, and check the SBOMs of the images
+	@$(PYTHON) -m images audit
 
 docs: $(READY) ## Generate the tables in the docs
 	$(PYTHON) -m docs.update

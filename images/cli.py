@@ -188,6 +188,16 @@ def build_images(
     print_table(images, time.monotonic() - begin)
 
 
+@app.command("audit")
+def audit() -> None:
+    """Look for known vulnerabilities of the locked packages, and check the SBOMs of the images."""
+    from images.audit import PROJECTS, audit_lock, audit_sboms
+
+    for project in PROJECTS:
+        print(audit_lock(project))
+    print(audit_sboms())
+
+
 @app.command("install")
 def install_pipeline(
     name: Name = CLUSTER,
