@@ -23,7 +23,7 @@ from images.paths import IMAGES, ROOT
 ALLOWED = IMAGES / "audit.yaml"
 PROJECTS = (ROOT, IMAGES / "airflow")
 # Messages of uv if the database does not answer.
-_AWAY = re.compile(r"Request failed|error sending request|requires network access|status code 5\d\d")
+_AWAY = re.compile(r"Request failed|error sending request|requires network access|status code [45]\d\d")
 _PURL = re.compile(r"pkg:(pypi|deb|maven)/\S+@\S+")
 
 
