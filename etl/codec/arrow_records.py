@@ -9,12 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.codec.columns import ARROW, CUT, JSON, DeadRecord, Mask, Part
+from etl.codec.arrow_size import decompressed_bytes
+from etl.codec.columns import ARROW, CUT, JSON, DeadRecord, Mask, Part, TooLarge
 from etl.model.measurements import MAX_TEXT_BYTES, Measurement, Measurements
-from etl.model.schemas import CHUNK_ROWS, TIMESTAMP
+from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS, TIMESTAMP
 
 # Half of a broker's default limit (message.max.bytes, 1 MiB), so that a dead letter with its headers also fits.
 RECORD_BYTES = 512 * 1024
+# The most memory for the readings of one record, or of several that are decoded together. A few hundred bytes can
+# declare gigabytes, by compression or by a dictionary.
+MEMORY_BYTES = 4 * CHUNK_BYTES
 
 
 class _SchemaError(Exception):
@@ -24,9 +28,14 @@ class _SchemaError(Exception):
 def decode_arrow(
     values: Mapping[int, bytes], measurements: Measurements, dead: list[DeadRecord]
 ) -> tuple[list[Part], list[int]]:
-    """Return the readings, and the positions of the records that cannot be rebuilt from them."""
+    """Return the readings, and the positions of the records that cannot be rebuilt from them.
+
+    Raises:
+        TooLarge: the readings of several records take more than MEMORY_BYTES together.
+    """
     parts: list[Part] = []
     raw = []
+    size = 0
     for position, value in values.items():
         try:
             batches = _read_stream(value)
@@ -39,6 +48,9 @@ def decode_arrow(
         except Exception as error:
             dead.append(DeadRecord(position, "undecodable", f"no Arrow stream: {' '.join(str(error).split())[:200]}"))
         else:
+            size += sum(column.nbytes for columns, _ in converted for column in columns)
+            if size > MEMORY_BYTES and len(values) > 1:
+                raise TooLarge
             first = 0
             for columns, bad in converted:
                 number = len(columns[0])
@@ -51,6 +63,8 @@ def decode_arrow(
 
 
 def _read_stream(value: bytes) -> list[pa.RecordBatch]:
+    if decompressed_bytes(value) > MEMORY_BYTES:
+        raise _SchemaError(f"more than {MEMORY_BYTES} bytes in one record, decompressed")
     with pa.ipc.open_stream(value) as reader:
         trouble = _schema_trouble(reader.schema)
         batches = list(reader)
@@ -116,25 +130,60 @@ def _conform(batch: pa.RecordBatch, measurements: Measurements) -> tuple[list[pa
     for measurement in measurements.declared:
         column, bad = pa.nulls(number, measurement.arrow), None
         if measurement.name in names:
-            column, bad = _cast(_decoded(batch.column(measurement.name)), measurement)
+            column, bad = _cast(batch.column(measurement.name), measurement)
         columns.append(column)
         flags.append(bad)
     return columns, flags
 
 
 def _decoded(column: pa.Array) -> pa.Array:
+    """Return a column without encoding, in which each text of a dictionary or of a view takes its own memory.
+
+    Raises:
+        _SchemaError: the texts take more than MEMORY_BYTES.
+    """
+    values = _values(column)
+    if _is_text(values.type):
+        lengths = _lengths(values)
+        if any((pc.sum(each).as_py() or 0) > MEMORY_BYTES for each in (lengths, _expanded(column, lengths))):
+            raise _SchemaError(f"more than {MEMORY_BYTES} bytes of texts in one record")
+        values = values.cast(pa.string())
+    return _expanded(column, values)
+
+
+def _values(column: pa.Array) -> pa.Array:
+    """Return the values of a column, each once if it is encoded."""
     if pa.types.is_dictionary(column.type):
-        return column.dictionary_decode()
-    return pc.run_end_decode(column) if pa.types.is_run_end_encoded(column.type) else column
+        return column.dictionary
+    return column.values if pa.types.is_run_end_encoded(column.type) else column
+
+
+def _expanded(column: pa.Array, values: pa.Array) -> pa.Array:
+    """Return one value for each row of a column, from other values in place of its own."""
+    if pa.types.is_dictionary(column.type):
+        return values.take(column.indices)
+    if pa.types.is_run_end_encoded(column.type):
+        # The last run may end behind the column.
+        runs = pa.RunEndEncodedArray.from_arrays(column.run_ends, values)
+        return pc.run_end_decode(runs.slice(column.offset, len(column)))
+    return values
+
+
+def _lengths(texts: pa.Array) -> pa.Array:
+    """Return the bytes of each text; pyarrow has no function for views, which begin with their length."""
+    if not pa.types.is_string_view(texts.type):
+        return pc.binary_length(texts).cast(pa.int64())
+    views = np.frombuffer(texts.buffers()[1] or b"", np.int32).reshape(-1, 4)[texts.offset : texts.offset + len(texts)]
+    return pa.array(views[:, 0].astype(np.int64), mask=texts.is_null().to_numpy(zero_copy_only=False))
 
 
 def _cast(column: pa.Array, measurement: Measurement) -> tuple[pa.Array, Mask | None]:
-    kind = column.type
+    kind = _plain(column.type)
     if measurement.type == "text" and _is_text(kind):
-        return column.cast(pa.string()), None
+        return _decoded(column).cast(pa.string()), None
     if measurement.type == "double" and _is_number(kind):
-        return column.cast(pa.float64(), safe=False), None
-    bad = column.is_valid().to_numpy(zero_copy_only=False)
+        return _decoded(column).cast(pa.float64(), safe=False), None
+    bad = _expanded(column, _values(column).is_valid()).fill_null(False).to_numpy(zero_copy_only=False)
     return pa.nulls(len(column), measurement.arrow), bad if bad.any() else None
 
 

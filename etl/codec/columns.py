@@ -22,6 +22,10 @@ Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
+class TooLarge(Exception):  # noqa: N818 - says what a block is
+    """The readings of several records take too much memory together: decode fewer records at a time."""
+
+
 class DeadRecord(NamedTuple):
     """A record without readings: its position in the block, the reason and its detail."""
 

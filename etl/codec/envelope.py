@@ -50,7 +50,11 @@ _NO_HEADERS = HeaderInfo(JSON, None, 0)
 
 
 def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
-    """Decode a block of records; any content is accepted without error, and every record is in the result."""
+    """Decode a block of records; any content is accepted without error, and every record is in the result.
+
+    Raises:
+        TooLarge: there are several records, and together they take too much memory.
+    """
     names, troubles = _read_keys(records.keys)
     infos = _read_headers(records.headers)
     dead: list[DeadRecord] = []

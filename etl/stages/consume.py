@@ -5,11 +5,13 @@ A shard reads its own partitions.
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
+from etl.codec.columns import TooLarge
 from etl.codec.envelope import Decoded, decode
 from etl.errors import DeliveryError, NothingNew, SettingsError
 from etl.kafka.client import Client, connect
@@ -126,10 +128,11 @@ def _halved(records: Records, topic: str, measurements: Measurements) -> Iterato
     """Decode a block; split it if it holds more readings than a file may."""
     number = len(records.offsets)
     if number == 1 or sum(len(value) for value in records.values if value is not None) <= CHUNK_BYTES:
-        decoded = decode(records, topic, measurements)
-        if number == 1 or decoded.readings.num_rows <= CHUNK_ROWS:
-            yield records, decoded
-            return
+        with suppress(TooLarge):
+            decoded = decode(records, topic, measurements)
+            if number == 1 or decoded.readings.num_rows <= CHUNK_ROWS:
+                yield records, decoded
+                return
     yield from _halved(records.part(0, number // 2), topic, measurements)
     yield from _halved(records.part(number // 2, number), topic, measurements)
 

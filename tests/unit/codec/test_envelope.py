@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from etl.codec import arrow_records
 from etl.codec.arrow_records import encode_arrow
-from etl.codec.columns import ARROW, JSON
+from etl.codec.columns import ARROW, JSON, TooLarge
 from etl.codec.envelope import Decoded, decode
 from etl.codec.json_records import encode_json, parse_json
 from etl.codec.originals import one_row, originals
 from etl.kafka.records import Records
 from etl.model.measurements import MAX_TEXT_BYTES, Measurement, Measurements
 from etl.model.schemas import CHUNK_ROWS, DEAD_LETTERS, RECORDS, TIMESTAMP, consumed, generated
+from etl.stages.consume import _halved
 
 MEASUREMENTS = Measurements(
     (Measurement("voltage", "double"), Measurement("current", "double"), Measurement("state", "text"))
@@ -223,6 +224,8 @@ def test_decode_when_a_number_is_beyond_a_double(value: bytes, number: float) ->
         b'{"timestamp":"2026-01-05T08:00:00Z"',
         b"{}{}",
         b"[" * 100_000,
+        b"[" * 1_000_000,
+        b'{"a":' * 1_000_000,
         '{"a":1}'.encode("utf-16"),
     ],
 )
@@ -479,6 +482,77 @@ def test_decode_when_arrow_is_broken(value: bytes) -> None:
     decoded = decode_arrow(value)
     check(decoded, 1)
     assert reasons(decoded) == ["undecodable"]
+
+
+ROWS_OF_A_BOMB = 200_000
+
+
+def encoded(**columns: pa.Array) -> pa.Table:
+    times = pa.array(np.full(ROWS_OF_A_BOMB, 1_767_600_000_000)).cast(TIMESTAMP)
+    return pa.table({"timestamp": times, **columns})
+
+
+def views(text: bytes) -> pa.Array:
+    """As many views of one text as there are rows."""
+    one = pa.array([text.decode()], pa.string_view()).buffers()
+    repeated = pa.py_buffer(one[1].to_pybytes()[:16] * ROWS_OF_A_BOMB)
+    return pa.Array.from_buffers(pa.string_view(), ROWS_OF_A_BOMB, [None, repeated, pa.py_buffer(text)])
+
+
+ZEROS = pa.array(np.zeros(ROWS_OF_A_BOMB, np.int8))
+LONG = "x" * 10_000
+BOMBS = {
+    "lz4": (encoded(**{f"c{i}": pa.array(np.zeros(ROWS_OF_A_BOMB)) for i in range(100)}), "lz4"),
+    "zstd": (encoded(**{f"c{i}": pa.array(np.zeros(ROWS_OF_A_BOMB)) for i in range(100)}), "zstd"),
+    "zstd dictionary": (encoded(state=pa.DictionaryArray.from_arrays(ZEROS, pa.array(["x" * 200_000_000]))), "zstd"),
+    "dictionary": (encoded(state=pa.DictionaryArray.from_arrays(ZEROS, pa.array([LONG]))), None),
+    "dictionary of timestamps": (
+        pa.table({"timestamp": pa.DictionaryArray.from_arrays(ZEROS, pa.array([LONG]))}),
+        None,
+    ),
+    "runs": (encoded(state=pa.RunEndEncodedArray.from_arrays(pa.array([ROWS_OF_A_BOMB]), pa.array([LONG]))), None),
+    "views": (encoded(state=views(LONG.encode())), None),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_decode_when_an_arrow_stream_grows_in_memory_refuses_it_before(name: str) -> None:
+    table, codec = BOMBS[name]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(table)
+    value = bytes(sink.getvalue())
+    before = pa.total_allocated_bytes()
+    peak = pa.default_memory_pool().max_memory()
+    decoded = decode_arrow(value)
+    check(decoded, 1)
+    assert reasons(decoded) == ["schema"]
+    assert "134217728 bytes" in decoded.dead_letters["detail"][0].as_py()
+    assert decoded.dead_letters["value"].to_pylist() == [value]
+    assert pa.default_memory_pool().max_memory() <= max(peak, before + 2 * arrow_records.MEMORY_BYTES)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_decode_when_an_arrow_stream_is_compressed_reads_it(codec: str) -> None:
+    table = canonical(5).append_column("current", pa.array([1.0, 2.0, 1.0, 2.0, None]).dictionary_encode())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(table, max_chunksize=2)
+    decoded = decode_arrow(bytes(sink.getvalue()))
+    check(decoded, 1)
+    assert decoded.readings["current"].to_pylist() == [1, 2, 1, 2, None]
+    assert decoded.readings["voltage"].to_pylist() == [230, 231, 232, 233, 234]
+
+
+def test_decode_when_records_grow_in_memory_together_asks_for_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = stream(canonical(1000))
+    records = block(*[(b"m1", value, ARROW_HEADERS)] * 4)
+    monkeypatch.setattr(arrow_records, "MEMORY_BYTES", 100_000)
+    with pytest.raises(TooLarge):
+        decode(records, "topic", MEASUREMENTS)
+    parts = list(_halved(records, "topic", MEASUREMENTS))
+    assert [offset for part, _ in parts for offset in part.offsets] == records.offsets
+    assert [decoded.readings.num_rows for _, decoded in parts] == [2000, 2000]
 
 
 @pytest.mark.parametrize("scale", [268_435_459, 16_777_219, 77, -300])
