@@ -7,10 +7,10 @@ the event is written to the tables, so that a crash in between repeats the alert
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from http.client import InvalidURL
+from http.client import HTTPException, InvalidURL
 from typing import Any, Literal
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import orjson
 from pydantic import SecretStr
@@ -25,6 +25,16 @@ WEBHOOK_SECONDS = 10.0
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 State = Literal["open", "ended", "withdrawn"]
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Refuse redirects: the request after one is a GET without the event, and its answer would count."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Return no request, so that the answer is an error."""
+
+
+_OPENER = build_opener(_NoRedirects)
 
 
 def alert(
@@ -78,7 +88,7 @@ def _call(webhook: SecretStr, alert: dict[str, Any], patience: float) -> None:
         try:
             # Its scheme is checked with the settings.
             request = Request(url, data, headers, method="POST")  # noqa: S310
-            with urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310
+            with _OPENER.open(request, timeout=WEBHOOK_SECONDS):
                 return
         except HTTPError as error:
             if error.code not in _TEMPORARY:
@@ -89,6 +99,8 @@ def _call(webhook: SecretStr, alert: dict[str, Any], patience: float) -> None:
         except (InvalidURL, ValueError):
             # Its text may quote the address, which may hold a token.
             raise SettingsError("the webhook cannot be called: ETL_ANALYZE_WEBHOOK is no good URL") from None
+        except HTTPException:
+            reason = "its answer is not HTTP"
         except (URLError, OSError) as error:
             reason = str(getattr(error, "reason", error))
         # The address may hold a token, so no message shows it.
