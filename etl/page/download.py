@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +41,9 @@ def add_downloads(server: Flask, reader: Reader, today: Callable[[], date]) -> N
     def download(what: str, suffix: str) -> Response:
         if what not in _ROWS or suffix not in _TYPES:
             return Response("there is no such file: use the links on the page\n", 404)
-        url = PageUrl.of(request.args.get("path"), request.query_string.decode())
+        # Flask's own parameters refuse bytes that are not UTF-8.
+        query = request.query_string.decode(errors="replace")
+        url = PageUrl.of(next((value for name, value in parse_qsl(query) if name == "path"), None), query)
         try:
             rows = islice(_ROWS[what](reader, url, today()), MOST_ROWS)
             body = csv_of(rows) if suffix == "csv" else parquet_of(list(rows))

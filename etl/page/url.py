@@ -23,16 +23,18 @@ class PageUrl:
     @classmethod
     def of(cls, path: str | None, search: str | None) -> "PageUrl":
         """Parse the two parts of a URL."""
+        path, search = _whole(path or "/"), _whole(search or "")
         given: dict[str, str] = {}
-        for part in (search or "").removeprefix("?").split("&"):
+        for part in search.removeprefix("?").split("&"):
             name, _, value = part.partition("=")
             name = unquote_plus(name)
             if name in LISTS:
                 known = given[name].split(_BETWEEN) if name in given else []
-                given[name] = written([*known, *map(unquote_plus, value.split(","))])
+                words = [word for part in value.split(",") for word in unquote_plus(part).split(_BETWEEN)]
+                given[name] = written([*known, *words])
             elif value:
                 given[name] = unquote_plus(value)[:MAX_TEXT]
-        return cls(path or "/", {name: value for name, value in given.items() if value})
+        return cls(path, {name: value for name, value in given.items() if value})
 
     @property
     def search(self) -> str:
@@ -98,8 +100,13 @@ def written(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"
     if isinstance(value, list):
-        return _BETWEEN.join(str(word)[:MAX_TEXT] for word in value[:MOST_WORDS] if word)
-    return value.isoformat() if isinstance(value, date) else str(value)
+        return _BETWEEN.join(_whole(str(word))[:MAX_TEXT] for word in value[:MOST_WORDS] if word)
+    return value.isoformat() if isinstance(value, date) else _whole(str(value))
+
+
+def _whole(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can hold; no URL, table or answer can."""
+    return text.encode(errors="replace").decode()
 
 
 def _quoted(name: str, value: str) -> str:

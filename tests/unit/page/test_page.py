@@ -89,6 +89,23 @@ def test_comma_parts_words_when_it_is_not_escaped(search: str) -> None:
     assert PageUrl.of("/compare", search).words("machines") == ["a,b", "c d"]
 
 
+def test_url_holds_only_text_when_a_browser_sends_half_a_surrogate_pair() -> None:
+    place = PageUrl.of("/machine/\ud800", "?text=\ud800&machines=a\udfff,b")
+    assert place.href == "/machine/??machines=a%3F,b&text=%3F"
+    assert place.replaced(text="\ud800").text("text") == "?"
+
+
+def test_list_is_the_same_again_when_a_word_holds_the_separator() -> None:
+    place = PageUrl.of("/compare", "?machines=%1Fa,b%1Fc")
+    assert place.words("machines") == ["a", "b", "c"]
+    assert PageUrl.of("/compare", place.search) == place
+
+
+@pytest.mark.parametrize("query", ["text=\xff", "path=\xff&day=\xad"])
+def test_download_is_answered_when_the_query_is_not_utf8(query: str) -> None:
+    assert client().get("/download/fleet.csv", environ_overrides={"QUERY_STRING": query}).status_code == 503
+
+
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
 def test_day_counts_as_absent_when_nothing_is_before_or_after_it(day: str) -> None:
     place = PageUrl.of("/", f"?day={day}&from={day}T00:00Z&to={day}T12:00:00-01:00")
