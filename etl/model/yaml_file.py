@@ -17,7 +17,8 @@ def read_document(path: Path, kind: str) -> Any:
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # PyYAML also raises errors of Python, such as ValueError for the date 2026-13-45, or RecursionError.
+    except Exception as error:
         raise SettingsError(f"{kind} file {path} cannot be read: {' '.join(str(error).split())}") from error
 
 

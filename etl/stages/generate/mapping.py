@@ -113,10 +113,10 @@ def without_zone_name(form: str) -> str:
     return form.removesuffix("%Z").rstrip()
 
 
-def _number(text: str) -> float | None:
+def _number(entry: str | int | float) -> float | None:
     try:
-        return float(text.strip().replace(",", "."))
-    except ValueError:
+        return float(entry.strip().replace(",", ".") if isinstance(entry, str) else entry)
+    except (ValueError, OverflowError):
         return None
 
 
@@ -185,8 +185,7 @@ class ColumnMapping(_Entry):
     @property
     def missing_numbers(self) -> list[float]:
         """The numbers that mean a missing value."""
-        numbers = [_number(entry) if isinstance(entry, str) else float(entry) for entry in self.missing]
-        return [number for number in numbers if number is not None]
+        return [number for number in map(_number, self.missing) if number is not None]
 
     @property
     def columns(self) -> list[str]:

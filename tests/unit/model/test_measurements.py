@@ -64,6 +64,11 @@ def test_everything_is_read_when_declared(tmp_path: Path) -> None:
         ("  []", "expected a mapping `measurements:`"),
         ("  {}", "expected a mapping `measurements:`"),
         ("  v: {type: double", "cannot be read"),
+        ("  v: {unit: 2026-13-45}", "cannot be read"),
+        ("  v: {unit: !!float ''}", "cannot be read"),
+        ("  v: " + "[" * 5000, "cannot be read"),
+        (f"  v: {{range: [0, {'9' * 400}]}}", "v: a bound of range is larger than a double"),
+        (f"  v: {{range: [0, {'9' * 5000}]}}", "cannot be read"),
     ],
 )
 def test_message_names_file_and_entry_when_a_declaration_is_wrong(tmp_path: Path, text: str, message: str) -> None:
@@ -72,6 +77,15 @@ def test_message_names_file_and_entry_when_a_declaration_is_wrong(tmp_path: Path
         read_measurements(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_message_is_short_when_aliases_make_an_entry_long(tmp_path: Path) -> None:
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    path = tmp_path / "measurements.yaml"
+    path.write_text("\n".join(["a0: &a0 [1]", *levels, "measurements: {v: {range: *a8}}"]))
+    with pytest.raises(SettingsError, match="v: range must be") as caught:
+        read_measurements(path)
+    assert len(str(caught.value)) < 1000
 
 
 def test_message_names_the_file_when_it_is_absent(tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_a_wrong_mapping_is_one_clear_line_when_read(tmp_path, text, expected):
     assert "\n" not in str(caught.value)
 
 
+def test_a_missing_number_beyond_a_double_is_no_number_when_read(tmp_path):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(f"{GOOD}missing: [{'9' * 400}, -1]")
+    assert read_mapping(path, read_measurements()).missing_numbers == [-1.0]
+
+
 def test_a_text_has_no_scale_when_mapped(tmp_path):
     (tmp_path / "measurements.yaml").write_text("measurements: {state: {type: text}}")
     path = tmp_path / "mapping.yaml"
