@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 from etl.errors import SettingsError
 
@@ -401,6 +402,13 @@ def read_settings(part: type[Part], **given: object) -> Part:
         name = f"{prefix}{first['loc'][0]}".upper() if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}: {message}" if name else message) from None
+    except SourceError as error:
+        # Its message names only the field. The file may be a secret, so nothing of it is shown.
+        found = re.search('field "([a-z_]+)"', str(error))
+        name = f"{part.model_config.get('env_prefix', '')}{found[1]}".upper() if found else "a file"
+        cause = error.__cause__
+        reason = cause.strerror if isinstance(cause, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{name}: its file in ETL_SECRETS_DIR cannot be read: {reason}") from None
 
 
 def read_stage_settings(stage: str, **given: object) -> list[BaseSettings]:

@@ -94,7 +94,9 @@ def _values(setting: str) -> Iterator[str]:
 
 
 def _forms(secret: str) -> set[str]:
-    return {secret, unquote(secret), unquote_plus(secret), quote(secret), quote(secret, safe="")}
+    # The environment may hold bytes that are not UTF-8.
+    quoted = (quote(secret, safe=safe, errors="replace") for safe in ("/", ""))
+    return {secret, unquote(secret), unquote_plus(secret), *quoted}
 
 
 def _settings(names: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -72,6 +72,13 @@ def test_secret_is_read_when_it_is_a_mounted_file(monkeypatch: pytest.MonkeyPatc
     assert "s3cret" not in repr(settings)
 
 
+def test_message_names_the_setting_when_its_file_is_no_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ETL_KAFKA_PASSWORD").write_bytes(b"s3cret\xff")
+    monkeypatch.setenv("ETL_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"^ETL_KAFKA_PASSWORD: its file in ETL_SECRETS_DIR .* not UTF-8$"):
+        read_settings(KafkaSettings)
+
+
 def test_message_names_the_folder_when_secrets_are_not_mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ETL_SECRETS_DIR", str(tmp_path / "absent"))
     with pytest.raises(SettingsError, match=r"ETL_SECRETS_DIR.*absent"):

@@ -112,3 +112,8 @@ def test_passwords_and_tokens_of_the_environment_hide_in_every_text(monkeypatch,
     found = without_secrets(text)
     assert "hunt" not in found
     assert "***" in found
+
+
+def test_secrets_are_hidden_when_a_setting_is_not_utf8(monkeypatch):
+    monkeypatch.setenv("ETL_WORKSPACE_URL", "s3://key:hunter22\udcff@bucket/a")
+    assert without_secrets("cannot open s3://key:hunter22\udcff@bucket/a now") == "cannot open s3://bucket/a now"
