@@ -87,8 +87,9 @@ def _seekable(file: Any, slow: bool = False) -> IO[bytes]:
 
 
 def _members(file: IO[bytes], name: str, *, seek: bool) -> Iterator[tuple[str, BinaryIO]]:
-    archive = zipfile.ZipFile(file)
-    members = [member for member in archive.infolist() if not member.is_dir() and not _JUNK.search(member.filename)]
+    with _as_bad_zip():
+        archive = zipfile.ZipFile(file)
+        members = [member for member in archive.infolist() if not member.is_dir() and not _JUNK.search(member.filename)]
     if not members:
         raise SettingsError(f"recorded file {name} holds no file")
     for member in members:
@@ -96,8 +97,21 @@ def _members(file: IO[bytes], name: str, *, seek: bool) -> Iterator[tuple[str, B
         codec = (endings(member.filename) or [""])[-1]
         if codec == "zip":
             raise SettingsError(f"recorded file {within} is an archive within an archive: unpack it")
-        with reading(within), archive.open(member) as stream:
+        with reading(within):
+            with _as_bad_zip():
+                stream = archive.open(member)
             yield within, _decoded(stream, codec or "-", seek=seek)
+
+
+@contextmanager
+def _as_bad_zip() -> Iterator[None]:
+    """Convert the errors of Python that `zipfile` raises for damaged archives, such as IndexError."""
+    try:
+        yield
+    except (EtlError, OSError, NotImplementedError, RuntimeError):
+        raise
+    except Exception as error:
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 @contextmanager

@@ -40,7 +40,8 @@ def parquet_rows(
             batch, lines = batch.filter(pa.array(good)), lines[good]
             columns: dict[str, Column] = {column: batch[column] for column in mapping.columns}
             yield Cells(columns, lines, lambda row, batch=batch: _row(batch, row)), letters  # type: ignore[misc]
-    except pa.ArrowInvalid as error:
+    # The names of columns may be no UTF-8.
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise SettingsError(f"recorded file {name} is no good Parquet: {' '.join(str(error).split())}") from error
 
 

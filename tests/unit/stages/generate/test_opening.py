@@ -146,6 +146,8 @@ def damaged_parquet(compression):
         ("file.csv.zip", b""),
         ("file.csv.zip", b"no zip at all"),
         ("file.csv.zip", encrypted()),
+        ("file.csv.zip", zipped(("nameless", MANY)).replace(b"nameless", bytes(8))),
+        ("file.parquet", parquet().replace(b"U", b"\x80")),
         ("file.parquet", parquet()[:-9]),
         ("file.parquet", b""),
         ("file.parquet", damaged_parquet("none")),
