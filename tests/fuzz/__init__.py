@@ -1,0 +1,1 @@
+"""Fuzzers of everything that reads input from outside: seeded mutations of a corpus, in batches."""
