@@ -46,9 +46,13 @@ class Work:
 
     @property
     def input(self) -> Source:
-        """The input of a stage that needs one."""
+        """The input of a stage that needs one.
+
+        Raises:
+            Unreachable: the workspace shows none. The listing of an object store may lag behind, so a retry may help.
+        """
         if self.source is None:
-            raise SettingsError(
+            raise Unreachable(
                 f"run {self.workspace.run}: nothing to {self.output.stage}, the previous stage has not finished"
             )
         return self.source

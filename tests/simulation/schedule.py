@@ -50,7 +50,6 @@ CHANGES: dict[Change, Callable[[Services], None]] = {
 }
 # Errors that no retry mends, and that a schedule may well bring about.
 MAY_COME = (
-    "the previous stage has not finished",
     "began with another measurement file",
     "were deleted before group",
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.errors import TERMINATED, DeliveryError, NothingNew, SettingsError
+from etl.errors import TERMINATED, DeliveryError, NothingNew, SettingsError, Unreachable
 from etl.run.runner import STAGES, Outcome, Work, run_stage
 from etl.run.workspace import Range, find_manifest, open_workspace
 from etl.settings import RunSettings
@@ -63,12 +63,12 @@ def test_stage_reads_the_output_of_the_one_before_when_there_is_one(settings: Ru
     assert [summary.stage for summary in manifest.history] == ["generate"]
 
 
-def test_message_names_the_run_when_the_stage_before_has_not_finished(settings: RunSettings) -> None:
+def test_stage_may_be_retried_when_the_stage_before_has_not_finished(settings: RunSettings) -> None:
     def read(work: Work) -> Outcome:
         assert work.source is None
         return Outcome({"read": work.input.manifest.rows("readings")})
 
-    with pytest.raises(SettingsError, match="run run-1: nothing to transform"):
+    with pytest.raises(Unreachable, match="run run-1: nothing to transform"):
         run_stage("transform", read, settings)
     assert not files(settings)
 
