@@ -62,8 +62,8 @@ commitlog_directory: $data/commitlog
 hints_directory: $data/hints
 saved_caches_directory: $data/saved_caches
 cdc_raw_directory: $data/cdc_raw
-commitlog_sync: periodic
-commitlog_sync_period: 10s
+# A write is answered once the commit log holds it on disk: the offsets are committed next, and nobody else has the row.
+commitlog_sync: batch
 auto_snapshot: false
 # Rows arrive once, in bulk, and are seldom read again: memory and processor time belong to the memtables.
 memtable:

@@ -239,6 +239,19 @@ def test_table_keeps_its_rows_when_cassandra_is_restarted(restarted):
         assert numbers(connected, "restart") == {1}
 
 
+def test_table_keeps_each_row_when_cassandra_is_killed(restarted):
+    service = restarted["cassandra"]
+    with session(service) as connected:
+        create_table(connected, "killed")
+        for number in range(300):
+            insert(connected, "killed", number)
+        service.process.kill()
+    service.process.wait(local.STOP_SECONDS)
+    again = local.start("cassandra", service.directory, heap="1g", java_options=local.QUICK_START, die_with_parent=True)
+    with session(again) as connected:
+        assert numbers(connected, "killed") == set(range(300))
+
+
 def test_kafka_takes_records_when_the_password_is_right(secure_kafka, topic):
     create_topic(secure_kafka, topic)
     produce(kafka_options(secure_kafka), topic, b"reading")
