@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.judge import Violation
+from tests.simulation.judging import Violation
 from tests.simulation.schedule import Report, quiet, shrunk, simulate
 
 CHUNK = 20

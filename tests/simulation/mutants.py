@@ -23,7 +23,7 @@ from etl.stages.load import stage as load
 from etl.stages.transform import classify
 from etl.stages.transform import stage as transform
 from tests.simulation import schedule
-from tests.simulation.judge import Violation
+from tests.simulation.judging import Violation
 from tests.simulation.kafka import Broker, Consumer
 from tests.simulation.schedule import quiet, simulate
 

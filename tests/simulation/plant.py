@@ -4,6 +4,7 @@ Each reading has another voltage, so that a voltage tells which reading a row or
 """
 
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -106,42 +107,46 @@ class Plant:
 
 
 class Wanted(NamedTuple):
-    """The table by key, all readings, the voltages that lost to others, those that may be lost, and the bad values."""
+    """The table by key, all readings, the voltages that may be lost, and the bad values."""
 
     table: dict[Key, Reading]
     readings: set[Reading]
-    lost: set[tuple[Key, float]]
     unsure: set[tuple[Key, float]]
     bad: set[bytes]
 
 
-def wanted(plant: Plant) -> Wanted:
-    """Return the state after every committed record was processed, as docs/delivery.md defines it."""
+class Sent(NamedTuple):
+    """A reading, or the bytes of a record that holds none, in the order in which the later of two wins."""
+
+    time: int
+    partition: int
+    offset: int
+    index: int
+    content: Reading | bytes
+
+
+def sent(plant: Plant) -> Iterator[Sent]:
+    """Yield all committed records."""
+    for partition, log in [*((-1, log) for log in plant.former), *enumerate(plant.broker.topics[TOPIC])]:
+        for record in log.produced():
+            value = record.value or b""
+            yield Sent(record.timestamp, partition, record.offset, 0, plant.made.get(value, value))
+
+
+def wanted(records: Iterable[Sent]) -> Wanted:
+    """Return the state after all records were processed, as docs/delivery.md defines it."""
     table: dict[Key, Reading] = {}
     readings: set[Reading] = set()
     bad: set[bytes] = set()
     moments: dict[tuple[Key, int], list[float]] = {}
-    for time, value in _produced(plant):
-        reading = plant.made.get(value)
-        if reading is None:
-            bad.add(value)
+    for time, *_, content in sorted(records, key=lambda record: record[:4]):
+        if isinstance(content, bytes):
+            bad.add(content)
             continue
-        table[reading.key] = reading
-        readings.add(reading)
-        moments.setdefault((reading.key, time), []).append(reading.voltage)
-    lost = {(each.key, each.voltage) for each in readings if table[each.key] != each}
-    return Wanted(table, readings, lost, _unsure(moments), bad)
-
-
-def _produced(plant: Plant) -> list[tuple[int, bytes]]:
-    """Return record timestamps and values of all committed records in their order."""
-    logs = enumerate(plant.broker.topics[TOPIC])
-    ordered = sorted(
-        (record.timestamp, partition, record.offset, record.value or b"")
-        for partition, log in [*((-1, log) for log in plant.former), *logs]
-        for record in log.produced()
-    )
-    return [(time, value) for time, _, _, value in ordered]
+        table[content.key] = content
+        readings.add(content)
+        moments.setdefault((content.key, time), []).append(content.voltage)
+    return Wanted(table, readings, _unsure(moments), bad)
 
 
 def _unsure(moments: dict[tuple[Key, int], list[float]]) -> set[tuple[Key, float]]:

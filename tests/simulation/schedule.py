@@ -23,7 +23,8 @@ from etl.stages import consume
 from etl.stages.load import stage as load
 from etl.stages.transform import stage as transform
 from tests.simulation.files import TwinFiles
-from tests.simulation.judge import Violation, judge, watch
+from tests.simulation.judge import judge, watch
+from tests.simulation.judging import Violation
 from tests.simulation.plant import DEAD_LETTERS, GROUP, TOPIC
 from tests.simulation.services import (
     KEYSPACE,
