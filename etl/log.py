@@ -7,6 +7,7 @@ from typing import TextIO
 
 import structlog
 
+from etl.printable import printable
 from etl.urls import without_secrets
 
 
@@ -27,6 +28,15 @@ def _without_secrets(_logger: object, _name: str, event: structlog.typing.EventD
     return {name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
+def _in_one_line(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Keep text from outside, such as names of files and headers, from forging lines; tracebacks have several."""
+    kept = ("exception", "stack")
+    return {
+        name: printable(value) if isinstance(value, str) and name not in kept else value
+        for name, value in event.items()
+    }
+
+
 def configure_logs() -> None:
     """Set up structlog, and format warnings of libraries in the same way."""
     as_json = os.environ.get("ETL_LOG_FORMAT", "").lower() == "json"
@@ -35,6 +45,7 @@ def configure_logs() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _without_secrets,
+        _in_one_line,
     ]
     last: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer()]

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import structlog
 
+from etl.printable import printable
+
 LOG_SECONDS = 10.0
 
 log = structlog.get_logger("etl.progress")
@@ -44,7 +46,7 @@ def _text(cell: object) -> str:
         return str(cell)
     if isinstance(cell, int):
         return f"{cell:,}"
-    return f"{cell:,.1f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:,.1f}" if isinstance(cell, float) else printable(str(cell))
 
 
 @contextmanager

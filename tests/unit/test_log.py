@@ -10,6 +10,7 @@ from etl.log import configure_logs
 configure_logs()
 structlog.get_logger("etl.stage").info("done", run="run-1", loaded=5)
 structlog.get_logger("etl.stage").debug("hidden")
+structlog.get_logger("etl.stage").warning("odd", name="a\\n2026-01-05 [error] forged\\x1b[2J")
 logging.getLogger("kafka.conn").warning("lost %s", "broker")
 logging.getLogger("kafka.conn").info("hidden")
 try:
@@ -29,7 +30,7 @@ def lines(log_format: str) -> list[str]:
 
 
 def test_each_line_is_json_when_asked_for() -> None:
-    done, lost, failed = map(json.loads, lines("json"))
+    done, _, lost, failed = map(json.loads, lines("json"))
     assert (done["event"], done["level"], done["run"], done["loaded"]) == ("done", "info", "run-1", 5)
     assert (lost["event"], lost["level"]) == ("lost broker", "warning")
     assert failed["exception"].splitlines()[-1] == "ValueError: broken"
@@ -37,11 +38,19 @@ def test_each_line_is_json_when_asked_for() -> None:
 
 
 def test_lines_are_readable_when_nothing_is_set() -> None:
-    done, lost, failed, *_ = lines("")
+    done, _, lost, failed, *_ = lines("")
     assert "done loaded=5 run=run-1" in done
     assert "lost broker" in lost
     assert "failed" in failed
     assert "\x1b" not in done
+
+
+@pytest.mark.parametrize("log_format", ["", "json"])
+def test_line_is_one_line_when_a_name_has_control_characters(log_format: str) -> None:
+    _, odd, lost, *_ = lines(log_format)
+    assert "2026-01-05 [error] forged" in odd
+    assert "\x1b" not in odd
+    assert "lost broker" in lost
 
 
 @pytest.mark.parametrize("log_format", ["", "json"])

@@ -15,6 +15,11 @@ def test_columns_are_aligned_when_it_is_no_terminal(capsys: pytest.CaptureFixtur
     ]
 
 
+def test_row_is_one_line_when_a_text_has_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("keys", ["key"], [["m\n  forged\x1b[2J\u202egnp"], ["m2"]])
+    assert capsys.readouterr().out.splitlines() == ["keys", "  key", r"  m\n  forged\x1b[2J\u202egnp", "  m2"]
+
+
 def test_header_is_printed_when_there_are_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("title", ["a", "b"], [])
     assert capsys.readouterr().out == "title\n  a  b\n"
