@@ -1,10 +1,12 @@
 """Charts in Plotly's format. Text, lines and backgrounds get their colours from the style sheet, light or dark.
 
-Every time is a text in UTC (`utc_text`): Plotly shows numbers in the browser's zone.
+Plotly takes tags in text for HTML, so names and units are escaped. Every time is a text in UTC (`utc_text`): Plotly
+shows numbers in the browser's zone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -51,7 +53,7 @@ def readings(
         layout[f"yaxis{axis[1:]}"] = {
             **_AXIS,
             "domain": [max(0.0, top - height), top],
-            "title": {"text": title, "standoff": 8},
+            "title": {"text": escape(title), "standoff": 8},
             "fixedrange": True,
         }
         for j, (label, series) in enumerate(by_label.items()):
@@ -76,7 +78,7 @@ def growth(history: Sequence[tuple[datetime, float]], trend: TrendRow, unit: str
     name = formats.measurement(trend["measurement"])
     layout = _layout(ROW + 60)
     layout["xaxis"] = {**_TIME_AXIS, "fixedrange": True}
-    layout["yaxis"] = {**_AXIS, "title": {"text": f"{name} ({unit})" if unit else name}, "fixedrange": True}
+    layout["yaxis"] = {**_AXIS, "title": {"text": escape(f"{name} ({unit})" if unit else name)}, "fixedrange": True}
     now = utc_text(trend["as_of"])
     data: list[Figure] = [
         {
@@ -112,11 +114,17 @@ def over_time(times: Sequence[datetime], lines: dict[str, Sequence[float | None]
     """Draw lines over the time of a day."""
     layout = _layout(ROW + 90)
     layout["xaxis"] = {**_TIME_AXIS, "fixedrange": True}
-    layout["yaxis"] = {**_AXIS, "title": {"text": unit}, "rangemode": "tozero", "fixedrange": True}
+    layout["yaxis"] = {**_AXIS, "title": {"text": escape(unit)}, "rangemode": "tozero", "fixedrange": True}
     layout["showlegend"] = len(lines) > 1
     stamps = [utc_text(time) for time in times]
     data = [
-        {"x": stamps, "y": list(values), "mode": "lines", "name": name, "line": {"color": LINES[i % 4], "width": 2}}
+        {
+            "x": stamps,
+            "y": list(values),
+            "mode": "lines",
+            "name": escape(name),
+            "line": {"color": LINES[i % 4], "width": 2},
+        }
         for i, (name, values) in enumerate(lines.items())
     ]
     return {"data": data, "layout": layout}
@@ -128,10 +136,16 @@ def bars(names: Sequence[str], parts: Mapping[str, tuple[str, Sequence[float | N
     layout["barmode"] = "stack"
     layout["bargap"] = 0.25
     layout["xaxis"] = {**_AXIS, "type": "category", "fixedrange": True}
-    layout["yaxis"] = {**_AXIS, "title": {"text": unit}, "fixedrange": True}
+    layout["yaxis"] = {**_AXIS, "title": {"text": escape(unit)}, "fixedrange": True}
     layout["showlegend"] = True
     data = [
-        {"type": "bar", "x": list(names), "y": list(values), "name": name, "marker": {"color": color}}
+        {
+            "type": "bar",
+            "x": [escape(each) for each in names],
+            "y": list(values),
+            "name": escape(name),
+            "marker": {"color": color},
+        }
         for name, (color, values) in parts.items()
     ]
     return {"data": data, "layout": layout}
@@ -168,7 +182,7 @@ def _line(name: str, series: Series, color: str, axis: str, *, shown: bool) -> l
         "y": _values(series.mean),
         "mode": "lines",
         "yaxis": axis,
-        "name": formats.measurement(name),
+        "name": escape(formats.measurement(name)),
         "legendgroup": name,
         "showlegend": shown,
         "connectgaps": False,

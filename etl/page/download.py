@@ -30,7 +30,7 @@ MOST_ROWS = 100_000
 _CHUNK_ROWS = 1_000
 _CHUNK_BYTES = 64 * 1024
 # A spreadsheet interprets text that begins with one of these as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 

@@ -1,6 +1,8 @@
 """The page without a browser: URLs, lines, order of attention, who may see it, and what protects it."""
 
 import base64
+import csv
+import io
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, cast
@@ -350,6 +352,25 @@ def test_number_has_sensible_digits_when_written(value: float | None, unit: str,
 def test_text_is_no_formula_when_a_spreadsheet_reads_it() -> None:
     text = b"".join(csv_of(iter([{"note": "=1+1", "value": -1.5, "time": NOON}]))).decode()
     assert text.splitlines() == ["note,value,time", "'=1+1,-1.5,2026-01-05T12:00:00+00:00"]
+
+
+@pytest.mark.parametrize("text", ["+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff20x"])
+def test_text_is_no_formula_when_it_begins_like_one(text: str) -> None:
+    written = b"".join(csv_of(iter([{"note": text}]))).decode()
+    assert next(csv.reader(io.StringIO(written.partition("\r\n")[2], newline=""))) == [f"'{text}"]
+
+
+def test_chart_has_no_tags_when_names_and_units_have_some() -> None:
+    tag = "<a href='http://example.org'>x</a>"
+    lines = [("voltage", tag, {tag: series([1.0]), "b": series([2.0])})]
+    figures = [
+        charts.readings(lines, [], NOON, NOON + timedelta(hours=1)),
+        charts.over_time([NOON], {tag: [1.0]}, tag),
+        charts.bars([tag], {tag: ("#000", [1.0])}, tag),
+    ]
+    assert "&lt;a" in str(figures)
+    # The groups of a legend are not shown.
+    assert "<a" not in re.sub(r"'legendgroup': \"[^\"]*\"", "", str(figures))
 
 
 def test_day_is_known_when_an_event_id_begins_with_it() -> None:
