@@ -87,9 +87,10 @@ def _signal(attempt: Attempt, number: signal.Signals) -> None:
 
 def _kill_stage(place: Place, fault: Fault) -> str:
     attempt = _running(place, fault)
-    # Of `etl run`, the stage alone.
-    with suppress(psutil.NoSuchProcess):
-        attempt.processes()[-1].kill()
+    # Of `etl run`, its stage alone.
+    for process in attempt.processes()[-1:]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     return attempt.name
 
 
@@ -107,8 +108,7 @@ def _orphan_stage(place: Place, fault: Fault) -> str:
 
 def _terminate(place: Place, fault: Fault) -> str:
     attempt = _running(place, fault)
-    with suppress(psutil.NoSuchProcess):
-        attempt.process.terminate()
+    attempt.process.terminate()
     return attempt.name
 
 
@@ -222,7 +222,7 @@ def _kill_after_load(place: Place, _: Fault) -> str:
     began = time.monotonic()
     while time.monotonic() - began < PATIENCE_SECONDS:
         for attempt in place.pipeline.attempts():
-            if attempt.command == "load" and attempt.process.wait(PATIENCE_SECONDS) == 0:
+            if attempt.command == "load" and attempt.ends() == 0:
                 place.node.kill()
                 place.node.launch()
                 return f"after {attempt.name}"

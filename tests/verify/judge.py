@@ -109,5 +109,8 @@ def judge(session: Session, servers: str, topic: str, dead_letters: str, acknowl
     if lost := [value for value in acknowledged if value not in on_topic]:
         raise Violation(f"the broker has acknowledged {lost[0]!r}, and does not have it")
     state = found(session, servers, dead_letters)
+    analyzed = {run for (run,) in session.execute("SELECT run FROM analyzed_runs")}
+    if missed := sorted({load.run for load in state.loads} - analyzed):
+        raise Violation(f"the load of {missed[0]} was not analysed")
     compare(wanted(sent(servers, topic)), state)
     return len(state.table), len(state.letters)

@@ -40,7 +40,7 @@ class Attempt:
 
     run: str
     command: str
-    process: psutil.Popen
+    process: subprocess.Popen[bytes]
     began: float
     # The scheduler takes it for dead, and starts another one.
     lost: bool = False
@@ -52,10 +52,17 @@ class Attempt:
         """What it does, and its process."""
         return f"{self.command} of {self.run} (process {self.process.pid})"
 
+    def ends(self) -> int:
+        """Wait until it ends, and return its exit code."""
+        while (code := self.process.poll()) is None:
+            time.sleep(0.002)
+        return code
+
     def processes(self) -> list[psutil.Process]:
         """The living processes of it: `etl run` and its stage, or a stage."""
         with suppress(psutil.NoSuchProcess):
-            return [each for each in (self.process, *self.process.children(recursive=True)) if each.is_running()]
+            first = psutil.Process(self.process.pid)
+            return [first, *first.children(recursive=True)]
         return []
 
 
@@ -166,7 +173,7 @@ class Pipeline:
         return self.folder / "logs" / f"{attempt.run}-{attempt.command}-{attempt.process.pid}.log"
 
     def _launch(self, run: str, command: str, **variables: str) -> Attempt:
-        process = psutil.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "etl", command],
             env=self.environment | variables | {"ETL_RUN_ID": run},
             stdout=subprocess.PIPE,
@@ -184,7 +191,7 @@ class Pipeline:
     def _read(self, attempt: Attempt) -> None:
         """Keep the output: the process itself may not let a file grow. It ends with the last of its processes."""
         with self._log(attempt).open("wb") as log:
-            for line in attempt.process.stdout:
+            for line in attempt.process.stdout or []:
                 log.write(line)
                 log.flush()
             log.write(f"exit code {attempt.process.wait()}\n".encode())
