@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-package test-dags test-charts lint audit docs format simulate simulate-mutants fuzz verify-delivery bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-charts lint audit docs format simulate simulate-mutants fuzz verify-delivery soak bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ fuzz: $(READY) ## Feed changed bytes to all that reads input (INPUTS=1000000 ONL
 
 verify-delivery: $(READY) ## Run the pipeline on real services under seeded faults (FAULTS=200, SEED=7; ARGS="--hours 1")
 	$(PYTHON) -m tests.verify $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: $(READY) ## Run back to back on local services for hours, show that nothing grows (HOURS=0.1; BACKLOG=20000000 catches up instead)
+	$(PYTHON) -m tests.soak $(if $(HOURS),--hours $(HOURS)) $(if $(BACKLOG),--backlog $(BACKLOG)) $(ARGS)
 
 bench: $(READY) ## Measure every stage and its peers on local services (ONLY=load selects a part, READINGS=100000)
 	$(PYTHON) -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)

@@ -26,7 +26,7 @@ def etl_run(place: Place, name: str, readings: int) -> Figure:
         settle(place.both)
         with measured(name, readings, place.both) as figure, log.open("wb") as output:
             process = subprocess.Popen([sys.executable, "-m", "etl", "run"], stdout=output, stderr=output)
-            peaks = _watch(process)
+            peaks = watch(process)
         if process.returncode:
             raise RuntimeError(f"etl run ended with {process.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
         summaries = _summaries()
@@ -36,7 +36,7 @@ def etl_run(place: Place, name: str, readings: int) -> Figure:
     return figure
 
 
-def _watch(process: subprocess.Popen[bytes]) -> dict[str, int]:
+def watch(process: subprocess.Popen[bytes]) -> dict[str, int]:
     """Wait for the end; return the peak of resident memory of each stage's process tree, in bytes."""
     peaks: dict[str, int] = {}
     run = psutil.Process(process.pid)

@@ -1,0 +1,1 @@
+"""Runs back to back for hours, to show that nothing grows: `make soak`."""
