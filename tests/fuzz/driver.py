@@ -147,11 +147,10 @@ def _ending(code: int) -> str:
 
 
 def _work(target: Target, seed: int, part: range, messages: Connection) -> None:
-    quiet()
+    _begin()
     failures: list[Failure] = []
     before = _peak()
     for batch in part:
-        # The default action ends the process, also in the middle of native code.
         signal.alarm(HANG_SECONDS)
         wrong = trouble(target, inputs(target, seed, batch))
         signal.alarm(0)
@@ -166,6 +165,13 @@ def _work(target: Target, seed: int, part: range, messages: Connection) -> None:
         failures += new
         if len(failures) >= MOST_FAILURES:
             return
+
+
+def _begin() -> None:
+    """Prepare a process that checks inputs."""
+    quiet()
+    # The default action ends the process, also in the middle of native code; a test may have set another one.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def quiet() -> None:
@@ -202,7 +208,7 @@ def alone(target: Target, value: bytes) -> str | None:
 
 
 def _check_alone(target: Target, value: bytes, messages: Connection) -> None:
-    quiet()
+    _begin()
     before = _peak()
     signal.alarm(HANG_SECONDS)
     text = trouble(target, [value])
