@@ -39,6 +39,14 @@ class Reading(NamedTuple):
         return orjson.dumps({name: value for name, value in document.items() if value is not None})
 
 
+def voltage(number: int) -> float:
+    """Return the voltage of a reading by its number: unique up to five million, and often lower than the one before.
+
+    Of two values with the same write time Cassandra keeps the larger one, so growing voltages would hide a tie.
+    """
+    return number * 3_090_169 % 4_999_999 / 100
+
+
 @dataclass
 class Plant:
     """Machines, the gateways' habits, and all that was made so far."""
@@ -48,13 +56,15 @@ class Plant:
     machines: list[str]
     # Milliseconds by which the clocks of gateways are wrong; None: the broker stamps the records.
     skew: int | None = None
+    # Milliseconds between two values of these clocks.
+    tick: int = 1
     # Whether gateways send the frequency.
     frequency: bool = False
     # Logs of a topic that was deleted and made anew.
     former: list[Log] = field(default_factory=list)
     made: dict[bytes, Reading] = field(default_factory=dict)
     bad: int = 0
-    _volts: int = 10_000
+    _made: int = 0
     _transactions: int = 0
 
     def gateway(self, bursts: int) -> None:
@@ -95,15 +105,16 @@ class Plant:
         key = (machine, FIRST_MS + chance.randrange(SPAN_MS // STEP_MS) * STEP_MS)
         if again and chance.random() < 0.25:
             key = chance.choice(again).key
-        self._volts += 1
+        self._made += 1
         frequency = chance.choice([None, 50.0]) if self.frequency else None
-        reading = Reading(key, self._volts / 100, chance.choice([None, 5.0, 6.5]), frequency)
+        reading = Reading(key, voltage(self._made), chance.choice([None, 5.0, 6.5]), frequency)
         self.made[reading.value()] = reading
         return reading.value()
 
     def _time(self) -> int:
         wrong = 0 if self.skew is None else self.world.random.randint(-self.skew, self.skew)
-        return self.broker.millis() + wrong
+        time = self.broker.millis() + wrong
+        return time - time % self.tick
 
 
 class Wanted(NamedTuple):

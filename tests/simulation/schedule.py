@@ -74,6 +74,7 @@ def planned(chance: random.Random) -> Plan:
     """Draw the setting of a schedule."""
     rough = chance.choice([0.0, 0.003, 0.01, 0.03])
     change: Change | None = chance.choice([None, None, None, None, "topic made anew", "measurement added"])
+    anew = change == "topic made anew"
     return Plan(
         machines=chance.randint(1, 3),
         partitions=chance.choice([1, 2, 3]),
@@ -81,8 +82,10 @@ def planned(chance: random.Random) -> Plan:
         dags=chance.choice([1, 1, 2]),
         runs=chance.randint(1, 3) if change is None else 1,
         gateways=chance.randint(1, 2),
-        # With wrong clocks, records of the former topic could be later than those of the new one.
-        skew=None if change == "topic made anew" else chance.choice([None, None, 3, 20_000]),
+        # With such clocks, records of the former topic could be later than those of the new one.
+        skew=None if anew else chance.choice([None, None, 3, 20_000]),
+        # A clock that counts minutes gives many conflicting readings the same time.
+        tick=1 if anew else chance.choice([1, 1, 60_000]),
         down=chance.choice([None, 0, 1, 2]),
         lags=chance.random() < 0.2,
         keep_runs=chance.choice([2, 50]),

@@ -40,6 +40,7 @@ class Plan:
     gateways: int = 1
     # See `Plant`.
     skew: int | None = None
+    tick: int = 1
     # One of three replicas that is down all the time.
     down: int | None = None
     # Listings of the workspace lack new files for a while.
@@ -133,7 +134,7 @@ def built(world: World, plan: Plan, watch: Callable[[Services, Write], None]) ->
     broker.topics = {TOPIC: [Log() for _ in range(plan.partitions)], DEAD_LETTERS: [Log()]}
     tables = {table.name: Stored(table) for table in pipeline_tables(measurements)}
     database = Database(world, KEYSPACE, tables, plan.down)
-    plant = Plant(world, broker, [f"machine-{number}" for number in range(plan.machines)], plan.skew)
+    plant = Plant(world, broker, [f"machine-{number}" for number in range(plan.machines)], plan.skew, plan.tick)
     services = Services(plan, world, broker, database, plant, measurements)
     database.watch = lambda write: watch(services, write)
     empty_store(world, lags=plan.lags)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from etl.codec.arrow_records import stream
 from etl.codec.columns import ARROW
-from tests.simulation.plant import BAD, FIRST_MS, Key, Reading
+from tests.simulation.plant import BAD, FIRST_MS, Key, Reading, voltage
 
 MACHINES = tuple(f"machine-{number}" for number in range(4))
 HEADERS = [("content-type", ARROW.encode())]
@@ -39,7 +39,6 @@ class Gateway:
         self.chance = random.Random(self.seed)
         self.stop = threading.Event()
         self._lock = threading.Lock()
-        self._volts = 10_000
         self._bad = 0
         self._latest: dict[str, int] = {}
         self._made: list[Reading] = []
@@ -72,8 +71,7 @@ class Gateway:
             else:
                 self._latest[machine] = self._latest.get(machine, 0) + 2
                 key = machine, FIRST_MS + self._latest[machine] * 30_000
-            self._volts += 1
-            made = Reading(key, self._volts / 100, self.chance.choice([None, 5.0, 6.5]))
+            made = Reading(key, voltage(len(self._made) + 1), self.chance.choice([None, 5.0, 6.5]))
             self._made.append(made)
             self._burst[key] = made
             return made
