@@ -475,8 +475,44 @@ def test_decode_when_the_arrow_schema_is_wrong(table: pa.Table) -> None:
     assert decoded.dead_letters["value"].to_pylist() == [stream(table)]
 
 
+def with_offsets(*offsets: int, texts: bytes = b"on") -> bytes:
+    """A stream whose texts have these offsets in place of 0, 1 and 2."""
+    table = pa.table({"timestamp": pa.array([1, 2], TIMESTAMP), "state": ["o", "n"]})
+    good = np.array([0, 1, 2], np.int32).tobytes()
+    value = stream(table)
+    assert value.count(good) == 1
+    return value.replace(good, np.array(offsets, np.int32).tobytes()).replace(b"on", texts)
+
+
+def as_file(table: pa.Table) -> bytes:
+    """A file, which has a footer, in place of a stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def beyond_dictionary() -> bytes:
+    indices = pa.array([0, 9], pa.int8())
+    column = pa.DictionaryArray.from_arrays(indices, pa.array(["on"]), safe=False)
+    return stream(pa.table({"timestamp": pa.array([1, 2], TIMESTAMP), "state": column}))
+
+
 @pytest.mark.parametrize(
-    "value", [b"", b"x", b'{"voltage":1}', stream(canonical())[:-100], b"\xff\xff\xff\xff\xff\xff\xff\x7f"]
+    "value",
+    [
+        b"",
+        b"x",
+        b'{"voltage":1}',
+        stream(canonical())[:-100],
+        b"\xff\xff\xff\xff\xff\xff\xff\x7f",
+        with_offsets(0, 4, 2**31 - 1),
+        with_offsets(0, -4, 2),
+        with_offsets(0, 1, 2, texts=b"\xff\xfe"),
+        beyond_dictionary(),
+        as_file(canonical()),
+        as_file(canonical())[:-20],
+    ],
 )
 def test_decode_when_arrow_is_broken(value: bytes) -> None:
     decoded = decode_arrow(value)
