@@ -250,7 +250,7 @@ def _records(
         line, taken = lines[place], 1
         if line.count(b'"') % 2 and _width(line, mapping) != width:
             end = _closing(lines, place)
-            if end is None and not last and len(lines) - place < MAX_QUOTED_LINES:
+            if end is None and not last and _may_close(lines[place:]):
                 break
             joined = b"\n".join(lines[place : end + 1]) if end else b""
             # A quote that opens by mistake must not swallow the next lines.
@@ -259,6 +259,11 @@ def _records(
         records.append((number + place, line))
         place += taken
     return records, place
+
+
+def _may_close(lines: list[bytes]) -> bool:
+    """Return whether a quote that these lines leave open may close in a later one."""
+    return len(lines) < MAX_QUOTED_LINES and sum(map(len, lines)) <= MAX_LINE_BYTES
 
 
 def _closing(lines: list[bytes], place: int) -> int | None:

@@ -7,6 +7,7 @@ import lzma
 import socket
 import struct
 import threading
+import tracemalloc
 import zipfile
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -161,6 +162,39 @@ def test_damage_is_one_clear_line_that_no_retry_mends(read, tmp_path, name, data
         read(data, name)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ONE_LINE = b"x" * 200_000_000
+OPEN_QUOTE = b'2026-01-05T08:00:00Z,"' + (b"x" * 500_000 + b"\n") * 250
+
+
+@pytest.mark.parametrize(
+    ("ending", "compress", "bomb"),
+    [
+        ("gz", gzip.compress, ONE_LINE),
+        ("zst", zstd, ONE_LINE),
+        ("zip", lambda data: zipped(("a.csv", data)), ONE_LINE),
+        ("gz", gzip.compress, OPEN_QUOTE),
+    ],
+    ids=["gz", "zst", "zip", "open quote"],
+)
+def test_a_file_takes_bounded_memory_when_it_is_a_decompression_bomb(tmp_path, ending, compress, bomb):
+    data = compress(ROWS + bomb)
+    assert len(data) < 600_000
+    file = tmp_path / f"file.csv.{ending}"
+    file.write_bytes(data)
+    (tmp_path / "mapping.yaml").write_text("timestamp: t\nequipment: m\nmeasurements: {voltage: U}\n")
+    measurements = read_measurements()
+    mapping = read_mapping(tmp_path / "mapping.yaml", measurements)
+    readings = letters = 0
+    tracemalloc.start()
+    try:
+        for block in recorded_readings(str(file), mapping, measurements):
+            readings, letters = readings + len(block.readings), letters + len(block.dead_letters)
+        assert tracemalloc.get_traced_memory()[1] < 80_000_000
+    finally:
+        tracemalloc.stop()
+    assert (readings, letters) == (2, 1 if bomb is ONE_LINE else 250)
 
 
 @pytest.mark.parametrize(
