@@ -213,7 +213,8 @@ class RdkafkaProducer:
                 "batch.size": BATCH_BYTES,
                 "linger.ms": 5,
                 "message.max.bytes": LARGEST_BYTES,
-                "queue.buffering.max.kbytes": WAITING_BYTES // 1024,
+                # The largest record must fit, or it would never be sent.
+                "queue.buffering.max.kbytes": (LARGEST_BYTES + WAITING_BYTES) // 1024,
                 "message.timeout.ms": max(10, int(settings.timeout * 1000)),
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,

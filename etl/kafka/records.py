@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 # Raw bytes and records in one block of a reader.
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCK_RECORDS = 10_000
-# The number of records in the first block: their size is not known yet.
-FIRST_RECORDS = 10
+# The number of records in the first block: their size is not known yet, and each may be large once decompressed.
+FIRST_RECORDS = 1
 
 Headers = Sequence[tuple[str, bytes | None]]
 
