@@ -13,8 +13,7 @@ SEED, FAULTS = 1, 20
 # On a busy machine services take a minute to start.
 @pytest.mark.timeout(3600)
 def test_nothing_is_lost_when_services_and_stages_are_killed_and_connections_cut(tmp_path: Path) -> None:
-    lines: list[str] = []
-    report = verify(SEED, iter(planned(SEED, FAULTS, quick=True)), tmp_path, lines.append)
+    report = verify(SEED, iter(planned(SEED, FAULTS, quick=True)), tmp_path, print)
     assert report.faults.total() == FAULTS
     assert report.rows > 0
     assert report.letters > 0

@@ -54,7 +54,8 @@ def planned(seed: int, faults: int, quick: bool = False) -> list[Fault]:
     first = list(kinds)
     chance.shuffle(first)
     drawn = [*first, *chance.choices(list(kinds), list(kinds.values()), k=faults)][:faults]
-    return [Fault(chance.random() * 0.8, kind, chance.random(), chance.randrange(1000)) for kind in drawn]
+    longest = 0.4 if quick else 0.8
+    return [Fault(chance.random() * longest, kind, chance.random(), chance.randrange(1000)) for kind in drawn]
 
 
 def inflict(place: Place, fault: Fault) -> str:
@@ -154,9 +155,9 @@ def _cut_off(place: Place, fault: Fault) -> str:
 def _delay(place: Place, fault: Fault) -> str:
     server, seconds = _either(place, fault), 0.1 + fault.share
     server.proxy.delay = seconds
-    time.sleep(3)
+    time.sleep(1 + fault.share * 2)
     server.proxy.delay = 0.0
-    return f"{server.name} answers {2 * seconds:.1f} s later, for 3 s"
+    return f"{server.name} answers {2 * seconds:.1f} s later, for {1 + fault.share * 2:.1f} s"
 
 
 def _either(place: Place, fault: Fault) -> Server:
@@ -270,7 +271,7 @@ KINDS: dict[str, tuple[Harm, int, bool]] = {
     "SIGSTOP of the broker": (_on("broker", _stop_server), 5, False),
     "SIGSTOP of the node": (_on("node", _stop_server), 5, False),
     "SIGKILL of the broker": (_on("broker", _kill_server), 4, False),
-    "SIGTERM of the broker": (_on("broker", _end_server), 2, False),
+    "SIGTERM of the broker": (_on("broker", _end_server), 2, True),
     "broker at a new address": (_on("broker", _move), 2, False),
     "broker's disk full": (_on("broker", _fill_server), 2, False),
     "SIGKILL of the node as a load ends": (_kill_after_load, 3, False),
