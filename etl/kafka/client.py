@@ -90,11 +90,21 @@ class Client:
         self._ask(f"group {self.settings.group}", ask)
 
     def topic_settings(self, topic: str) -> dict[str, str]:
-        """Return the settings of a topic, including defaults."""
+        """Return the settings of a topic, including defaults.
+
+        Raises:
+            SettingsError: the user may not see them.
+        """
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-        found = self._ask(
-            f"topic {topic}", lambda: self._admin.describe_configs([resource], config_filter="all")["topic"][topic]
-        )
+
+        def ask() -> dict[str, Any]:
+            found: dict[str, Any] = self._admin.describe_configs([resource], config_filter="all")["topic"][topic]
+            # kafka-python ignores the error of this answer, and each topic has settings.
+            if not found:
+                raise kafka_errors.TopicAuthorizationFailedError(topic)
+            return found
+
+        found = self._ask(f"topic {topic}", ask)
         return {name: entry["value"] for name, entry in found.items()}
 
     def create_topic(self, topic: str, partitions: int, replication: int, settings: Mapping[str, str]) -> bool:
