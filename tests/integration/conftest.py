@@ -20,7 +20,7 @@ from tests.integration.machine import Machine
 from tests.integration.topics import CLIENTS, made_topics
 
 # Accounts of the secure services: the first may do everything, the others what a test grants them.
-USERS = ("admin", "produce", "consume", "transform", "load", "analyze", "page", "schema", "stranger")
+USERS = ("admin", "generate", "produce", "consume", "transform", "load", "analyze", "page", "schema", "stranger")
 HEAPS = {"kafka": "512m", "cassandra": "1g"}
 JAVA_OPTIONS = {
     "kafka": local.QUICK_START,
