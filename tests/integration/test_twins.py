@@ -21,7 +21,6 @@ from etl.errors import DeliveryError, SettingsError
 from etl.kafka import client as kafka
 from etl.kafka.ports import open_producer, read
 from etl.kafka.records import Span
-from etl.model.measurements import read_measurements
 from etl.model.schemas import TIMESTAMP
 from etl.model.tables import TOUCHED_DAYS, pipeline_tables
 from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
@@ -29,12 +28,13 @@ from etl.stages.load import columnar
 from etl.stages.transform.lookup import lookup_rows
 from images import local
 from tests.integration.topics import await_end, made_topics, send, transaction
+from tests.simulation.by_hand import simple
 from tests.simulation.plant import TOPIC
-from tests.simulation.schedule import CASSANDRA, KAFKA, Plan, Services, built, in_place
-from tests.simulation.world import World
+from tests.simulation.schedule import CASSANDRA, KAFKA
+from tests.simulation.services import Plan, Services, in_place, measured
 
 KINDS = ("real", "twin")
-MEASUREMENTS = read_measurements()
+MEASUREMENTS = measured("voltage", "current")
 MIDNIGHT = 1_767_571_200_000  # 2026-01-05
 DAY = MIDNIGHT // 86_400_000
 FAR_AWAY = 10**13
@@ -43,7 +43,7 @@ COLUMNS = ["equipment_id", "day", "timestamp", "voltage", "current", "quality"]
 
 @pytest.fixture
 def twins() -> Iterator[Services]:
-    services = built(World(0), Plan(partitions=2))
+    services = simple(plan=Plan(partitions=2))
     with in_place(services):
         yield services
 

@@ -11,9 +11,12 @@ from tests.simulation.world import Killed, World
 STAGES = ("consume", "transform", "load")
 
 
-def simple(seed: int = 0) -> Services:
-    """Build the twins of a plan without faults, with one machine and one partition."""
-    return built(World(seed), Plan(), watch)
+SIMPLE = Plan()
+
+
+def simple(seed: int = 0, plan: Plan = SIMPLE) -> Services:
+    """Build the twins of a plan, by default one without faults, with one machine and one partition."""
+    return built(World(seed), plan, watch)
 
 
 def log_of(services: Services) -> Log:

@@ -141,7 +141,7 @@ def in_arrow(readings: list[Reading]) -> bytes:
 def write_csv(file: Path, readings: list[Reading]) -> None:
     """Write readings into a file that `generate` reads."""
     lines = ["machine,time,U,I"]
-    lines += [f"{key[0]},{_iso(key[1])},{volts},{'' if amps is None else amps}" for key, volts, amps in readings]
+    lines += [f"{key[0]},{_iso(key[1])},{volts},{'' if amps is None else amps}" for key, volts, amps, _ in readings]
     part = file.with_suffix(".part")
     part.write_text("\n".join(lines) + "\n")
     os.replace(part, file)
