@@ -15,6 +15,7 @@ URLS = ("ETL_WORKSPACE_URL", "ETL_GENERATE_RECORDED_URL", "ETL_OTLP_ENDPOINT", "
 _WHOLE = frozenset(["ETL_ANALYZE_WEBHOOK"])
 _PASSWORDS = ("ETL_KAFKA_PASSWORD", "ETL_CASSANDRA_PASSWORD", "ETL_PAGE_PASSWORD")
 _TOKENS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")  # read by libraries
+_WITH_SECRETS = frozenset([*URLS, *_PASSWORDS, *_TOKENS])
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>|]+")
 _CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _CONTAINERS = frozenset(["abfs", "abfss", "wasb", "wasbs"])  # there a user is a folder
@@ -68,11 +69,11 @@ def _secrets(url: str) -> Iterator[str]:
 
 def without_secrets(text: str, urls: Iterable[str] = ()) -> str:
     """Remove the secrets of these URLs and of the settings from a text, and shorten every other URL in it."""
-    settings = list(_settings(URLS))
-    known = [*urls, *(url for _, url in settings)]
+    settings = list(_settings())
+    known = [*urls, *(value for name, value in settings if name in URLS)]
     secrets = [secret for url in known for secret in _secrets(url)]
     secrets += [secret for name, url in settings if name in _WHOLE for secret in _addresses(url)]
-    secrets += [secret for _, value in _settings(_PASSWORDS + _TOKENS) for secret in _values(value)]
+    secrets += [secret for name, value in settings if name not in URLS for secret in _values(value)]
     for url in known:
         text = text.replace(url, shown(url))
     for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
@@ -99,12 +100,11 @@ def _forms(secret: str) -> set[str]:
     return {secret, unquote(secret), unquote_plus(secret), *quoted}
 
 
-def _settings(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the settings of these names that are set; as for pydantic, names may be in capitals or not."""
-    wanted = frozenset(names)
-    yield from ((name.upper(), value) for name, value in os.environ.items() if value and name.upper() in wanted)
+def _settings() -> Iterator[tuple[str, str]]:
+    """Yield the settings with secrets that are set; as for pydantic, names may be in capitals or not."""
+    yield from ((name.upper(), value) for name, value in os.environ.items() if value and name.upper() in _WITH_SECRETS)
     for path in _files(os.environ.get("ETL_SECRETS_DIR")):
-        if path.name.upper() in wanted:
+        if path.name.upper() in _WITH_SECRETS:
             try:
                 yield path.name.upper(), path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
