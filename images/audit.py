@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from images import sbom
-from images.build import UV_VERSION
+from images.build import uv
 from images.errors import CommandError, PrerequisiteError, ServiceError
 from images.names import NAMES, PYTHON
 from images.paths import IMAGES, ROOT
@@ -52,8 +52,7 @@ def audit_lock(project: Path, *options: str) -> str:
         CommandError: uv failed.
     """
     ignored = [f"--ignore={name}" for name in allowed()]
-    uv = ROOT / ".tools" / f"uv-{UV_VERSION}" / "bin" / "uv"
-    command = [str(uv) if uv.exists() else "uv", "audit", "--frozen", "--no-progress", "--color=never"]
+    command = [uv(), "audit", "--frozen", "--no-progress", "--color=never"]
     command += ["--preview-features=audit-command", "--project", str(project), *ignored, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     name = f"{project.name if project != ROOT else 'package'}: {len(_locked(project))} locked packages"

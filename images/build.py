@@ -87,12 +87,17 @@ def extras() -> str:
     return os.environ.get("EXTRAS", EXTRAS)
 
 
+def uv() -> str:
+    """Return the uv of this folder, or that of the PATH."""
+    own = ROOT / ".tools" / f"uv-{UV_VERSION}" / "bin" / "uv"
+    return str(own) if own.exists() else "uv"
+
+
 def _components(name: str) -> Iterator[dict[str, Any]]:
     yield from sbom.debian(tag(name))
     if name in PYTHON:
-        uv = ROOT / ".tools" / f"uv-{UV_VERSION}" / "bin" / "uv"
         project, wanted = (ROOT, (name, *extras().split())) if name in PACKAGE else (ROOT / "images" / name, ())
-        yield from sbom.python(uv if uv.exists() else "uv", project, wanted)
+        yield from sbom.python(uv(), project, wanted)
     if name in JAVA:
         yield from sbom.java(ROOT / "images" / name / "pom.xml")
 
