@@ -4,7 +4,6 @@ A batch is made from the seed and its number, so it can be repeated. A target ch
 of a failed batch are then checked one by one.
 """
 
-import logging
 import multiprocessing
 import random
 import resource
@@ -18,9 +17,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import structlog
-
 from tests.fuzz.mutate import mutated
+from tests.quiet import quiet
 
 CORPUS = Path(__file__).parent / "corpus"
 TARGETS = ("decoder", "recorded", "mapping", "measurements", "settings", "urls", "webhook")
@@ -172,11 +170,6 @@ def _begin() -> None:
     quiet()
     # The default action ends the process, also in the middle of native code; a test may have set another one.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-
-def quiet() -> None:
-    """Silence the logs of this process: they repeat the bad input."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _peak() -> int:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
+from tests.quiet import quiet
 from tests.simulation.judging import Violation
-from tests.simulation.schedule import Report, quiet, shrunk, simulate
+from tests.simulation.schedule import Report, shrunk, simulate
 
 CHUNK = 20
 SAY_SECONDS = 5.0

@@ -22,10 +22,11 @@ from etl.stages.load import sending
 from etl.stages.load import stage as load
 from etl.stages.transform import classify
 from etl.stages.transform import stage as transform
+from tests.quiet import quiet
 from tests.simulation import schedule
 from tests.simulation.judging import Violation
 from tests.simulation.kafka import Broker, Consumer
-from tests.simulation.schedule import quiet, simulate
+from tests.simulation.schedule import simulate
 
 MOST = 10_000
 Patch = AbstractContextManager[Any]

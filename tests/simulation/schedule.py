@@ -1,13 +1,10 @@
 """One schedule: a plant, runs of the stages with faults, calm runs at the end, and the state that must follow."""
 
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
-
-import structlog
 
 from etl.errors import DeliveryError, NothingNew, SettingsError
 from etl.run import runner
@@ -63,11 +60,6 @@ class Report:
     calls: int
     faults: int
     rows: int
-
-
-def quiet() -> None:
-    """Let the stages log nothing."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def planned(chance: random.Random) -> Plan:

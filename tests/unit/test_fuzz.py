@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
-import structlog
 
-from tests.fuzz.driver import MOST_FAILURES, TARGETS, Target, inputs, load, quiet, run
+from tests.fuzz.driver import MOST_FAILURES, TARGETS, Target, inputs, load, run
+from tests.quiet import quiet_for_now
 
 # So many batches take a few seconds.
 BATCHES = {"decoder": 10, "urls": 10, "settings": 15, "recorded": 15}
@@ -17,10 +17,8 @@ CORPUS = [b"good", b"also good"]
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    kept = structlog.get_config()
-    quiet()
-    yield
-    structlog.configure(**kept)
+    with quiet_for_now():
+        yield
 
 
 @pytest.mark.parametrize("name", TARGETS)

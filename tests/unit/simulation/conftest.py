@@ -1,15 +1,12 @@
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
-from tests.simulation.schedule import quiet
+from tests.quiet import quiet_for_now
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     """The stages log nothing here, and as before in all other tests."""
-    kept = structlog.get_config()
-    quiet()
-    yield
-    structlog.configure(**kept)
+    with quiet_for_now():
+        yield
