@@ -17,6 +17,7 @@ from etl.cassandra.connection import connect as connect_cassandra
 from etl.cassandra.retry import driver_errors, retrying
 from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
 from etl.kafka import client as kafka
+from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 from etl.model.tables import INSIGHT, pipeline_tables
 from etl.run.rejected import all_rejected, any_usable
@@ -32,7 +33,6 @@ from etl.settings import (
     read_settings,
 )
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import read_mapping
 from etl.urls import shown
 
 # A service that is not available within this time is reported; a stage would wait for it.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etl.errors import EtlError
+from etl.mapping.language import read_mapping
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import read_mapping
 from tests.fuzz.recorded import MEASUREMENTS
 from tests.fuzz.refusal import check_refusal
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etl.errors import EtlError
+from etl.mapping.language import ColumnMapping
 from etl.model.measurements import Measurement, Measurements
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import ColumnMapping
 from tests.fuzz.refusal import check_refusal
 
 BATCH = 20

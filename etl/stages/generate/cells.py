@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.errors import SettingsError
+from etl.mapping.language import ColumnMapping
+from etl.mapping.values import read_values
+from etl.mapping.wallclock import Times, read_times
 from etl.model.equipment import equipment_id
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP, generated
 from etl.model.timestamps import MISSING, OLDEST_MS
-from etl.stages.generate.mapping import ColumnMapping
-from etl.stages.generate.values import read_values
-from etl.stages.generate.wallclock import Times, read_times
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import structlog
 
+from etl.mapping.language import TimestampColumn
+from etl.mapping.wallclock import Repeat, repeats
 from etl.model.schemas import DAY_MS, TIMESTAMP
 from etl.model.timestamps import MISSING
 from etl.stages.generate.cells import Block, BrokenLine, Integers
-from etl.stages.generate.mapping import TimestampColumn
-from etl.stages.generate.wallclock import Repeat, repeats
 
 NEAR_MS = 3_600_000  # readings this far around the hour show direction and interval
 HELD_BYTES = 64 * 1024 * 1024

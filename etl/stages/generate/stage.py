@@ -10,13 +10,13 @@ import pyarrow as pa
 import structlog
 
 from etl.errors import SettingsError
+from etl.mapping.language import read_mapping
 from etl.model.catalogue import Machine, read_catalogue, synthetic_machines
 from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
 from etl.run.rejected import all_rejected, any_usable
 from etl.run.runner import Outcome, Work
 from etl.settings import GenerateSettings
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import read_mapping
 from etl.stages.generate.transport import Transport, fault_labels, synthetic_readings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

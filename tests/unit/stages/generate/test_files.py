@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import SettingsError
+from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 from etl.model.schemas import DEAD_LETTERS, generated
 from etl.stages.generate import files as recorded
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import read_mapping
 
 ROOT = Path(__file__).parents[4]
 MEASUREMENTS = "measurements:\n  voltage: {type: double}\n  power: {type: double}\n  state: {type: text}\n"

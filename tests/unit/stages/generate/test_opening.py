@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import EtlError, SettingsError, Unreachable
+from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import read_mapping
 from etl.stages.generate.opening import endings
 
 HEADER, ONE, OTHER = b"t,m,U\n", b"2026-01-05T08:00:00Z,p,230\n", b"2026-01-06T08:00:00Z,p,231\n"

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 from etl.stages.generate import files as recorded
 from etl.stages.generate import repeated
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import read_mapping
 
 HOUR = 60  # minutes
 NIGHT = datetime(2026, 10, 25, tzinfo=UTC)  # clocks go back at 01:00 UTC in Paris

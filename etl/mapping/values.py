@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.mapping.language import ColumnMapping, MeasurementColumn
 from etl.model.measurements import Measurement
-from etl.stages.generate.mapping import ColumnMapping, MeasurementColumn
 
 _NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 # Blanks and apostrophes that look the same.

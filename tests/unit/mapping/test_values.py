@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 from etl.stages.generate.files import recorded_readings
-from etl.stages.generate.mapping import read_mapping
 
 MAPPING = "timestamp: t\nequipment: {constant: one}\nmeasurements: {voltage: U, current: I}\n"
 TIME = "2026-01-05T08:00:00Z"

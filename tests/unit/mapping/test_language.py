@@ -3,8 +3,8 @@
 import pytest
 
 from etl.errors import SettingsError
+from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
-from etl.stages.generate.mapping import read_mapping
 
 GOOD = "timestamp: t\nequipment: {constant: one}\nmeasurements: {voltage: U}\n"
 

@@ -3,10 +3,10 @@
 import pyarrow as pa
 import pytest
 
+from etl.mapping import wallclock
+from etl.mapping.language import TimestampColumn
+from etl.mapping.wallclock import read_times, repeats
 from etl.model.timestamps import MISSING
-from etl.stages.generate import wallclock
-from etl.stages.generate.mapping import TimestampColumn
-from etl.stages.generate.wallclock import read_times, repeats
 
 MORNING = 1_767_600_000_000  # 2026-01-05T08:00:00Z
 

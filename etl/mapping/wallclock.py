@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.mapping.language import EXCEL, TimestampColumn, without_zone_name
 from etl.model.timestamps import MISSING, OLDEST_MS, to_milliseconds
-from etl.stages.generate.mapping import EXCEL, TimestampColumn, without_zone_name
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
