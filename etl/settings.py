@@ -245,6 +245,9 @@ class ConsumeSettings(BaseSettings):
         None, description="read again from here: OFFSET for all partitions, or PARTITION:OFFSET,..."
     )
     from_time: AwareDatetime | None = Field(None, description="read again from the first record at or after this time")
+    mapping_file: Path | None = Field(
+        None, description="YAML file that maps the fields of records; default: JSON named as the measurements, or Arrow"
+    )
 
     @field_validator("from_offset", mode="before")
     @classmethod

@@ -13,6 +13,8 @@ from etl.model.measurements import MAX_TEXT_BYTES, Measurements
 from etl.model.schemas import consumed
 
 JSON = "application/json"
+# A reading as JSON whose fields are the measurements, also on a topic with a mapping.
+READING = "application/vnd.sensor-etl.reading+json"
 ARROW = "application/vnd.apache.arrow.stream"
 CONTENT_TYPE = "content-type"
 # No timestamp is longer. Longer texts are cut, and the mark keeps the rest from being parsed as a timestamp.
@@ -27,11 +29,16 @@ class TooLarge(Exception):  # noqa: N818 - says what a block is
 
 
 class DeadRecord(NamedTuple):
-    """A record without readings: its position in the block, the reason and its detail."""
+    """A record without readings, or one element of it: its position in the block, the reason and its detail.
+
+    `value` has the bytes of this element; None: the dead letter holds the whole record.
+    """
 
     position: int
     reason: str
     detail: str
+    element: int = 0
+    value: bytes | None = None
 
 
 class Part(NamedTuple):
@@ -39,7 +46,7 @@ class Part(NamedTuple):
 
     `columns` are the timestamp as text, the timestamp in milliseconds, and the declared measurements in their order;
     `bad` are the flags of bad values of each measurement, None for no bad value. The texts of a `canonical` part are
-    short enough.
+    short enough. `equipment` has the IDs, None: those of the keys. `notes` are entries for the column `quality`.
     """
 
     positions: Positions
@@ -47,6 +54,20 @@ class Part(NamedTuple):
     columns: list[pa.Array]
     bad: list[Mask | None]
     canonical: bool = False
+    equipment: pa.Array | None = None
+    notes: list[str | None] | None = None
+
+    def only(self, rows: Positions) -> "Part":
+        """Return the readings at these rows; every text is checked again."""
+        return Part(
+            self.positions[rows],
+            self.indexes[rows],
+            [column.take(pa.array(rows)) for column in self.columns],
+            [None if mask is None else mask[rows] for mask in self.bad],
+            False,
+            None if self.equipment is None else self.equipment.take(pa.array(rows)),
+            None if self.notes is None else [self.notes[row] for row in rows.tolist()],
+        )
 
 
 def format_of(content_type: str | None) -> str:
@@ -79,7 +100,7 @@ def readings_table(
         "offset": np.array(records.offsets, np.int64)[positions],
         "index": np.concatenate([part.indexes for part in parts]).astype(np.int32),
         "record_time": np.array(records.times, np.int64)[positions],
-        "equipment_id": pa.array([names.get(key) for key in records.keys], pa.string()).take(pa.array(positions)),
+        "equipment_id": _equipment(parts, pa.array([names.get(key) for key in records.keys], pa.string())),
         "replays": np.array(replays, np.int32)[positions],
     }
     checked = [part if part.canonical else _checked(part, measurements) for part in parts]
@@ -92,6 +113,12 @@ def readings_table(
     return table if in_order else table.take(pa.array(np.argsort(positions, kind="stable")))
 
 
+def _equipment(parts: list[Part], of_keys: pa.Array) -> pa.ChunkedArray:
+    """Return the equipment IDs of the readings: their own, or those of the keys of their records."""
+    ids = [of_keys.take(pa.array(p.positions)) if p.equipment is None else p.equipment for p in parts]
+    return pa.chunked_array(ids, pa.string())
+
+
 def _checked(part: Part, measurements: Measurements) -> Part:
     """Cut timestamps that are too long to be one, and replace texts that are too long by null."""
     columns, bad = [_shortened(part.columns[0]), *part.columns[1:]], list(part.bad)
@@ -102,10 +129,10 @@ def _checked(part: Part, measurements: Measurements) -> Part:
 
 
 def _bad_names(part: Part, names: Sequence[str]) -> pa.Array:
-    """Join the names of the bad measurements of each reading, null if there is none."""
-    if all(mask is None for mask in part.bad):
+    """Join the names of the bad measurements of each reading, and its notes; null if there is none."""
+    if all(mask is None for mask in part.bad) and part.notes is None:
         return pa.nulls(len(part.positions), pa.string())
-    joined: list[str | None] = [None] * len(part.positions)
+    joined: list[str | None] = list(part.notes or [None] * len(part.positions))
     for name, mask in zip(names, part.bad, strict=True):
         if mask is not None:
             for at in np.flatnonzero(mask):

@@ -3,6 +3,7 @@
 The key is the equipment ID. The header `content-type` names the format of the value; without one it is JSON.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,18 @@ import pyarrow as pa
 import structlog
 
 from etl.codec.arrow_records import decode_arrow
-from etl.codec.columns import ARROW, CONTENT_TYPE, JSON, DeadRecord, Part, Positions, format_of, readings_table
+from etl.codec.columns import (
+    ARROW,
+    CONTENT_TYPE,
+    JSON,
+    READING,
+    DeadRecord,
+    Part,
+    Positions,
+    format_of,
+    readings_table,
+)
+from etl.codec.foreign import Foreign
 from etl.codec.json_records import decode_json, json_part
 from etl.kafka.records import Headers, Records
 from etl.model.equipment import key_to_id
@@ -27,14 +39,15 @@ log = structlog.get_logger("etl.record")
 class Decoded(NamedTuple):
     """The content of a block of records.
 
-    `sizes` is the number of readings of each record, 1 for an undecodable record. `records` are the raw bytes of those
-    that cannot be rebuilt from their readings.
+    `sizes` is the number of readings and dead letters of each record. `records` are the raw bytes of those
+    that cannot be rebuilt from their readings. `unknown` counts the elements by field that the mapping does not name.
     """
 
     readings: pa.Table
     records: pa.Table
     dead_letters: pa.Table
     sizes: Positions
+    unknown: Counter[str]
 
 
 class HeaderInfo(NamedTuple):
@@ -49,8 +62,10 @@ class HeaderInfo(NamedTuple):
 _NO_HEADERS = HeaderInfo(JSON, None, 0)
 
 
-def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
+def decode(records: Records, topic: str, measurements: Measurements, foreign: Foreign | None = None) -> Decoded:
     """Decode a block of records; any content is accepted without error, and every record is in the result.
+
+    With `foreign`, it reads all records but those in Arrow and READING.
 
     Raises:
         TooLarge: there are several records, and together they take too much memory.
@@ -60,13 +75,17 @@ def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     dead: list[DeadRecord] = []
     in_json: dict[int, bytes] = {}
     in_arrow: dict[int, bytes] = {}
+    others: dict[int, bytes] = {}
     for position, (key, value, info) in enumerate(zip(records.keys, records.values, infos, strict=True)):
         kind = info.kind
-        if key in troubles:
+        own = foreign is None or kind in (ARROW, READING)
+        if key in troubles and own:
             dead.append(DeadRecord(position, "missing-key", troubles[key]))
         elif value is None:
             dead.append(DeadRecord(position, "undecodable", "the record has no value"))
-        elif kind == JSON:
+        elif not own:
+            others[position] = value
+        elif kind in (JSON, READING):
             in_json[position] = value
         elif kind == ARROW:
             in_arrow[position] = value
@@ -76,14 +95,21 @@ def decode(records: Records, topic: str, measurements: Measurements) -> Decoded:
     objects = decode_json(in_json, dead)
     if objects:
         parts.append(json_part(objects, measurements))
+    unknown: Counter[str] = Counter()
+    if foreign and others:
+        ids = [names.get(key) for key in records.keys]
+        context: dict[str, list[Any]] = {"$key": ids, "$topic": [topic] * len(ids)}
+        part, unknown = foreign.read(others, records, context, measurements, dead)
+        parts += [part] if part else []
     # A dead letter has the original key, so keep a record whose key is not exactly an ID.
     other = {key for key, name in names.items() if key != name.encode()}
     raw += [position for position in in_arrow if records.keys[position] in other] if other else []
     return Decoded(
         readings_table(parts, records, [info.replays for info in infos], names, measurements),
-        _raw(sorted({*objects, *raw}), records, infos),
-        _dead_letters(sorted(dead), records, infos, topic),
+        _raw(sorted({*objects, *others, *raw}), records, infos, set(others), foreign),
+        _dead_letters(dead, records, infos, topic, foreign),
         _sizes(parts, dead, len(records.keys)),
+        unknown,
     )
 
 
@@ -127,17 +153,36 @@ def _read_combination(headers: Headers) -> HeaderInfo:
     return HeaderInfo(format_of(content_type), content_type, replays, unreadable)
 
 
-def _raw(positions: list[int], records: Records, infos: list[HeaderInfo]) -> pa.Table:
+def _used(headers: Headers, foreign: Foreign | None) -> list[tuple[str, bytes | None]] | None:
+    """Return the headers that the reader uses; a replay needs them."""
+    if foreign is None or not foreign.headers:
+        return None
+    return [(name, value) for name, value in headers if name.lower() in foreign.headers]
+
+
+def _raw(
+    positions: list[int],
+    records: Records,
+    infos: list[HeaderInfo],
+    others: set[int],
+    foreign: Foreign | None,
+) -> pa.Table:
     columns: list[list[Any]] = [records.partitions, records.offsets, records.times, records.keys, records.values]
     arrays: list[list[Any]] = [[column[position] for position in positions] for column in columns]
     arrays.append([infos[position].content_type for position in positions])
+    path = foreign.elements if foreign else None
+    arrays.append([path if position in others else None for position in positions])
+    arrays.append([_used(records.headers[position], foreign) for position in positions])
     return pa.table(arrays, schema=RECORDS)
 
 
-def _dead_letters(dead: list[DeadRecord], records: Records, infos: list[HeaderInfo], topic: str) -> pa.Table:
+def _dead_letters(
+    dead: list[DeadRecord], records: Records, infos: list[HeaderInfo], topic: str, foreign: Foreign | None
+) -> pa.Table:
+    dead = sorted(dead, key=lambda letter: (letter.position, letter.element))
     at = [letter.position for letter in dead]
     columns = {
-        "value": [records.values[position] for position in at],
+        "value": [records.values[letter.position] if letter.value is None else letter.value for letter in dead],
         "key": [records.keys[position] for position in at],
         "content_type": [infos[position].content_type for position in at],
         "reason": [letter.reason for letter in dead],
@@ -146,16 +191,16 @@ def _dead_letters(dead: list[DeadRecord], records: Records, infos: list[HeaderIn
         "topic": topic,
         "partition": [records.partitions[position] for position in at],
         "offset": [records.offsets[position] for position in at],
-        "index": 0,
+        "index": [letter.element for letter in dead],
         "record_time": [records.times[position] for position in at],
         "replays": [infos[position].replays for position in at],
+        "headers": [_used(records.headers[position], foreign) for position in at],
     }
     return dead_letter_table(len(dead), columns)
 
 
 def _sizes(parts: list[Part], dead: list[DeadRecord], number: int) -> Positions:
-    sizes = np.zeros(number, np.int64)
+    sizes: Positions = np.zeros(number, np.int64)
     for part in parts:
         sizes += np.bincount(part.positions, minlength=number)
-    sizes[[at for at, _, _ in dead]] = 1
-    return sizes
+    return sizes + np.bincount([letter.position for letter in dead], minlength=number)

@@ -96,14 +96,24 @@ _TEXT_OR_SPELLED = re.compile(
 def json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements) -> Part:
     """Return the readings of JSON objects by the position of their record."""
     items = list(objects.values())
-    fields = _fields(items, ["timestamp", *measurements.names])
-    columns = [_json_timestamps(fields["timestamp"]), pa.nulls(len(items), pa.int64())]
+    fields = _fields(items, ["timestamp", "quality", *measurements.names])
+    columns = [json_timestamps(fields["timestamp"]), pa.nulls(len(items), pa.int64())]
     flags: list[Mask | None] = []
     for measurement in measurements.declared:
         column, bad = _json_column(fields[measurement.name], measurement)
         columns.append(column)
         flags.append(bad)
-    return Part(np.fromiter(objects, np.int64, len(items)), np.zeros(len(items), np.int64), columns, flags)
+    notes = _notes(fields["quality"], measurements)
+    return Part(np.fromiter(objects, np.int64, len(items)), np.zeros(len(items), np.int64), columns, flags, notes=notes)
+
+
+def _notes(cells: Sequence[Any], measurements: Measurements) -> list[str | None] | None:
+    """Return the notes that a mapped file gives its readings, such as `voltage=Bad`; ignore other texts."""
+    if not any(type(cell) is str and "=" in cell for cell in cells):
+        return None
+    entry = f"(?:{'|'.join(measurements.names)})=[^,=]{{1,40}}"
+    matches = re.compile(f"{entry}(?:,{entry})*").fullmatch
+    return [cell if type(cell) is str and matches(cell) else None for cell in cells]
 
 
 def _fields(items: list[dict[str, Any]], names: list[str]) -> dict[str, Sequence[Any]]:
@@ -115,7 +125,8 @@ def _fields(items: list[dict[str, Any]], names: list[str]) -> dict[str, Sequence
     return {name: given.get(name) or [None] * len(items) for name in names}
 
 
-def _json_timestamps(values: Sequence[Any]) -> pa.Array:
+def json_timestamps(values: Sequence[Any]) -> pa.Array:
+    """Return JSON timestamps as texts, for transform to read."""
     if set(map(type, values)) <= {str, type(None)}:
         return pa.array(values, pa.string())
     return pa.array([_timestamp_text(value) for value in values], pa.string())

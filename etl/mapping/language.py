@@ -1,11 +1,15 @@
-"""Map the columns of a recorded file to readings, according to a YAML file.
+"""Map the columns of a recorded file, or the fields of records on the topic, to readings, according to a YAML file.
 
-    format: csv                       # or parquet, jsonl; default: by the file's ending
+    format: csv                       # of a file: or parquet, jsonl; default: by its ending
     timestamp: {column: Datetime, format: "%d/%m/%Y %H:%M:%S", zone: Europe/Paris, ambiguous: first}
     equipment: {column: Machine}      # or {constant: household-1}
     measurements:
       voltage: Voltage                # measurement: column
       power: {column: Active_power, scale: 1000}      # value = cell * scale + offset
+      current: {column: I, unit: mA}                  # value = cell converted to the declared unit
+      running: {column: State, values: {"on": 1, "off": 0}}   # table of codes
+    quality: {column: Status}         # of a historian: Good, Uncertain, Bad, or codes: opc-da, opc-ua
+    bad: [I/O Timeout, -9999]         # cells that hold no value, and are named in `quality`
     delimiter: ";"                    # CSV only, as is encoding; defaults: comma, utf-8
     encoding: latin-1
     decimal: ","                      # of numbers that are text, as is thousands; defaults: point, no mark
@@ -17,12 +21,22 @@ codes, or is `excel` for serial numbers of a spreadsheet (days since 1899-12-30)
 timestamps without a zone. When clocks go forward, readings with skipped local times become dead letters. When clocks go
 back, an hour occurs twice, and all of its readings together determine the pass of each. Readings that stay ambiguous
 become dead letters (`ambiguous: refuse`, the default), or readings of the `first` or the `second` pass.
+
+In records and JSON files a column is a field of the element, or a path to one (see `etl.mapping.paths`):
+
+    readings: metrics                 # path to the elements; default: the record itself, or each element of an array
+    equipment: {column: $topic, pattern: "plant/(.+)/data"}   # or {template: "{$.site}-{id}"}; default: the key
+    timestamp: {column: ts}
+    tag: name                         # long form: each element has a tag and a value; columns name tags
+    value: value
+    measurements: {voltage: U1}
 """
 
 import codecs
 import re
 from datetime import datetime
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -30,8 +44,10 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from etl.errors import SettingsError
+from etl.mapping.paths import check_column, parse_path
+from etl.mapping.units import conversion
 from etl.model.catalogue import EquipmentId
-from etl.model.measurements import Measurements
+from etl.model.measurements import Measurement, Measurements
 from etl.model.yaml_file import first_problem, read_document
 
 EXCEL = "excel"
@@ -113,7 +129,8 @@ def without_zone_name(form: str) -> str:
     return form.removesuffix("%Z").rstrip()
 
 
-def _number(entry: str | int | float) -> float | None:
+def number_of(entry: str | int | float) -> float | None:
+    """Return an entry of `missing` or `bad` as a number, None if it is none."""
     try:
         return float(entry.strip().replace(",", ".") if isinstance(entry, str) else entry)
     except (ValueError, OverflowError):
@@ -124,34 +141,102 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _pattern(pattern: str) -> str:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    if compiled.groups != 1:
+        raise ValueError(f"{pattern!r} needs one group in parentheses: the part that is used")
+    return pattern
+
+
+def _template(template: str) -> str:
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"{template!r} is no template: {error}") from error
+    if not names or not all(names):
+        raise ValueError(f"{template!r} is no template, such as {{site}}-{{device}}")
+    for name in names:
+        check_column(name)
+    return template
+
+
+def _elements(path: str) -> str:
+    parse_path(path)
+    return path
+
+
+Column = Annotated[str, AfterValidator(check_column)]
+Scalar = str | int | float | bool
+
+
 class TimestampColumn(_Entry):
     """The column of timestamps, its format (None: ISO 8601 or epoch), and the zone of local times."""
 
-    column: str
+    column: Column
     format: Annotated[str, AfterValidator(_format)] | None = None
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     ambiguous: Literal["refuse", "first", "second"] = "refuse"
 
 
-class EquipmentColumn(_Entry):
-    """The column of equipment IDs, or one ID for all rows."""
+class TextColumn(_Entry):
+    """A column of texts; with `pattern` the part of each that its group matches."""
 
-    column: str | None = None
+    column: Column
+    pattern: Annotated[str, AfterValidator(_pattern)] | None = None
+
+
+class EquipmentColumn(_Entry):
+    """The column of equipment IDs, perhaps with a pattern, or a template of several columns, or one ID for all."""
+
+    column: Column | None = None
+    pattern: Annotated[str, AfterValidator(_pattern)] | None = None
+    template: Annotated[str, AfterValidator(_template)] | None = None
     constant: EquipmentId | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "EquipmentColumn":
-        if (self.column is None) == (self.constant is None):
-            raise ValueError("give either a column or a constant")
+        if sum(entry is not None for entry in (self.column, self.template, self.constant)) != 1:
+            raise ValueError("give either a column, a template or a constant")
+        if self.pattern is not None and self.column is None:
+            raise ValueError("pattern goes with column")
         return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the used columns."""
+        if self.template is not None:
+            return [name for _, name, _, _ in Formatter().parse(self.template) if name]
+        return [] if self.column is None else [self.column]
 
 
 class MeasurementColumn(_Entry):
-    """The column of a measurement; a value is cell * scale + offset."""
+    """The column of a measurement; a value is cell * scale + offset, in `unit` (default: the declared unit).
 
-    column: str
+    `values` is a table of cells and their values.
+    """
+
+    column: Column
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    unit: str | None = None
+    values: dict[Scalar, Annotated[float, Field(allow_inf_nan=False)]] = {}
+
+
+class QualityColumn(_Entry):
+    """The column with the status of a historian, and the cells of each grade.
+
+    Texts that begin with Good, Uncertain or Bad need no list. `codes` explains numbers: OPC DA (192 is good) or the
+    status codes of OPC UA (0 is good).
+    """
+
+    column: Column
+    codes: Literal["opc-da", "opc-ua"] | None = None
+    good: list[Scalar] = []
+    uncertain: list[Scalar] = []
+    bad: list[Scalar] = []
 
 
 def _short(entry: object) -> object:
@@ -161,9 +246,14 @@ def _short(entry: object) -> object:
 class ColumnMapping(_Entry):
     """The meaning of the columns of a file."""
 
-    format: Literal["csv", "parquet", "jsonl"] | None = None
+    format: Literal["csv", "parquet", "jsonl", "json"] | None = None
     timestamp: Annotated[TimestampColumn, BeforeValidator(_short)]
-    equipment: Annotated[EquipmentColumn, BeforeValidator(_short)]
+    equipment: Annotated[EquipmentColumn, BeforeValidator(_short)] = EquipmentColumn(column="$key")
+    readings: Annotated[str, AfterValidator(_elements)] | None = None
+    tag: Annotated[TextColumn, BeforeValidator(_short)] | None = None
+    value: Column | None = None
+    quality: Annotated[QualityColumn, BeforeValidator(_short)] | None = None
+    bad: list[str | int | float] = []
     measurements: Annotated[dict[str, Annotated[MeasurementColumn, BeforeValidator(_short)]], Field(min_length=1)]
     delimiter: Annotated[str, Field(pattern=r"^[\t !#-~]$")] = ","
     decimal: Literal[".", ","] = "."
@@ -175,6 +265,8 @@ class ColumnMapping(_Entry):
     def _told_apart(self) -> "ColumnMapping":
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
+        if (self.tag is None) != (self.value is None):
+            raise ValueError("tag and value go together: the columns of the long form")
         return self
 
     @property
@@ -185,17 +277,33 @@ class ColumnMapping(_Entry):
     @property
     def missing_numbers(self) -> list[float]:
         """The numbers that mean a missing value."""
-        return [number for number in map(_number, self.missing) if number is not None]
+        return [number for number in map(number_of, self.missing) if number is not None]
+
+    @property
+    def bad_texts(self) -> list[str]:
+        """The texts that mean a bad value."""
+        return [str(entry) for entry in self.bad]
+
+    @property
+    def bad_numbers(self) -> list[float]:
+        """The numbers that mean a bad value."""
+        return [number for number in map(number_of, self.bad) if number is not None]
 
     @property
     def columns(self) -> list[str]:
         """The names of the used columns, each once."""
-        named = [self.timestamp.column, self.equipment.column, *(entry.column for entry in self.measurements.values())]
-        return list(dict.fromkeys(name for name in named if name is not None))
+        named = [self.timestamp.column, *self.equipment.columns]
+        if self.tag and self.value:
+            named += [self.tag.column, self.value]
+        else:
+            named += [entry.column for entry in self.measurements.values()]
+        if self.quality:
+            named.append(self.quality.column)
+        return list(dict.fromkeys(named))
 
 
-def read_mapping(path: Path, measurements: Measurements) -> ColumnMapping:
-    """Read a mapping file.
+def read_mapping(path: Path, measurements: Measurements, *, topic: bool = False) -> ColumnMapping:
+    """Read a mapping file, of recorded files or of a topic.
 
     Raises:
         SettingsError: the file cannot be read, an entry is wrong, or a measurement is not declared.
@@ -206,6 +314,8 @@ def read_mapping(path: Path, measurements: Measurements) -> ColumnMapping:
         place, message = first_problem(error)
         named = f"{'.'.join(map(str, place))}: " if place else ""
         raise SettingsError(f"mapping file {path}: {named}{message}") from error
+    if not topic:
+        _check_of_file(path, mapping)
     declared = {measurement.name: measurement for measurement in measurements.declared}
     for name, entry in mapping.measurements.items():
         if name not in declared:
@@ -213,6 +323,26 @@ def read_mapping(path: Path, measurements: Measurements) -> ColumnMapping:
                 f"mapping file {path}: measurement {name!r} is not declared (ETL_MEASUREMENTS_FILE);"
                 f" declared are {', '.join(declared)}"
             )
-        if declared[name].type == "text" and (entry.scale, entry.offset) != (1.0, 0.0):
-            raise SettingsError(f"mapping file {path}: measurement {name!r} is a text: no scale, no offset")
-    return mapping
+        if declared[name].type == "text" and (entry.scale, entry.offset, entry.unit) != (1.0, 0.0, None):
+            raise SettingsError(f"mapping file {path}: measurement {name!r} is a text: no scale, no offset, no unit")
+    try:
+        entries = {name: _converted(entry, declared[name]) for name, entry in mapping.measurements.items()}
+    except ValueError as error:
+        raise SettingsError(f"mapping file {path}: {error}") from error
+    return mapping.model_copy(update={"measurements": entries})
+
+
+def _check_of_file(path: Path, mapping: ColumnMapping) -> None:
+    if "equipment" not in mapping.model_fields_set:
+        raise SettingsError(f"mapping file {path}: equipment: Field required")
+    for column in mapping.columns:
+        if column.startswith("$") and not column.startswith("$."):
+            raise SettingsError(f"mapping file {path}: {column!r} is part of a record on the topic, not of a file")
+
+
+def _converted(entry: MeasurementColumn, measurement: Measurement) -> MeasurementColumn:
+    """Return the entry with scale and offset that also convert its unit to the declared one."""
+    if entry.unit is None:
+        return entry
+    scale, offset = conversion(entry.unit, measurement.unit)
+    return entry.model_copy(update={"scale": entry.scale * scale, "offset": entry.offset * scale + offset})

@@ -1,6 +1,8 @@
 """Parse the cells of a measurement in a recorded file: values, missing values or bad cells; never guess."""
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -8,12 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.mapping.language import ColumnMapping, MeasurementColumn
+from etl.mapping.units import conversion
 from etl.model.measurements import Measurement
 
 _NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 # Blanks and apostrophes that look the same.
 _ALIKE = {" ": "[ \u00a0\u2009\u202f]", "'": "['\u2019]"}
 _WHOLE = 2.0**53  # not every larger whole number is a double
+_NUMBER_AND_UNIT = re.compile(r"([+-]?[\d.,' \u00a0\u2009\u202f\u2019]*\d(?:[eE][+-]?\d+)?)\s*([^\d\s.,'+-][^\d]*)\Z")
 _NO_TEXT = pa.scalar(None, pa.string())
 _NO_VALUE = pa.scalar(None, pa.float64())
 
@@ -21,60 +25,127 @@ _NO_VALUE = pa.scalar(None, pa.float64())
 def read_values(
     column: pa.Array | list[Any], measurement: Measurement, entry: MeasurementColumn, mapping: ColumnMapping
 ) -> tuple[pa.Array, dict[int, object]]:
-    """Return the values, null if missing, and by row the cells without a value of the declared type."""
+    """Return the values, null if missing, and by row the cells without a value of the declared type.
+
+    A cell of `mapping.bad` is a text among these cells, even if it is a number.
+    """
     wrong: dict[int, object] = {}
     if measurement.type == "text":
         if isinstance(column, list):
             wrong = {row: cell for row, cell in enumerate(column) if not isinstance(cell, str | None)}
             column = pa.array([None if row in wrong else cell for row, cell in enumerate(column)], pa.string())
-        return _present(column.cast(pa.string()), mapping), wrong
+        texts = _present(column.cast(pa.string()), mapping)
+        coded = _coded_texts(texts, mapping)
+        return _without(texts, coded), wrong | coded
+    named: dict[int, float] = {}
+    if entry.values:
+        column, named = _named(column, entry)
     if isinstance(column, list):
-        values, wrong = _of_objects(column, mapping)
+        values, wrong = _of_objects(column, measurement, entry, mapping)
     elif pa.types.is_string(column.type):
-        values, wrong = _of_texts(_present(column, mapping), mapping)
+        values, wrong = _of_texts(_present(column, mapping), measurement, entry, mapping)
+    elif pa.types.is_boolean(column.type):
+        values = column.cast(pa.float64())
     else:
         values, wrong = _of_numbers(column, mapping)
     if entry.scale != 1.0:
         values = pc.multiply(values, entry.scale)
     if entry.offset != 0.0:
         values = pc.add(values, entry.offset)
+    if named:
+        values = _replaced(values, named)
     return values, wrong
 
 
-def _of_objects(column: list[Any], mapping: ColumnMapping) -> tuple[pa.Array, dict[int, object]]:
-    """Parse JSON numbers; a text is a bad cell, unless it means a missing value."""
-    wrong: dict[int, object] = {}
-    if not set(map(type, column)) <= {float, type(None)}:
-        wrong = {row: cell for row, cell in enumerate(column) if not _fits(cell)}
-        column = [None if row in wrong else cell for row, cell in enumerate(column)]
-        texts = [row for row, cell in wrong.items() if isinstance(cell, str)]
-        values, bad = _of_texts(_present(pa.array([wrong[row] for row in texts], pa.string()), mapping), mapping)
-        for place, row in enumerate(texts):
-            if not values[place].is_valid and place not in bad:
-                del wrong[row]
-    return _without_missing(pa.array(column, pa.float64()), mapping), wrong
+def _named(column: pa.Array | list[Any], entry: MeasurementColumn) -> tuple[pa.Array | list[Any], dict[int, float]]:
+    """Return the column without the cells in the table `values` of the mapping, and by row their values."""
+    cells = column if isinstance(column, list) else column.to_pylist()
+    # YAML takes on and off without quotes for true and false.
+    table: dict[tuple[type, object], float] = {}
+    for key, value in entry.values.items():
+        table |= dict.fromkeys(_spellings(key), value)
+    found = {row: table.get(_key(cell)) for row, cell in enumerate(cells)}
+    named = {row: value for row, value in found.items() if value is not None}
+    if isinstance(column, list):
+        return [None if row in named else cell for row, cell in enumerate(cells)], named
+    return _without(column, named), named
+
+
+def _spellings(key: object) -> list[tuple[type, object]]:
+    if isinstance(key, bool):
+        return [(bool, key), *((str, word) for word in (("true", "on", "yes") if key else ("false", "off", "no")))]
+    return [_key(key)]
+
+
+def _key(cell: object) -> tuple[type, object]:
+    """Return a cell so that 1 and 1.0 are equal, and 1 and true are not; texts without white space, in lower case."""
+    if isinstance(cell, bool):
+        return bool, cell
+    if isinstance(cell, str):
+        return str, cell.strip().lower()
+    return (float, float(cell)) if isinstance(cell, int | float) and abs(cell) <= _WHOLE else (object, str(cell))
+
+
+def _of_objects(
+    column: list[Any], measurement: Measurement, entry: MeasurementColumn, mapping: ColumnMapping
+) -> tuple[pa.Array, dict[int, object]]:
+    """Parse JSON numbers, booleans as 1 and 0, and texts that are numbers."""
+    if set(map(type, column)) <= {float, type(None)}:
+        return _without_coded(pa.array(column, pa.float64()), mapping)
+    wrong = {row: cell for row, cell in enumerate(column) if type(cell) is not str and not _fits(cell)}
+    numbers = [None if row in wrong or type(cell) is str else _double(cell) for row, cell in enumerate(column)]
+    values, coded = _without_coded(pa.array(numbers, pa.float64()), mapping)
+    wrong |= coded
+    rows = [row for row, cell in enumerate(column) if type(cell) is str]
+    if rows:
+        texts = _present(pa.array([column[row] for row in rows], pa.string()), mapping)
+        parsed, bad = _of_texts(texts, measurement, entry, mapping)
+        mask = np.zeros(len(column), dtype=bool)
+        mask[rows] = True
+        values = pc.replace_with_mask(values, pa.array(mask), parsed)
+        wrong |= {rows[place]: cell for place, cell in bad.items()}
+    return values, wrong
+
+
+def _double(cell: Any) -> float | None:
+    return None if cell is None else float(cell)
 
 
 def _fits(cell: object) -> bool:
-    # bool is an int in Python, and an int above 2**53 may not be a double.
-    return cell is None or type(cell) is float or (type(cell) is int and abs(cell) <= _WHOLE)
+    # An int above 2**53 may not be a double.
+    return cell is None or type(cell) in (float, bool) or (type(cell) is int and abs(cell) <= _WHOLE)
 
 
 def _of_numbers(column: pa.Array, mapping: ColumnMapping) -> tuple[pa.Array, dict[int, object]]:
     values = column.cast(pa.float64(), safe=False)
     if pa.types.is_floating(column.type):
-        return _without_missing(values, mapping, single=column.type.bit_width < 64), {}
+        return _without_coded(values, mapping, single=column.type.bit_width < 64)
     cells = {row: column[row].as_py() for row in _beyond(values)}
     wrong: dict[int, object] = {
         row: cell if isinstance(cell, int) else str(cell)
         for row, cell in cells.items()
         if cell % 1 == 0 and int(cell) != int(values[row].as_py())
     }
-    return _without_missing(_without(values, wrong), mapping), wrong
+    values, coded = _without_coded(_without(values, wrong), mapping)
+    return values, wrong | coded
 
 
-def _of_texts(texts: pa.Array, mapping: ColumnMapping) -> tuple[pa.Array, dict[int, object]]:
+def _of_texts(
+    texts: pa.Array, measurement: Measurement, entry: MeasurementColumn, mapping: ColumnMapping
+) -> tuple[pa.Array, dict[int, object]]:
     """Parse numbers with the marks of the mapping; another mark, or a mark in a wrong place, makes a cell bad."""
+    values, lost = _parsed(texts, mapping)
+    wrong: dict[int, object] = {row: texts[row].as_py() for row in lost}
+    if wrong:
+        converted = _with_units(texts, lost, entry.unit or measurement.unit, mapping)
+        values = _replaced(values, converted)
+        wrong = {row: cell for row, cell in wrong.items() if row not in converted}
+    values, coded = _without_coded(_without(values, wrong), mapping)
+    return values, wrong | {row: texts[row].as_py() for row in coded}
+
+
+def _parsed(texts: pa.Array, mapping: ColumnMapping) -> tuple[pa.Array, list[int]]:
+    """Return the numbers, and the rows of texts that are none, or whose number is no double."""
     plain = _plain(texts, mapping)
     try:
         values = plain.cast(pa.float64())
@@ -84,9 +155,20 @@ def _of_texts(texts: pa.Array, mapping: ColumnMapping) -> tuple[pa.Array, dict[i
     lost = []
     if values.null_count > texts.null_count:
         lost = np.flatnonzero(pc.and_(texts.is_valid(), values.is_null()).to_numpy(zero_copy_only=False)).tolist()
-    inexact = [row for row in _beyond(values) if not _exact(plain[row].as_py(), values[row].as_py())]
-    wrong: dict[int, object] = {row: texts[row].as_py() for row in [*lost, *inexact]}
-    return _without_missing(_without(values, wrong), mapping), wrong
+    return values, lost + [row for row in _beyond(values) if not _exact(plain[row].as_py(), values[row].as_py())]
+
+
+def _with_units(texts: pa.Array, rows: list[int], unit: str, mapping: ColumnMapping) -> dict[int, float]:
+    """Return by row the numbers of those texts that are a number and a unit, converted to `unit`."""
+    split = {row: found.groups() for row in rows if (found := _NUMBER_AND_UNIT.match(texts[row].as_py()))}
+    numbers, lost = _parsed(pa.array([number for number, _ in split.values()], pa.string()), mapping)
+    converted = {}
+    for place, (row, (_, suffix)) in enumerate(split.items()):
+        with suppress(ValueError):
+            scale, offset = conversion(suffix, unit)
+            if place not in lost:
+                converted[row] = numbers[place].as_py() * scale + offset
+    return converted
 
 
 def _plain(texts: pa.Array, mapping: ColumnMapping) -> pa.Array:
@@ -119,7 +201,7 @@ def _beyond(values: pa.Array) -> list[int]:
     return found
 
 
-def _without(values: pa.Array, rows: dict[int, object]) -> pa.Array:
+def _without(values: pa.Array, rows: Collection[int]) -> pa.Array:
     if not rows:
         return values
     mask = np.zeros(len(values), dtype=bool)
@@ -127,18 +209,50 @@ def _without(values: pa.Array, rows: dict[int, object]) -> pa.Array:
     return pc.if_else(pa.array(mask), _NO_VALUE, values)
 
 
-def _without_missing(values: pa.Array, mapping: ColumnMapping, *, single: bool = False) -> pa.Array:
-    """Set numbers that mean a missing value to null; `single`: compare them in single precision."""
-    numbers = mapping.missing_numbers
-    if not numbers:
+def _without_coded(
+    values: pa.Array, mapping: ColumnMapping, *, single: bool = False
+) -> tuple[pa.Array, dict[int, object]]:
+    """Set numbers that mean a missing or a bad value to null; return the bad ones as texts by row.
+
+    Args:
+        values: the numbers.
+        mapping: the mapping that lists them.
+        single: compare in single precision.
+    """
+    wrong: dict[int, object] = {}
+    for numbers, bad in ((mapping.missing_numbers, False), (mapping.bad_numbers, True)):
+        if not numbers:
+            continue
+        if single:
+            with np.errstate(over="ignore"):
+                numbers = [*numbers, *(float(k(number)) for k in (np.float32, np.float16) for number in numbers)]
+        found = pc.is_in(values, value_set=pa.array(numbers, pa.float64()))
+        if bad:
+            rows = np.flatnonzero(found.to_numpy(zero_copy_only=False)).tolist()
+            wrong = {row: f"{values[row].as_py():.15g}" for row in rows}
+        values = pc.if_else(found, _NO_VALUE, values)
+    return values, wrong
+
+
+def _replaced(values: pa.Array, by_row: dict[int, float]) -> pa.Array:
+    """Return the values with others in some rows."""
+    if not by_row:
         return values
-    if single:
-        with np.errstate(over="ignore"):
-            numbers += [float(kind(number)) for kind in (np.float32, np.float16) for number in numbers]
-    return pc.if_else(pc.is_in(values, value_set=pa.array(numbers, pa.float64())), _NO_VALUE, values)
+    mask = np.zeros(len(values), dtype=bool)
+    mask[list(by_row)] = True
+    given = pa.array([by_row[row] for row in sorted(by_row)], values.type)
+    return pc.replace_with_mask(values, pa.array(mask), given)
 
 
 def _present(texts: pa.Array, mapping: ColumnMapping) -> pa.Array:
     texts = pc.utf8_trim_whitespace(texts)
     missing = pc.is_in(texts, value_set=pa.array(mapping.missing_texts, pa.string()))
     return pc.if_else(missing, _NO_TEXT, texts)
+
+
+def _coded_texts(texts: pa.Array, mapping: ColumnMapping) -> dict[int, object]:
+    """Return by row the texts that mean a bad value."""
+    if not mapping.bad:
+        return {}
+    found = pc.is_in(texts, value_set=pa.array(mapping.bad_texts, pa.string()))
+    return {row: texts[row].as_py() for row in np.flatnonzero(found.to_numpy(zero_copy_only=False)).tolist()}

@@ -31,6 +31,7 @@ DEAD_LETTERS = pa.schema(
         pa.field("line", pa.int64()),
         pa.field("record_time", pa.int64()),
         pa.field("replays", pa.int32()),
+        pa.field("headers", pa.map_(pa.string(), pa.binary())),
     ]
 )
 
@@ -61,6 +62,10 @@ RECORDS = pa.schema(
         pa.field("key", pa.binary()),
         pa.field("value", pa.binary()),
         pa.field("content_type", pa.string()),
+        # The path to the elements of a record with several readings; null: a dead letter holds the whole record.
+        pa.field("elements", pa.string()),
+        # The headers that the mapping of the topic uses.
+        pa.field("headers", pa.map_(pa.string(), pa.binary())),
     ]
 )
 
@@ -91,8 +96,9 @@ def consumed(measurements: Measurements) -> pa.Schema:
     """Return the schema of readings as read from the topic.
 
     `timestamp` is the raw text or number, `timestamp_ms` a typed one (UTC milliseconds, rounded down); one of them is
-    null. `record_time` is Kafka's own, in milliseconds. `index` is the position in a micro-batch. `bad` names, joined
-    by commas, the measurements whose value has the wrong type. `replays` is the number of replays of a dead letter.
+    null. `record_time` is Kafka's own, in milliseconds. `index` is the position in a record. `bad` names, joined by
+    commas, the measurements whose value has the wrong type; an entry `name=word` is a note for the column `quality`.
+    `replays` is the number of replays of a dead letter.
     """
     return pa.schema(
         [

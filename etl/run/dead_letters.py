@@ -10,7 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -55,6 +55,7 @@ class Letter:
     file: str | None = None
     line: int | None = None
     record_time: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -114,7 +115,8 @@ def _headers(row: dict[str, Any], run: str) -> list[tuple[str, bytes]]:
     named = {_header(name): row[name] for name in _HEADERS}
     named |= {CONTENT_TYPE: row["content_type"], REPLAYS: row["replays"], "etl-run": run}
     texts = {name: str(value) for name, value in named.items() if value is not None}
-    return [(name, text[:_MAX_DETAIL].encode(errors="replace")) for name, text in texts.items()]
+    own = [(name, text[:_MAX_DETAIL].encode(errors="replace")) for name, text in texts.items()]
+    return [*own, *((name, value) for name, value in row["headers"] or () if value is not None)]
 
 
 def _header(name: str) -> str:
@@ -162,7 +164,11 @@ def _read(client: Client, since: datetime | None) -> Iterator[Letter]:
         spans = {p: Span(span.end if (at := begins[p]) is None else at, span.end) for p, span in spans.items()}
     for block in read(client.settings, topic, spans):
         for time, key, value, headers in zip(block.times, block.keys, block.values, block.headers, strict=True):
-            yield _letter(time, key, value, {name: (raw or b"").decode(errors="replace") for name, raw in headers})
+            texts = {name: (raw or b"").decode(errors="replace") for name, raw in headers}
+            foreign = [
+                (name, raw or b"") for name, raw in headers if not name.startswith("etl-") and name != CONTENT_TYPE
+            ]
+            yield replace(_letter(time, key, value, texts), headers=tuple(foreign))
 
 
 def _letter(time: int, key: bytes | None, value: bytes | None, headers: dict[str, str]) -> Letter:
@@ -211,6 +217,7 @@ def replay(client: Client, choice: Choice, force: bool = False) -> Replayed:
                 headers = [(REPLAYS, str(letter.replays + 1).encode())]
                 if letter.content_type is not None:
                     headers.append((CONTENT_TYPE, letter.content_type.encode()))
+                headers += letter.headers
                 producer.send(letter.topic, letter.key, letter.value, headers)
                 done.sent += 1
         producer.flush()

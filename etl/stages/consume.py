@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from etl.codec.columns import TooLarge
 from etl.codec.envelope import Decoded, decode
+from etl.codec.foreign import Foreign
 from etl.errors import DeliveryError, NothingNew, SettingsError
 from etl.kafka.client import Client, connect
 from etl.kafka.ports import read
@@ -34,6 +35,7 @@ def consume(work: Work, settings: ConsumeSettings, kafka: KafkaSettings) -> Outc
         SettingsError: the topic is missing or may not be read, or an offset cannot be used.
         Unreachable: Kafka does not answer.
     """
+    foreign = _foreign(settings, work.measurements)
     shard = work.workspace.shard
     with connect(kafka) as client:
         stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, settings, shard)))
@@ -43,13 +45,13 @@ def consume(work: Work, settings: ConsumeSettings, kafka: KafkaSettings) -> Outc
     ends = {r.partition: r.begin for r in ranges}
     capped = False
     with progress("consume") as advance:
-        for records, decoded in _decoded(kafka, ranges, work.measurements):
+        for records, decoded in _decoded(kafka, ranges, work.measurements, foreign):
             if settings.max_readings is not None:
                 number = _fitting(decoded, settings.max_readings - output.consumed, output.records == 0)
                 capped = number < len(records.offsets)
                 if capped:
                     records = records.part(0, number)
-                    decoded = decode(records, kafka.topic, work.measurements)
+                    decoded = decode(records, kafka.topic, work.measurements, foreign)
             output.add(records, decoded)
             advance(int(decoded.sizes.sum()))
             ends.update({p: offset + 1 for p, offset in zip(records.partitions, records.offsets, strict=True)})
@@ -60,6 +62,16 @@ def consume(work: Work, settings: ConsumeSettings, kafka: KafkaSettings) -> Outc
     if capped:
         ranges = [replace(r, end=ends[r.partition], left=r.end - ends[r.partition]) for r in ranges]
     return Outcome(counts, ranges)
+
+
+def _foreign(settings: ConsumeSettings, measurements: Measurements) -> Foreign | None:
+    if settings.mapping_file is None:
+        return None
+    # They import pandas, which takes half a second.
+    from etl.codec.mapped import foreign, parse_plain
+    from etl.mapping.language import read_mapping
+
+    return foreign(read_mapping(settings.mapping_file, measurements, topic=True), parse_plain)
 
 
 def _dump(ranges: list[Range]) -> bytes:
@@ -117,24 +129,26 @@ def _check(ranges: list[Range], client: Client) -> None:
 
 
 def _decoded(
-    kafka: KafkaSettings, ranges: list[Range], measurements: Measurements
+    kafka: KafkaSettings, ranges: list[Range], measurements: Measurements, foreign: Foreign | None
 ) -> Iterator[tuple[Records, Decoded]]:
     spans = {r.partition: Span(r.begin, r.end) for r in ranges if r.begin < r.end}
     for block in read(kafka, kafka.topic, spans) if spans else ():
-        yield from _halved(block, kafka.topic, measurements)
+        yield from _halved(block, kafka.topic, measurements, foreign)
 
 
-def _halved(records: Records, topic: str, measurements: Measurements) -> Iterator[tuple[Records, Decoded]]:
+def _halved(
+    records: Records, topic: str, measurements: Measurements, foreign: Foreign | None
+) -> Iterator[tuple[Records, Decoded]]:
     """Decode a block; split it if it holds more readings than a file may."""
     number = len(records.offsets)
     if number == 1 or sum(len(value) for value in records.values if value is not None) <= CHUNK_BYTES:
         with suppress(TooLarge):
-            decoded = decode(records, topic, measurements)
+            decoded = decode(records, topic, measurements, foreign)
             if number == 1 or decoded.readings.num_rows <= CHUNK_ROWS:
                 yield records, decoded
                 return
-    yield from _halved(records.part(0, number // 2), topic, measurements)
-    yield from _halved(records.part(number // 2, number), topic, measurements)
+    yield from _halved(records.part(0, number // 2), topic, measurements, foreign)
+    yield from _halved(records.part(number // 2, number), topic, measurements, foreign)
 
 
 def _fitting(decoded: Decoded, room: int, at_least_one: bool) -> int:

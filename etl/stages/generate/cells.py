@@ -4,25 +4,23 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from etl.errors import SettingsError
+from etl.mapping.ids import Column, shown_cells
 from etl.mapping.language import ColumnMapping
-from etl.mapping.values import read_values
-from etl.mapping.wallclock import Times, read_times
-from etl.model.equipment import equipment_id
+from etl.mapping.long_form import join
+from etl.mapping.readings import mapped, times_of
+from etl.mapping.wallclock import Times
 from etl.model.measurements import Measurements
 from etl.model.schemas import TIMESTAMP, generated
 from etl.model.timestamps import MISSING, OLDEST_MS
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-Column: TypeAlias = pa.Array | list[Any]
 
 
 @dataclass(frozen=True)
@@ -75,45 +73,46 @@ def to_readings(
     A cell without a value of its measurement's type is missing in the reading; `json` then holds the whole reading with
     the original cell. An epoch number before `oldest_ms` is not a timestamp.
     """
-    equipment = _equipment(cells, mapping)
-    column = cells.columns[mapping.timestamp.column]
-    if not (isinstance(column, pa.Array) and pa.types.is_timestamp(column.type)):
-        column = _texts(column)
-    times = read_times(column, mapping.timestamp, mapping.decimal, oldest_ms)
-    values: dict[str, pa.Array] = {}
-    bad: dict[int, dict[str, object]] = {}
+    if mapping.tag:
+        cells = _joined(cells, mapping)
+    times = times_of(cells.columns, mapping, oldest_ms)
+    found = mapped(cells.columns, len(cells), mapping, measurements, times)
+    bad: dict[int, dict[str, object]] = {row: {"quality": ",".join(notes)} for row, notes in found.notes.items()}
     present = np.zeros(len(cells), dtype=bool)
-    for measurement in measurements.declared:
-        entry = mapping.measurements.get(measurement.name)
-        if entry is None:
-            values[measurement.name] = pa.nulls(len(cells), measurement.arrow)
-            continue
-        values[measurement.name], wrong = read_values(cells.columns[entry.column], measurement, entry, mapping)
-        present |= values[measurement.name].is_valid().to_numpy(zero_copy_only=False)
-        for row, cell in wrong.items():
-            bad.setdefault(row, {})[measurement.name] = cell
-    present[list(bad)] = True
-    usable = equipment.is_valid().to_numpy(zero_copy_only=False)
+    for name, values in found.values.items():
+        present |= values.is_valid().to_numpy(zero_copy_only=False)
+        for row, cell in found.wrong.get(name, {}).items():
+            bad.setdefault(row, {})[name] = cell
+            present[row] = True
+    usable = found.equipment.is_valid().to_numpy(zero_copy_only=False)
     good = usable & (times.utc != MISSING) & present
-    json_column = _json(bad, times.utc, good, values)
+    json_column = _json(bad, times.utc, good, found.values)
     timestamps = pa.array(times.utc, pa.int64()).cast(TIMESTAMP)
-    table = pa.Table.from_arrays([equipment, timestamps, *values.values(), json_column], schema=generated(measurements))
+    table = pa.Table.from_arrays(
+        [found.equipment, timestamps, *found.values.values(), json_column], schema=generated(measurements)
+    )
     if good.all():
         return Block(table, times.local, cells.lines, cells.raw, broken)
-    letters = [_letter(cells, mapping, row, times, usable=bool(usable[row])) for row in np.flatnonzero(~good).tolist()]
+    rows = np.flatnonzero(~good).tolist()
+    letters = [_letter(cells, mapping, row, times, usable=bool(usable[row])) for row in rows]
     letters = sorted([*broken, *(each for each in letters if each.value.strip())], key=lambda letter: letter.line)
     at = np.flatnonzero(good)
     return Block(table.take(at), times.local[at], cells.lines[at], lambda row: cells.raw(int(at[row])), letters)
 
 
+def _joined(cells: Cells, mapping: ColumnMapping) -> Cells:
+    """Join the rows of the long form to readings; the bytes of a reading are those of its lines."""
+    joined = join(cells.columns, mapping, len(cells), np.zeros(len(cells), np.int64))
+    lines = np.array([cells.lines[rows[0]] for rows in joined.elements], dtype=np.int64)
+    return Cells(joined.columns, lines, lambda row: b"\n".join(map(cells.raw, joined.elements[row])))
+
+
 def _letter(cells: Cells, mapping: ColumnMapping, row: int, times: Times, *, usable: bool) -> BrokenLine:
     if not usable:
-        cell, reason, detail = (
-            mapping.equipment.column,
-            "missing-key",
-            "no equipment ID of 1 to 255 bytes without control characters",
-        )
-    elif times.utc[row] == MISSING:
+        reason, detail = "missing-key", "no equipment ID of 1 to 255 bytes without control characters"
+        detail = f"{detail}: {shown_cells(cells.columns, mapping.equipment.columns, row)}"
+        return BrokenLine(int(cells.lines[row]), cells.raw(row), reason, detail)
+    if times.utc[row] == MISSING:
         cell, reason, detail = mapping.timestamp.column, "timestamp", "no timestamp"
         if times.local[row] != MISSING:
             detail = f"no such time in {mapping.timestamp.zone}, where clocks go forward"
@@ -125,31 +124,6 @@ def _letter(cells: Cells, mapping: ColumnMapping, row: int, times: Times, *, usa
     if reason == "timestamp" and mapping.timestamp.format is None and re.fullmatch(r"[\d.]+", text):
         detail = "no epoch of the time from 2000 on (`format` reads dates such as %Y%m%d, or `excel`)"
     return BrokenLine(int(cells.lines[row]), cells.raw(row), reason, f"{detail}: {cell} is {text!r}")
-
-
-def _texts(column: Column) -> pa.Array:
-    """Convert a column of keys or timestamps to texts; null if there is none."""
-    if isinstance(column, list):
-        # bool is an int in Python, but is neither a key nor a timestamp.
-        plain = [
-            str(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else None for cell in column
-        ]
-        column = pa.array(plain, pa.string())
-    return pc.utf8_trim_whitespace(column.cast(pa.string()))
-
-
-def _equipment(cells: Cells, mapping: ColumnMapping) -> pa.Array:
-    if mapping.equipment.column is None:
-        return pa.repeat(pa.scalar(mapping.equipment.constant, pa.string()), len(cells))
-    encoded = _texts(cells.columns[mapping.equipment.column]).dictionary_encode()
-    return pa.array([_id(text) for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
-
-
-def _id(text: str) -> str | None:
-    try:
-        return equipment_id(text)
-    except ValueError:
-        return None
 
 
 def _json(bad: dict[int, dict[str, object]], ms: Integers, good: Flags, values: dict[str, pa.Array]) -> pa.Array:

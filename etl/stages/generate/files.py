@@ -15,11 +15,12 @@ import pyarrow.csv as pa_csv
 import structlog
 
 from etl.errors import SettingsError
+from etl.mapping.ids import Column
 from etl.mapping.language import ColumnMapping
 from etl.model.measurements import Measurements
 from etl.model.schemas import dead_letter_table
 from etl.model.timestamps import OLDEST_MS
-from etl.stages.generate.cells import BrokenLine, Cells, Column, Parsed, check_columns, to_readings
+from etl.stages.generate.cells import BrokenLine, Cells, Parsed, check_columns, to_readings
 from etl.stages.generate.opening import CODECS, endings, opened, reading
 from etl.stages.generate.parquet import parquet_rows
 from etl.stages.generate.repeated import told_apart

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.errors import SettingsError
+from etl.mapping.ids import Column
 from etl.mapping.language import ColumnMapping
 from etl.model.measurements import Measurements
-from etl.stages.generate.cells import BrokenLine, Cells, Column, Parsed, check_columns
+from etl.stages.generate.cells import BrokenLine, Cells, Parsed, check_columns
 
 
 def parquet_rows(

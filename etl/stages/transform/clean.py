@@ -55,7 +55,7 @@ def clean(
             "equipment": _machine_numbers(readings["equipment_id"], machines),
             "timestamp": timestamp,
             **{name: pa.array(values) for name, values in columns.items()},
-            "quality": _quality(n, bad),
+            "quality": _quality(n, bad, readings["bad"]),
             **{name: readings[name] for name in ("record_time", "partition", "offset", "index")},
             "row": np.arange(n, dtype=np.int32),
         }
@@ -169,11 +169,19 @@ def _named(column: pa.ChunkedArray, measurements: Measurements) -> dict[str, Fla
     }
 
 
-def _quality(n: int, bad: dict[str, Flags]) -> pa.Array:
-    """Join the names of the bad measurements of each reading; empty means good."""
+def _quality(n: int, bad: dict[str, Flags], entries: pa.ChunkedArray) -> pa.Array:
+    """Join the names of the bad measurements of each reading, then its notes; empty means good."""
     quality = np.full(n, "", dtype=object)
     for name, flags in bad.items():
         quality[flags] = [f"{text},{name}" if text else name for text in quality[flags]]
+    if entries.null_count < n:
+        for row, given in enumerate(entries.to_pylist()):
+            notes = [entry for entry in (given or "").split(",") if "=" in entry]
+            if notes:
+                # A note replaces the bare name of its measurement.
+                noted = {note.partition("=")[0] for note in notes}
+                names = [name for name in quality[row].split(",") if name and name not in noted]
+                quality[row] = ",".join([*names, *notes])
     return pa.array(quality, pa.string())
 
 

@@ -22,6 +22,7 @@ from cassandra.cluster import Session
 from etl.cassandra.checks import check_columns
 from etl.cassandra.connection import connect
 from etl.cassandra.watermarks import read_watermarks
+from etl.codec.columns import READING
 from etl.codec.originals import originals
 from etl.model.schemas import CHUNK_ROWS, DAY_MS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, dead_letter_table, rows
 from etl.model.tables import pipeline_tables
@@ -281,7 +282,7 @@ def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) ->
     letters: dict[str, object] = {
         "value": values,
         "key": [name.encode() for name in stored["equipment_id"]],
-        "content_type": "application/json",
+        "content_type": READING,
         "reason": "superseded",
         "detail": "the stored row, replaced by a later reading with other values",
         "stage": "transform",
@@ -311,11 +312,12 @@ def _write_lost(run: _Run) -> None:
 
 def _letters(run: _Run, readings: pa.Table, records: pa.Table, reasons: pa.Array, details: pa.Array) -> pa.Table:
     """Return dead letters of readings, each with original bytes and origin."""
-    values, keys, content_types = originals(readings, records, run.work.measurements)
+    values, keys, content_types, headers = originals(readings, records, run.work.measurements)
     letters: dict[str, object] = {
         "value": values,
         "key": keys,
         "content_type": content_types,
+        "headers": headers,
         "reason": reasons,
         "detail": details,
         "stage": "transform",

@@ -21,10 +21,10 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
         ("", "Input should be a valid dictionary"),
         ("[", "cannot be read"),
         (GOOD.replace("timestamp: t\n", ""), "timestamp: Field required"),
-        (GOOD.replace("{constant: one}", "{}"), "equipment: give either a column or a constant"),
+        (GOOD.replace("{constant: one}", "{}"), "equipment: give either a column, a template or a constant"),
         (
             GOOD.replace("{constant: one}", "{constant: one, column: m}"),
-            "equipment: give either a column or a constant",
+            "equipment: give either a column, a template or a constant",
         ),
         (GOOD.replace("{constant: one}", "{constant: ''}"), "equipment.constant: must have 1 to 255 bytes"),
         (GOOD.replace("{voltage: U}", "{}"), "measurements:"),
@@ -40,7 +40,7 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
         (GOOD + "decimal: x", "decimal:"),
         (GOOD + "encoding: utf-16", "encoding: 'utf-16' is no encoding that can be read"),
         (GOOD + "encoding: nosuch", "encoding: 'nosuch' is no encoding that can be read"),
-        (GOOD + "format: xls", "format: Input should be 'csv', 'parquet' or 'jsonl'"),
+        (GOOD + "format: xls", "format: Input should be 'csv', 'parquet', 'jsonl' or 'json'"),
         (GOOD + "header: 3", "header: Extra inputs are not permitted"),
     ],
 )

@@ -98,7 +98,7 @@ def test_numbers_are_missing_by_value_when_marks_stand_in_them(csv):
 
 def test_numbers_are_missing_by_value_when_json_has_them_as_number_or_text(json_lines):
     cells = ["-9999", '"-9999"', "-9999.0", '"-9999.0"', '"N/A"', '""', "21.5", '"231.5"', "true"]
-    expected = [(None, None)] * 6 + [(21.5, None), (None, "231.5"), (None, True)]
+    expected = [(None, None)] * 6 + [(21.5, None), (231.5, None), (1.0, None)]
     assert json_lines(cells, 'missing: ["", -9999, "N/A"]') == expected
 
 

@@ -52,6 +52,9 @@
 {{- if and (eq $stage "analyze") $root.Values.insight.limits }}
 - {name: ETL_ANALYZE_LIMITS_FILE, value: /etc/sensor-etl/config/limits.yaml}
 {{- end }}
+{{- if and (eq $stage "consume") $pipeline.topicMapping }}
+- {name: ETL_CONSUME_MAPPING_FILE, value: /etc/sensor-etl/config/topicMapping.yaml}
+{{- end }}
 {{- if eq $stage "generate" }}
 {{- if $pipeline.catalogue }}
 - {name: ETL_GENERATE_CATALOGUE_FILE, value: /etc/sensor-etl/config/catalogue.yaml}

@@ -1,0 +1,74 @@
+"""One element of a JSON record that has several, for its dead letter."""
+
+import json
+from typing import Any
+
+from etl.codec.json_records import parse_json
+from etl.mapping.paths import ALL, Path, parse_path, value_at
+
+
+def one_element(value: bytes, path: str, index: int) -> bytes:
+    """Return one element of a JSON record: its own bytes in an array, or with a path the record without the others.
+
+    Raises:
+        ValueError: the value is not JSON.
+        IndexError: the record has fewer elements.
+    """
+    if not path:
+        return _slice(value.decode(), index).encode()
+    item = parse_json([value])[0]
+    if isinstance(item, ValueError):
+        raise item
+    pruned, number = _pruned(item, parse_path(path), index)
+    if pruned is None:
+        raise IndexError(f"the record has only {number} elements")
+    return json.dumps(pruned, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _slice(text: str, index: int) -> str:
+    """Return the text of one element of an array; of a value that is no array, all of it."""
+    at = _blank_end(text, 0)
+    if text[at : at + 1] != "[":
+        return text
+    decoder = json.JSONDecoder()
+    for _ in range(index + 1):
+        start = _blank_end(text, at + 1)
+        _, end = decoder.raw_decode(text, start)
+        at = _blank_end(text, end)
+    return text[start:end]
+
+
+def _blank_end(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\n", "\r"):
+        at += 1
+    return at
+
+
+def _pruned(item: Any, steps: Path, index: int) -> tuple[Any, int]:
+    """Return an item with only one of its elements (None if it has fewer), and their number."""
+    if not steps:
+        if type(item) is list:
+            return ([item[index]] if index < len(item) else None), len(item)
+        return (item if index == 0 else None), int(item is not None)
+    step, rest = steps[0], steps[1:]
+    if step == ALL and type(item) is dict:
+        members = [(key, member, rest) for key, member in item.items()]
+    elif type(item) is list and not isinstance(step, int):
+        members = [(None, member, steps) for member in item]
+    else:
+        pruned, number = _pruned(value_at(item, (step,)), rest, index)
+        return (None if pruned is None else _with(item, step, pruned)), number
+    total = 0
+    for key, member, inner in members:
+        pruned, number = _pruned(member, inner, index - total)
+        if pruned is not None:
+            return ([pruned] if key is None else {key: pruned}), total + number
+        total += number
+    return None, total
+
+
+def _with(item: Any, step: str | int, pruned: Any) -> Any:
+    """Return a copy of an item with another value at a step."""
+    if isinstance(step, int):
+        return [*item[:step], pruned, *item[step + 1 :]]
+    return {**item, step: pruned}

@@ -1,0 +1,168 @@
+"""Records of gateways in any shape, read by a mapping."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from etl.codec.columns import CUT, DeadRecord, Mask, Part
+from etl.codec.elements import one_element
+from etl.codec.foreign import Foreign, ForeignPart
+from etl.codec.json_records import json_timestamps, parse_json
+from etl.kafka.records import Headers, Records
+from etl.mapping.ids import Column, shown_cells
+from etl.mapping.language import ColumnMapping
+from etl.mapping.long_form import join
+from etl.mapping.paths import header_of
+from etl.mapping.readings import Mapped, mapped, times_of
+from etl.mapping.rows import Rows, cells_of, explode, unknown_fields
+from etl.model.measurements import Measurements
+from etl.model.schemas import CHUNK_ROWS
+from etl.model.timestamps import MISSING
+
+# For each value the parsed object, or an error that states why it is none.
+Parser = Callable[[Sequence[bytes], Sequence[Headers]], list[Any]]
+
+
+def foreign(mapping: ColumnMapping, parse: Parser) -> Foreign:
+    """Return the reader of a topic with a mapping."""
+    # Readings that several elements make up, and other formats than JSON, cannot be cut out of their record.
+    whole = mapping.tag is not None or mapping.format not in (None, "json")
+    elements = None if whole else mapping.readings or ""
+    headers = frozenset(filter(None, map(header_of, mapping.columns)))
+    return Foreign(headers, elements, partial(_read, _Topic(mapping, parse, elements)))
+
+
+class _Topic(NamedTuple):
+    columns: ColumnMapping
+    parse: Parser
+    elements: str | None
+
+
+def parse_plain(values: Sequence[bytes], _headers: Sequence[Headers]) -> list[Any]:
+    """Parse JSON values."""
+    return parse_json(list(values))
+
+
+def _read(
+    mapping: _Topic,
+    values: Mapping[int, bytes],
+    records: Records,
+    context: Mapping[str, Sequence[Any]],
+    measurements: Measurements,
+    dead: list[DeadRecord],
+) -> ForeignPart:
+    items = _parsed(values, records, mapping.parse, dead)
+    troubles: dict[int, str] = {}
+    broken: dict[tuple[int, int], str] = {}
+    rows = explode(items, mapping.columns.readings, CHUNK_ROWS, troubles, broken)
+    dead += [DeadRecord(position, "schema", text) for position, text in troubles.items()]
+    dead += [_element(values, mapping, at, "schema", text) for at, text in broken.items()]
+    if not rows.positions:
+        return ForeignPart(None, Counter())
+    columns: dict[str, Column] = {name: _cells(rows, records, context, name) for name in mapping.columns.columns}
+    positions, indexes = np.array(rows.positions, np.int64), np.array(rows.indexes, np.int64)
+    unknown = Counter(unknown_fields(rows.elements, mapping.columns.columns))
+    if mapping.columns.tag:
+        joined = join(columns, mapping.columns, len(positions), positions)
+        columns, unknown = joined.columns, unknown + joined.unknown
+        first = [elements[0] for elements in joined.elements]
+        positions, indexes = positions[first], indexes[first]
+    times = times_of(columns, mapping.columns) if _timed(mapping.columns) else None
+    found = mapped(columns, len(positions), mapping.columns, measurements, times)
+    return ForeignPart(_part(found, columns, positions, indexes, (values, mapping, dead)), unknown)
+
+
+def _parsed(values: Mapping[int, bytes], records: Records, parse: Parser, dead: list[DeadRecord]) -> dict[int, Any]:
+    items = {}
+    parsed = parse(list(values.values()), [records.headers[position] for position in values])
+    for position, item in zip(values, parsed, strict=True):
+        if isinstance(item, ValueError):
+            dead.append(DeadRecord(position, "undecodable", str(item)[:200]))
+        elif type(item) in (dict, list):
+            items[position] = item
+        else:
+            dead.append(DeadRecord(position, "undecodable", "the value is no object and no array"))
+    return items
+
+
+def _cells(rows: Rows, records: Records, context: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
+    if name == "$time":
+        return [None if records.times[at] < 0 else records.times[at] for at in rows.positions]
+    if name in context:
+        return [context[name][at] for at in rows.positions]
+    header = header_of(name)
+    if header is not None:
+        return [_header(records.headers[at], header) for at in rows.positions]
+    return cells_of(rows, name)
+
+
+def _header(headers: Headers, wanted: str) -> str | None:
+    for name, value in headers:
+        if name.lower() == wanted and value is not None:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def _timed(mapping: ColumnMapping) -> bool:
+    """Return whether timestamps need the mapping; others stay texts, which transform reads."""
+    return mapping.timestamp.format is not None or mapping.timestamp.zone != "UTC"
+
+
+def _part(
+    found: Mapped,
+    columns: Mapping[str, Column],
+    positions: Any,
+    indexes: Any,
+    origin: tuple[Mapping[int, bytes], _Topic, list[DeadRecord]],
+) -> Part:
+    """Return the readings that have an equipment ID; add the others to the dead records."""
+    values, mapping, dead = origin
+    texts, milliseconds = _timestamps(found, columns[mapping.columns.timestamp.column])
+    flags: list[Mask | None] = []
+    for name in found.values:
+        wrong = found.wrong.get(name)
+        mask = np.zeros(len(positions), dtype=bool)
+        mask[list(wrong or ())] = True
+        flags.append(mask if wrong else None)
+    notes: list[str | None] | None = None
+    if found.notes:
+        notes = [",".join(found.notes[row]) if row in found.notes else None for row in range(len(positions))]
+    part = Part(positions, indexes, [texts, milliseconds, *found.values.values()], flags, False, found.equipment, notes)
+    usable = found.equipment.is_valid().to_numpy(zero_copy_only=False)
+    if usable.all():
+        return part
+    for row in np.flatnonzero(~usable).tolist():
+        text = f"no equipment ID: {shown_cells(columns, mapping.columns.equipment.columns, row)}"
+        dead.append(_element(values, mapping, (int(positions[row]), int(indexes[row])), "missing-key", text))
+    return part.only(np.flatnonzero(usable))
+
+
+def _timestamps(found: Mapped, column: Column) -> tuple[pa.Array, pa.Array]:
+    """Return timestamps as text and in milliseconds; one of them is null.
+
+    A text without a time in the format of the mapping gets a mark, so that nobody reads it in another format.
+    """
+    cells = column if isinstance(column, list) else column.to_pylist()
+    texts = json_timestamps(cells)
+    if found.times is None:
+        return texts, pa.nulls(len(cells), pa.int64())
+    unknown = found.times.utc == MISSING
+    marked = pa.compute.binary_join_element_wise(texts, pa.scalar(CUT), "")
+    return (
+        pa.compute.if_else(pa.array(unknown), marked, pa.scalar(None, pa.string())),
+        pa.array(found.times.utc, pa.int64(), mask=unknown),
+    )
+
+
+def _element(values: Mapping[int, bytes], mapping: _Topic, at: tuple[int, int], reason: str, detail: str) -> DeadRecord:
+    """Return an element that is no reading, with its own bytes if it can be cut out."""
+    position, index = at
+    value = None if mapping.elements is None else one_element(values[position], mapping.elements, index)
+    return DeadRecord(position, reason, detail, index, value)

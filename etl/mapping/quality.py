@@ -1,0 +1,68 @@
+"""Grade the values of a historian by their status.
+
+Codes of OPC DA have their grade in bits 6 and 7 (OPC DA 2.05a, 6.8), status codes of OPC UA in bits 30 and 31
+(https://reference.opcfoundation.org/Core/Part4/v105/docs/7.39).
+"""
+
+import re
+from typing import NamedTuple
+
+from etl.mapping.language import QualityColumn
+
+GOOD, UNCERTAIN, BAD = 0, 1, 2
+_WORDS = {"good": GOOD, "uncertain": UNCERTAIN, "bad": BAD}
+_OPC_DA = {0b11: GOOD, 0b01: UNCERTAIN, 0b00: BAD}
+_OPC_UA = {0b00: GOOD, 0b01: UNCERTAIN, 0b10: BAD}
+_LONGEST = 40
+# These separate and introduce notes in the column `quality`.
+_RESERVED = re.compile(r"[,=\s\x00-\x1f]+")
+
+
+class Grade(NamedTuple):
+    """The grade of a value, and the status in words."""
+
+    grade: int
+    word: str
+
+
+def grade_of(status: object, entry: QualityColumn) -> Grade:
+    """Return the grade of a status; a value without a status is good, and one with an unknown status is uncertain."""
+    word = note_word(status)
+    if status is None or status == "":
+        return Grade(GOOD, word)
+    for grade, listed in ((GOOD, entry.good), (UNCERTAIN, entry.uncertain), (BAD, entry.bad)):
+        if any(_same(status, each) for each in listed):
+            return Grade(grade, word)
+    number = _whole(status)
+    if entry.codes and number is not None:
+        bits = _OPC_DA.get(number >> 6 & 0b11) if entry.codes == "opc-da" else _OPC_UA.get(number >> 30 & 0b11)
+        return Grade(UNCERTAIN if bits is None else bits, word)
+    found = re.match("good|uncertain|bad", str(status).strip().lower()) if isinstance(status, str) else None
+    return Grade(_WORDS[found[0]] if found else UNCERTAIN, word)
+
+
+def note_word(cell: object) -> str:
+    """Return a cell as a short word for the column `quality`."""
+    return _RESERVED.sub(" ", str(cell)).strip()[:_LONGEST] or "?"
+
+
+def _same(status: object, listed: object) -> bool:
+    if isinstance(status, str) and not isinstance(listed, str):
+        number = _whole(status)
+        return number is not None and not isinstance(listed, bool) and number == listed
+    if isinstance(status, str) and isinstance(listed, str):
+        return status.strip().lower() == listed.strip().lower()
+    return type(status) is type(listed) and status == listed
+
+
+def _whole(status: object) -> int | None:
+    if isinstance(status, bool):
+        return None
+    if isinstance(status, int):
+        return status
+    if isinstance(status, float):
+        return int(status) if status.is_integer() else None
+    text = str(status).strip()
+    if re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", text):
+        return int(text, 16)
+    return int(text) if re.fullmatch(r"\d{1,10}", text) else None

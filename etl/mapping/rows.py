@@ -1,0 +1,154 @@
+"""The elements of parsed records: each is a reading, or in the long form a value."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from etl.mapping.paths import ALL, Path, parse_path, root_path, value_at
+
+
+class Rows(NamedTuple):
+    """n elements of several records, as parallel lists.
+
+    `positions` is the record of each element, `indexes` its position in the record, `roots` the whole record (of an
+    array the item), and `names` the name of the member that `*` in the path found last.
+    """
+
+    positions: list[int]
+    indexes: list[int]
+    elements: list[Any]
+    roots: list[Any]
+    names: list[str | None]
+
+
+def explode(
+    items: Mapping[int, Any], path: str | None, most: int, troubles: dict[int, str], broken: dict[tuple[int, int], str]
+) -> Rows:
+    """Return the elements of parsed records.
+
+    Args:
+        items: objects or arrays by position.
+        path: the path to the elements; None: the record itself. An array at its end, or on its way, has one element or
+            more each.
+        most: the most elements of a record.
+        troubles: receives by position the reason why a record has no elements.
+        broken: receives by position and index the reason why an element is no object and no array.
+    """
+    steps = parse_path(path) if path else ()
+    rows = Rows([], [], [], [], [])
+    for position, item in items.items():
+        if type(item) is dict and not steps:
+            _append(rows, position, 0, item, item, None)
+            continue
+        found = list(islice(_elements(item, steps), most + 1))
+        if len(found) > most:
+            troubles[position] = f"more than {most} readings in one record"
+        elif not found and not _is_empty(item, steps):
+            troubles[position] = f"there is nothing at {path!r} (`readings` of the mapping)" if path else "no object"
+        else:
+            for index, (element, root, name) in enumerate(found):
+                if type(element) in (dict, list):
+                    _append(rows, position, index, element, root, name)
+                else:
+                    broken[position, index] = f"the element {str(element)[:80]!r} is no object"
+    return rows
+
+
+def _append(rows: Rows, position: int, index: int, element: Any, root: Any, name: str | None) -> None:
+    rows.positions.append(position)
+    rows.indexes.append(index)
+    rows.elements.append(element)
+    rows.roots.append(root)
+    rows.names.append(name)
+
+
+def _elements(item: Any, steps: Path) -> Iterator[tuple[Any, Any, str | None]]:
+    roots = item if type(item) is list and not (steps and isinstance(steps[0], int)) else [item]
+    for root in roots:
+        if not steps:
+            yield root, root, None
+        elif type(root) is dict or type(root) is list:
+            for element, name in _walk(root, steps, None):
+                yield element, root, name
+        else:
+            yield root, root, None
+
+
+def _walk(item: Any, steps: Path, name: str | None) -> Iterator[tuple[Any, str | None]]:
+    if not steps:
+        if type(item) is list:
+            yield from ((element, name) for element in item)
+        elif item is not None:
+            yield item, name
+        return
+    step, rest = steps[0], steps[1:]
+    if step == ALL and type(item) is dict:
+        for key, member in item.items():
+            yield from _walk(member, rest, key)
+    elif type(item) is list and not isinstance(step, int):
+        for member in item:
+            yield from _walk(member, steps, name)
+    else:
+        yield from _walk(value_at(item, (step,)), rest, name)
+
+
+def _is_empty(item: Any, steps: Path) -> bool:
+    """Return whether a record has an array without elements where they belong."""
+    if item == []:
+        return True
+    for step in steps:
+        if step == ALL or type(item) is list:
+            return item in ({}, []) or type(item) in (dict, list)
+        item = value_at(item, (step,))
+    return bool(item == [])
+
+
+def cells_of(rows: Rows, column: str) -> list[Any]:
+    """Return the cells of a column: a field of each element, the value at a path, or a name that begins with `$`."""
+    if column == "$name":
+        return list(rows.names)
+    whole = root_path(column)
+    if whole is not None:
+        return [value_at(root, whole) for root in rows.roots]
+    path = _path(column)
+    if len(path) == 1 and not isinstance(path[0], int):
+        return [element.get(column) if type(element) is dict else None for element in rows.elements]
+    return [
+        element[column] if type(element) is dict and column in element else value_at(element, path)
+        for element in rows.elements
+    ]
+
+
+def _path(column: str) -> Path:
+    try:
+        return parse_path(column)
+    except ValueError:
+        # Any text can be the name of a field.
+        return (column,)
+
+
+def unknown_fields(elements: Sequence[Any], columns: Sequence[str]) -> dict[str, int]:
+    """Return the number of elements by field that no column names; a field of an object has its path."""
+    paths = {_path(column) for column in columns if not column.startswith("$")} | {(column,) for column in columns}
+    prefixes = {path[:size] for path in paths for size in range(1, len(path))}
+    counts: dict[Path, int] = {}
+    _count(elements, (), paths, prefixes, counts)
+    return {".".join(map(str, path)): number for path, number in counts.items()}
+
+
+def _count(
+    elements: Sequence[Any], before: Path, paths: set[Path], prefixes: set[Path], counts: dict[Path, int]
+) -> None:
+    shapes: dict[tuple[str, ...], int] = {}
+    for element in elements:
+        if type(element) is dict:
+            shape = tuple(element)
+            shapes[shape] = shapes.get(shape, 0) + 1
+    for shape, number in shapes.items():
+        for name in shape:
+            path = (*before, name)
+            if path not in paths and path not in prefixes:
+                counts[path] = counts.get(path, 0) + number
+    for prefix in {path for path in prefixes if path[:-1] == before and isinstance(path[-1], str)}:
+        inner = [element.get(prefix[-1]) for element in elements if type(element) is dict]
+        _count(inner, prefix, paths, prefixes, counts)

@@ -1,0 +1,38 @@
+"""The examples of docs/mapping.md: each has a mapping, a record, and the readings that come out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from etl.codec.envelope import decode
+from etl.codec.mapped import foreign, parse_plain
+from etl.kafka.records import Records
+from etl.mapping.language import read_mapping
+from etl.model.measurements import read_measurements
+
+PAGE = Path(__file__).parents[3] / "docs" / "mapping.md"
+EXAMPLE = re.compile(r"```yaml\n(.+?)```\n\n```json\n(.+?)```\n\n((?:\|[^\n]+\n)+)", re.DOTALL)
+EXAMPLES = EXAMPLE.findall(PAGE.read_text())
+
+
+def test_page_has_an_example_of_each_shape():
+    assert len(EXAMPLES) == PAGE.read_text().count("```json")
+
+
+@pytest.mark.parametrize(("mapping", "record", "table"), EXAMPLES)
+def test_example_gives_the_readings_beside_it(tmp_path, mapping, record, table):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(mapping)
+    measurements = read_measurements()
+    reader = foreign(read_mapping(path, measurements, topic=True), parse_plain)
+    records = Records([0], [0], [1_767_592_800_005], [b"key"], [record.encode()], [[]])
+    decoded = decode(records, "topic", measurements, reader)
+    assert not decoded.dead_letters.num_rows
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    found = []
+    for reading in decoded.readings.to_pylist():
+        if reading["timestamp"] is None:
+            reading["timestamp"] = reading["timestamp_ms"]
+        found.append(["" if reading[name] is None else str(reading[name]) for name in header])
+    assert found == rows
