@@ -20,6 +20,8 @@ _ALIKE = {
     "deg c": "degC",
     "deg f": "degF",
     "nm": "N*m",
+    "var": "var",
+    "kvar": "kvar",
 }
 # A revolution of Pint is an angle, but speeds of machines and frequencies are counts per time.
 _DEFINED = ("var = volt * ampere", "rpm = 1 / minute = _ = revolutions_per_minute = RPM")
