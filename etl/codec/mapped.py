@@ -1,7 +1,7 @@
 """Records of gateways in any shape, read by a mapping."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 from etl.codec.columns import CUT, DeadRecord, Mask, Part
 from etl.codec.elements import one_element
 from etl.codec.foreign import Foreign, ForeignPart
-from etl.codec.json_records import json_timestamps, parse_json
+from etl.codec.formats import Parser
+from etl.codec.json_records import json_timestamps
 from etl.kafka.records import Headers, Records
 from etl.mapping.ids import Column, shown_cells
 from etl.mapping.language import ColumnMapping
@@ -23,14 +24,11 @@ from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_ROWS
 from etl.model.timestamps import MISSING
 
-# For each value the parsed object, or an error that states why it is none.
-Parser = Callable[[Sequence[bytes], Sequence[Headers]], list[Any]]
-
 
 def foreign(mapping: ColumnMapping, parse: Parser) -> Foreign:
     """Return the reader of a topic with a mapping."""
     # Readings that several elements make up, and other formats than JSON, cannot be cut out of their record.
-    whole = mapping.tag is not None or mapping.format not in (None, "json")
+    whole = mapping.tag is not None or mapping.record.format != "json"
     elements = None if whole else mapping.readings or ""
     headers = frozenset(filter(None, map(header_of, mapping.columns)))
     return Foreign(headers, elements, partial(_read, _Topic(mapping, parse, elements)))
@@ -42,11 +40,6 @@ class _Topic(NamedTuple):
     elements: str | None
 
 
-def parse_plain(values: Sequence[bytes], _headers: Sequence[Headers]) -> list[Any]:
-    """Parse JSON values."""
-    return parse_json(list(values))
-
-
 def _read(
     mapping: _Topic,
     values: Mapping[int, bytes],
@@ -55,7 +48,7 @@ def _read(
     measurements: Measurements,
     dead: list[DeadRecord],
 ) -> ForeignPart:
-    items = _parsed(values, records, mapping.parse, dead)
+    items = _parsed(records, list(values), mapping.parse, dead)
     troubles: dict[int, str] = {}
     broken: dict[tuple[int, int], str] = {}
     rows = explode(items, mapping.columns.readings, CHUNK_ROWS, troubles, broken)
@@ -76,10 +69,9 @@ def _read(
     return ForeignPart(_part(found, columns, positions, indexes, (values, mapping, dead)), unknown)
 
 
-def _parsed(values: Mapping[int, bytes], records: Records, parse: Parser, dead: list[DeadRecord]) -> dict[int, Any]:
+def _parsed(records: Records, positions: Sequence[int], parse: Parser, dead: list[DeadRecord]) -> dict[int, Any]:
     items = {}
-    parsed = parse(list(values.values()), [records.headers[position] for position in values])
-    for position, item in zip(values, parsed, strict=True):
+    for position, item in zip(positions, parse(records.at(positions)), strict=True):
         if isinstance(item, ValueError):
             dead.append(DeadRecord(position, "undecodable", str(item)[:200]))
         elif type(item) in (dict, list):

@@ -29,6 +29,11 @@ class Records(NamedTuple):
     values: list[bytes | None]
     headers: list[Headers]
 
+    def at(self, positions: Sequence[int]) -> "Records":
+        """Return the records at these positions."""
+        columns: list[Any] = [[column[position] for position in positions] for column in self]
+        return Records(*columns)
+
     def part(self, begin: int, end: int) -> "Records":
         """Return the records at positions [begin, end)."""
         columns: list[Any] = [column[begin:end] for column in self]

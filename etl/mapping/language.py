@@ -24,6 +24,7 @@ become dead letters (`ambiguous: refuse`, the default), or readings of the `firs
 
 In records and JSON files a column is a field of the element, or a path to one (see `etl.mapping.paths`):
 
+    record: avro                      # format of records (see `etl.mapping.record_format`); default: json
     readings: metrics                 # path to the elements; default: the record itself, or each element of an array
     equipment: {column: $topic, pattern: "plant/(.+)/data"}   # or {template: "{$.site}-{id}"}; default: the key
     timestamp: {column: ts}
@@ -45,6 +46,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from etl.errors import SettingsError
 from etl.mapping.paths import check_column, parse_path
+from etl.mapping.record_format import RecordFormat, RecordFormatEntry
 from etl.mapping.units import conversion
 from etl.model.catalogue import EquipmentId
 from etl.model.measurements import Measurement, Measurements
@@ -246,9 +248,10 @@ def _short(entry: object) -> object:
 class ColumnMapping(_Entry):
     """The meaning of the columns of a file."""
 
-    format: Literal["csv", "parquet", "jsonl", "json"] | None = None
+    format: Literal["csv", "parquet", "jsonl"] | None = None
     timestamp: Annotated[TimestampColumn, BeforeValidator(_short)]
     equipment: Annotated[EquipmentColumn, BeforeValidator(_short)] = EquipmentColumn(column="$key")
+    record: RecordFormatEntry = RecordFormat()
     readings: Annotated[str, AfterValidator(_elements)] | None = None
     tag: Annotated[TextColumn, BeforeValidator(_short)] | None = None
     value: Column | None = None

@@ -68,10 +68,12 @@ def _foreign(settings: ConsumeSettings, measurements: Measurements) -> Foreign |
     if settings.mapping_file is None:
         return None
     # They import pandas, which takes half a second.
-    from etl.codec.mapped import foreign, parse_plain
+    from etl.codec.formats import open_parser
+    from etl.codec.mapped import foreign
     from etl.mapping.language import read_mapping
 
-    return foreign(read_mapping(settings.mapping_file, measurements, topic=True), parse_plain)
+    mapping = read_mapping(settings.mapping_file, measurements, topic=True)
+    return foreign(mapping, open_parser(mapping.record, settings.mapping_file.parent))
 
 
 def _dump(ranges: list[Range]) -> bytes:

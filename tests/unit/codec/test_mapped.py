@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from etl.codec.envelope import Decoded, decode
-from etl.codec.mapped import foreign, parse_plain
+from etl.codec.formats import open_parser
+from etl.codec.mapped import foreign
 from etl.codec.originals import originals
 from etl.kafka.records import Records
 from etl.mapping.language import read_mapping
@@ -32,7 +33,7 @@ def read(tmp_path):
         path.write_text(mapping)
         columns = read_mapping(path, MEASUREMENTS, topic=True)
         given = [item if isinstance(item, tuple) else (b"m1", item, []) for item in items]
-        return decode(block(*given), topic, MEASUREMENTS, foreign(columns, parse_plain))
+        return decode(block(*given), topic, MEASUREMENTS, foreign(columns, open_parser(columns.record, tmp_path)))
 
     return do
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from etl.codec.envelope import decode
-from etl.codec.mapped import foreign, parse_plain
+from etl.codec.formats import open_parser
+from etl.codec.mapped import foreign
 from etl.kafka.records import Records
 from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
@@ -25,7 +26,8 @@ def test_example_gives_the_readings_beside_it(tmp_path, mapping, record, table):
     path = tmp_path / "mapping.yaml"
     path.write_text(mapping)
     measurements = read_measurements()
-    reader = foreign(read_mapping(path, measurements, topic=True), parse_plain)
+    columns = read_mapping(path, measurements, topic=True)
+    reader = foreign(columns, open_parser(columns.record, tmp_path))
     records = Records([0], [0], [1_767_592_800_005], [b"key"], [record.encode()], [[]])
     decoded = decode(records, "topic", measurements, reader)
     assert not decoded.dead_letters.num_rows

@@ -40,7 +40,7 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
         (GOOD + "decimal: x", "decimal:"),
         (GOOD + "encoding: utf-16", "encoding: 'utf-16' is no encoding that can be read"),
         (GOOD + "encoding: nosuch", "encoding: 'nosuch' is no encoding that can be read"),
-        (GOOD + "format: xls", "format: Input should be 'csv', 'parquet', 'jsonl' or 'json'"),
+        (GOOD + "format: xls", "format: Input should be 'csv', 'parquet' or 'jsonl'"),
         (GOOD + "header: 3", "header: Extra inputs are not permitted"),
     ],
 )
