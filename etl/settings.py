@@ -64,6 +64,13 @@ def check_host(host: str) -> None:
         raise ValueError(f"{host!r} is no name of a host, and no address") from None
 
 
+def _check_certificate(prefix: str, certificate: Path | None, key: Path | None, password: SecretStr | None) -> None:
+    if key and not certificate:
+        raise ValueError(f"{prefix}KEY_FILE needs {prefix}CERTIFICATE_FILE")
+    if password and not certificate:
+        raise ValueError(f"{prefix}KEY_PASSWORD needs {prefix}CERTIFICATE_FILE and {prefix}KEY_FILE")
+
+
 class RunSettings(BaseSettings):
     """Settings of every stage."""
 
@@ -99,19 +106,72 @@ class KafkaSettings(BaseSettings):
     dead_letter_topic: Names = Field("sensor-readings-dead-letters", description="topic of the dead letters")
     events_topic: Names = Field("sensor-events", description="topic of the events that the analysis finds")
     group: Names = Field("sensor-etl", description="consumer group that holds the offsets")
-    security_protocol: Literal["PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="SASL_SSL uses SCRAM-SHA-512")
-    username: str | None = Field(None, description="SCRAM user")
-    password: SecretStr | None = Field(None, description="SCRAM password")
-    ca_file: Path | None = Field(None, description="PEM file of the CA that signed the brokers' certificates")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT: SSL encrypts, SASL logs in"
+    )
+    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER", "AWS_MSK_IAM"] = Field(
+        "SCRAM-SHA-512",
+        description="SCRAM-SHA-512, SCRAM-SHA-256, PLAIN, OAUTHBEARER or AWS_MSK_IAM (extra `msk`)",
+    )
+    username: str | None = Field(None, description="user of SCRAM or PLAIN")
+    password: SecretStr | None = Field(None, description="the user's password")
+    oauth_token_url: str | None = Field(None, description="OAUTHBEARER: http(s) URL that returns tokens")
+    oauth_client_id: str | None = Field(None, description="OAUTHBEARER: client ID")
+    oauth_client_secret: SecretStr | None = Field(None, description="OAUTHBEARER: the client's secret")
+    oauth_scope: str | None = Field(None, description="OAUTHBEARER: scope, if the token server needs one")
+    aws_region: str | None = Field(None, description="AWS_MSK_IAM: region of the cluster")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the CA that signed the brokers' certificates; default: the CAs of the system"
+    )
+    certificate_file: Path | None = Field(None, description="PEM file of the client certificate (mutual TLS)")
+    key_file: Path | None = Field(None, description="PEM file of its key; default: the file of the certificate")
+    key_password: SecretStr | None = Field(None, description="password of the key, if it has one")
     client: Literal["kafka-python", "librdkafka"] = Field("kafka-python", description="client library")
     timeout: PositiveFloat = Field(
         60, description="seconds without any progress, including name lookups, until a broker counts as unreachable"
     )
 
+    @property
+    def encrypts(self) -> bool:
+        """Whether connections use TLS."""
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether connections use SASL."""
+        return self.security_protocol.startswith("SASL_")
+
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether the login is a token instead of a password."""
+        return self.logs_in and self.sasl_mechanism in ("OAUTHBEARER", "AWS_MSK_IAM")
+
+    @model_validator(mode="after")
+    def _login(self) -> "KafkaSettings":
+        needed: dict[str, object] = {}
+        if self.logs_in and self.sasl_mechanism == "OAUTHBEARER":
+            if self.oauth_token_url and not re.match(r"https?://[^/\s]", self.oauth_token_url):
+                raise ValueError("ETL_KAFKA_OAUTH_TOKEN_URL begins with neither http:// nor https://")
+            needed = {"OAUTH_TOKEN_URL": self.oauth_token_url, "OAUTH_CLIENT_ID": self.oauth_client_id}
+            needed |= {"OAUTH_CLIENT_SECRET": self.oauth_client_secret}
+        elif self.logs_in and self.sasl_mechanism == "AWS_MSK_IAM":
+            if not self.encrypts:
+                raise ValueError("AWS_MSK_IAM needs ETL_KAFKA_SECURITY_PROTOCOL=SASL_SSL")
+            needed = {"AWS_REGION": self.aws_region}
+        elif self.logs_in:
+            needed = {"USERNAME": self.username, "PASSWORD": self.password}
+        elif "sasl_mechanism" in self.model_fields_set:
+            raise ValueError("ETL_KAFKA_SASL_MECHANISM needs ETL_KAFKA_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT")
+        if not all(needed.values()):
+            names = [f"ETL_KAFKA_{name}" for name in needed]
+            raise ValueError(f"{self.security_protocol} with {self.sasl_mechanism} needs {' and '.join(names)}")
+        return self
+
     @model_validator(mode="after")
     def _complete(self) -> "KafkaSettings":
-        if self.security_protocol == "SASL_SSL" and not (self.username and self.password):
-            raise ValueError("SASL_SSL needs ETL_KAFKA_USERNAME and ETL_KAFKA_PASSWORD")
+        _check_certificate("ETL_KAFKA_", self.certificate_file, self.key_file, self.key_password)
+        if self.certificate_file and not self.encrypts:
+            raise ValueError("ETL_KAFKA_CERTIFICATE_FILE needs ETL_KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL")
         if self.dead_letter_topic == self.topic:
             raise ValueError("ETL_KAFKA_DEAD_LETTER_TOPIC must differ from ETL_KAFKA_TOPIC")
         if self.events_topic in (self.topic, self.dead_letter_topic):
@@ -130,8 +190,14 @@ class CassandraSettings(BaseSettings):
     keyspace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")] = Field("sensors", description="keyspace")
     username: str | None = Field(None, description="role; none: no authentication")
     password: SecretStr | None = Field(None, description="the role's password")
-    tls: bool = Field(False, description="encrypt; always on if a CA file is given")
+    tls: bool = Field(False, description="encrypt; always on with a CA or client certificate")
     ca_file: Path | None = Field(None, description="PEM file of the CA that signed the nodes' certificates")
+    certificate_file: Path | None = Field(None, description="PEM file of the client certificate (mutual TLS)")
+    key_file: Path | None = Field(None, description="PEM file of its key; default: the file of the certificate")
+    key_password: SecretStr | None = Field(None, description="password of the key, if it has one")
+    secure_connect_bundle: Path | None = Field(
+        None, description="Astra: zip file with its addresses and certificates, in place of contact points and TLS"
+    )
     consistency: Literal["LOCAL_ONE", "ONE", "LOCAL_QUORUM", "QUORUM", "EACH_QUORUM", "ALL"] = Field(
         "LOCAL_QUORUM", description="consistency level, of reads and writes"
     )
@@ -153,6 +219,13 @@ class CassandraSettings(BaseSettings):
     def _complete(self) -> "CassandraSettings":
         if bool(self.username) != bool(self.password):
             raise ValueError("ETL_CASSANDRA_USERNAME and ETL_CASSANDRA_PASSWORD go together")
+        _check_certificate("ETL_CASSANDRA_", self.certificate_file, self.key_file, self.key_password)
+        others = {"contact_points", "port", "tls", "ca_file", "certificate_file"} & self.model_fields_set
+        if self.secure_connect_bundle and others:
+            raise ValueError(
+                f"ETL_CASSANDRA_SECURE_CONNECT_BUNDLE has addresses and certificates: remove"
+                f" {', '.join(sorted(f'ETL_CASSANDRA_{name.upper()}' for name in others))}"
+            )
         return self
 
 
@@ -356,7 +429,9 @@ class GrantSettings(BaseSettings):
     cassandra_dir: Path | None = Field(
         None, description="Cassandra: folder with STAGE/password and STAGE/username (default: STAGE); none: no changes"
     )
-    kafka_dir: Path | None = Field(None, description="Kafka: the same; none: no changes")
+    kafka_dir: Path | None = Field(
+        None, description="Kafka: the same, or STAGE/principal for users without a password in Kafka; none: no changes"
+    )
 
 
 PARTS: tuple[type[BaseSettings], ...] = (

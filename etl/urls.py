@@ -11,9 +11,22 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 # Settings that are URLs; the URL of the webhook is a secret as a whole.
-URLS = ("ETL_WORKSPACE_URL", "ETL_GENERATE_RECORDED_URL", "ETL_OTLP_ENDPOINT", "ETL_ANALYZE_WEBHOOK")
+URLS = (
+    "ETL_WORKSPACE_URL",
+    "ETL_GENERATE_RECORDED_URL",
+    "ETL_OTLP_ENDPOINT",
+    "ETL_ANALYZE_WEBHOOK",
+    "ETL_KAFKA_OAUTH_TOKEN_URL",
+)
 _WHOLE = frozenset(["ETL_ANALYZE_WEBHOOK"])
-_PASSWORDS = ("ETL_KAFKA_PASSWORD", "ETL_CASSANDRA_PASSWORD", "ETL_PAGE_PASSWORD")
+_PASSWORDS = (
+    "ETL_KAFKA_PASSWORD",
+    "ETL_KAFKA_OAUTH_CLIENT_SECRET",
+    "ETL_KAFKA_KEY_PASSWORD",
+    "ETL_CASSANDRA_PASSWORD",
+    "ETL_CASSANDRA_KEY_PASSWORD",
+    "ETL_PAGE_PASSWORD",
+)
 _TOKENS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")  # read by libraries
 _WITH_SECRETS = frozenset([*URLS, *_PASSWORDS, *_TOKENS])
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>|]+")

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -12,40 +13,65 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 LIFETIME = datetime.timedelta(days=30)
 
 
-def write_certificates(directory: Path, common_name: str) -> None:
-    """Write `ca.pem` (the authority) and `keystore.pem` (PKCS #8 key, then certificate) for the loopback address.
+@dataclass(frozen=True)
+class Authority:
+    """An authority: its key and its own certificate."""
 
-    The authority's key is not kept, so it can never sign another certificate. The certificate is valid for servers and
-    clients, since a broker is its own client.
-    """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority_name = _name(f"{common_name} authority")
-    authority = (
-        _builder(authority_name, authority_name, authority_key)
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def make_authority(common_name: str) -> Authority:
+    """Return a new authority of this name."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), _name(common_name)
+    builder = (
+        _builder(name, name, key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(sign_certificates=True), critical=True)
-        .sign(authority_key, hashes.SHA256())
     )
+    return Authority(key, builder.sign(key, hashes.SHA256()))
+
+
+def issue(
+    authority: Authority, common_name: str, *, lifetime: datetime.timedelta = LIFETIME, password: bytes | None = None
+) -> tuple[bytes, bytes]:
+    """Return key (PKCS #8, encrypted if there is a password) and certificate as PEM, for the loopback address.
+
+    The certificate is valid for servers and clients, since a broker is its own client.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     certificate = (
-        _builder(_name(common_name), authority_name, key)
+        _builder(_name(common_name), authority.certificate.subject, key, lifetime)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(sign_certificates=False), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
-        .sign(authority_key, hashes.SHA256())
+        .sign(authority.key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    (directory / "ca.pem").write_bytes(authority.public_bytes(pem))
+    how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return key.private_bytes(pem, serialization.PrivateFormat.PKCS8, how), certificate.public_bytes(pem)
+
+
+def write_certificates(directory: Path, common_name: str, authority: Authority | None = None) -> None:
+    """Write `ca.pem` (the authority) and `keystore.pem` (PKCS #8 key, then certificate) for the loopback address.
+
+    Without an authority it makes one whose key is not kept, so that it can never sign another certificate.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authority = authority or make_authority(f"{common_name} authority")
+    (directory / "ca.pem").write_bytes(authority.pem)
     keystore = directory / "keystore.pem"
     keystore.touch(mode=0o600)
-    keystore.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(pem)
-    )
+    keystore.write_bytes(b"".join(issue(authority, common_name)))
 
 
 def _name(common_name: str) -> x509.Name:
@@ -66,7 +92,9 @@ def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lifetime: datetime.timedelta = LIFETIME
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -75,5 +103,5 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + LIFETIME)
+        .not_valid_after(now + lifetime)
     )

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import pyarrow as pa
 from cassandra.cluster import Session
 
+from etl.admin.managed import Managed, limits, managed_service, refused_settings
 from etl.admin.replicas import GROUPS_TOPIC, brokers, nodes_by_datacenter, thin_keyspace, thin_topics, topic_replicas
 from etl.cassandra.checks import check_columns
 from etl.cassandra.connection import connect as connect_cassandra
@@ -28,6 +29,7 @@ from etl.settings import (
     ConsumeSettings,
     GenerateSettings,
     KafkaSettings,
+    LoadSettings,
     Part,
     RunSettings,
     read_settings,
@@ -211,14 +213,29 @@ def _cassandra(patient: bool) -> Iterator[Check]:
             (release,) = retrying(
                 lambda: session.execute("SELECT release_version FROM system.local").one(), CONNECT_SECONDS
             )
+            managed = managed_service(session, settings, CONNECT_SECONDS)
         except EtlError as error:
             yield Check("fail", "Cassandra", str(error), error.exit_code)
             return
-        yield Check("ok", "Cassandra", f"{release} at {settings.contact_points} port {settings.port} answers")
+        where = settings.secure_connect_bundle or f"{settings.contact_points} port {settings.port}"
+        yield Check("ok", "Cassandra", f"{release} at {where} answers")
+        if managed:
+            yield from _limits(managed, settings)
         yield (tables := _try("tables", lambda: _tables(settings)))
         if tables.state == "ok":
             yield _for_analysis(_try("tables of the analysis", lambda: _insight_tables(session, settings)))
-            yield _replicas("keyspace", lambda: _thin_keyspace(session, settings.keyspace))
+            if not managed:
+                yield _replicas("keyspace", lambda: _thin_keyspace(session, settings.keyspace))
+
+
+def _limits(service: Managed, settings: CassandraSettings) -> Iterator[Check]:
+    """Yield what a managed service refuses: with these settings, and with any."""
+    try:
+        refused = refused_settings(service, settings, read_settings(LoadSettings))
+        yield from [Check("fail", service, text, SettingsError.exit_code) for text in refused]
+    except SettingsError:
+        pass  # The check of the settings names it.
+    yield from [Check("warn", service, text) for text in limits(service)]
 
 
 def _replicas(of: str, find: Callable[[], Sequence[str]]) -> Check:

@@ -1,4 +1,7 @@
-"""`etl grant`: set the password and exactly the rights of each stage's Kafka user and Cassandra role."""
+"""`etl grant`: set the password and exactly the rights of each stage's Kafka user and Cassandra role.
+
+A Kafka user whose password Kafka does not store (a certificate, an OAuth client) is named by its principal.
+"""
 
 import time
 from collections.abc import Iterator
@@ -43,11 +46,11 @@ Rights = dict[str, set[str]]
 
 @dataclass(frozen=True)
 class Account:
-    """A user of Kafka or a role of Cassandra, for one stage or for `schema`."""
+    """A user of Kafka or a role of Cassandra, for one stage or for `schema`; a principal has no password."""
 
     stage: str
     name: str
-    password: SecretStr
+    password: SecretStr | None
 
 
 def grant_access(settings: GrantSettings) -> Iterator[Finding]:
@@ -67,7 +70,9 @@ def grant_access(settings: GrantSettings) -> Iterator[Finding]:
     users = _accounts("ETL_GRANT_KAFKA_DIR", settings.kafka_dir, KafkaSettings)
     roles = _accounts("ETL_GRANT_CASSANDRA_DIR", settings.cassandra_dir, CassandraSettings)
     if users:
-        with connect_kafka(read_settings(KafkaSettings)) as client:
+        kafka = read_settings(KafkaSettings)
+        _refuse_passwords(kafka, users)
+        with connect_kafka(kafka) as client:
             for account in users:
                 yield _grant_user(client, account)
     if roles:
@@ -89,13 +94,34 @@ def _accounts(
     stages = list(read_access())
     if unknown := sorted(set(found) - set(stages)):
         raise SettingsError(f"{setting}: {unknown[0]} is none of {', '.join(stages)}")
-    accounts = [_account(setting, stage, found[stage]) for stage in stages if stage in found]
+    read = _user if service is KafkaSettings else _account
+    accounts = [read(setting, stage, found[stage]) for stage in stages if stage in found]
     names = [account.name for account in accounts]
     if shared := next((name for name in names if names.count(name) > 1), None):
         raise SettingsError(f"{setting}: {shared} is there for more than one stage, give each its own")
     if names and (administrator := read_settings(service).username) in names:
         raise SettingsError(f"{setting}: {administrator} gives the rights, and would lose its own")
     return accounts
+
+
+def _user(setting: str, stage: str, folder: Path) -> Account:
+    """Read an account of Kafka."""
+    if not (folder / "principal").exists():
+        return _account(setting, stage, folder)
+    if (folder / "password").exists():
+        raise SettingsError(f"{setting}: {folder} has both `principal` and `password`: a principal has no password")
+    return Account(stage, _secret(setting, folder / "principal").removeprefix("User:"), None)
+
+
+def _refuse_passwords(settings: KafkaSettings, users: list[Account]) -> None:
+    """Check that Kafka stores the passwords with the mechanism of the settings, by which each user then logs in."""
+    if settings.logs_in and settings.sasl_mechanism.startswith("SCRAM"):
+        return
+    if user := next((user for user in users if user.password), None):
+        raise SettingsError(
+            f"ETL_GRANT_KAFKA_DIR: the password of {user.name} needs a login with SCRAM; for another login, give the"
+            f" folder {user.stage} a file `principal`, such as User:CN={user.name}, instead of `password`"
+        )
 
 
 def _account(setting: str, stage: str, folder: Path) -> Account:
@@ -116,7 +142,7 @@ def _secret(setting: str, path: Path, default: str | None = None) -> str:
 
 
 def _grant_user(client: Client, account: Account) -> Finding:
-    """Set password and ACLs of a Kafka user; revoke its other ACLs, except on named topics and groups of others."""
+    """Set ACLs and any password of a Kafka user; revoke its other ACLs, except on named topics and groups of others."""
     principal = f"User:{account.name}"
     wanted = {
         ACL(
@@ -137,14 +163,16 @@ def _grant_user(client: Client, account: Account) -> Finding:
         failed += [error for *_, error in admin.delete_acls(list(found - wanted)) if error is not NoError]
         if failed:
             raise failed[0](account.name)
-        password = account.password.get_secret_value()
-        new = UserScramCredentialUpsertion(account.name, "SCRAM-SHA-512", password)
-        if refusal := admin.alter_user_scram_credentials([new])[account.name]:
-            raise SettingsError(f"Kafka user {account.name}: {refusal}")
+        if account.password:
+            password = account.password.get_secret_value()
+            new = UserScramCredentialUpsertion(account.name, client.settings.sasl_mechanism, password)
+            if refusal := admin.alter_user_scram_credentials([new])[account.name]:
+                raise SettingsError(f"Kafka user {account.name}: {refusal}")
         return found - wanted
 
     taken = client.administer(f"Kafka user {account.name}", change)
-    _await_login(client.settings, account)
+    if account.password:
+        _await_login(client.settings, account)
     return _finding(f"Kafka user {account.name}", _named(wanted), _named(taken))
 
 
@@ -188,7 +216,8 @@ def _await_login(settings: KafkaSettings, account: Account) -> None:
 def _grant_role(session: Session, account: Account, keyspace: str) -> Finding:
     """Set password and permissions of a Cassandra role; revoke its others on this keyspace and on all keyspaces."""
     role = identifier(account.name)
-    set_role(session, account.name, account.password.get_secret_value(), superuser=False)
+    if account.password:
+        set_role(session, account.name, account.password.get_secret_value(), superuser=False)
     wanted = cassandra_permissions(account.stage, keyspace)
     if keyspace not in session.cluster.metadata.keyspaces:
         # The creator of a role has all rights on it.

@@ -5,11 +5,11 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import structlog
-from cassandra import (
-    ConsistencyLevel,
-)
+from cassandra import ConsistencyLevel, DriverException
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
@@ -17,9 +17,10 @@ from cassandra.query import tuple_factory
 
 from etl.cassandra.nodes import NamedCluster
 from etl.cassandra.retry import driver_errors
-from etl.errors import SettingsError
+from etl.errors import SettingsError, Unreachable
 from etl.patience import patiently
 from etl.settings import CassandraSettings
+from etl.tls import client_context
 
 log = structlog.get_logger("etl.cassandra")
 CONNECT_SECONDS = 10
@@ -53,7 +54,7 @@ def connect(
     Raises:
         Unreachable: no node answers, or no name resolves, for `settings.timeout` seconds.
         CredentialsError: all nodes refuse the credentials.
-        SettingsError: CA, datacenter or keyspace is wrong.
+        SettingsError: a certificate, the bundle, the datacenter or the keyspace is wrong.
     """
     # The driver reports each failing node at length. The message of the raised error has the important part.
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
@@ -80,47 +81,74 @@ def _open(settings: CassandraSettings, request_seconds: float) -> tuple[Cluster,
 
 
 def _where(settings: CassandraSettings) -> str:
+    if settings.secure_connect_bundle:
+        return f"the addresses of {settings.secure_connect_bundle}"
     return f"{settings.contact_points} port {settings.port}"
 
 
 def _cluster(settings: CassandraSettings, request_seconds: float) -> Cluster:
+    options = _options(settings, request_seconds)
+    if settings.secure_connect_bundle:
+        return _in_the_cloud(settings.secure_connect_bundle, options)
+    return NamedCluster(
+        [host.strip() for host in settings.contact_points.split(",")],
+        port=settings.port,
+        ssl_context=_tls(settings),
+        **options,
+    )
+
+
+def _in_the_cloud(bundle: Path, options: dict[str, Any]) -> Cluster:
+    """Return a cluster of Astra; its addresses are names of a proxy, which the driver looks up at each connection."""
+    # A mounted bundle is in a folder that cannot be written.
+    cloud = {"secure_connect_bundle": str(bundle), "connect_timeout": CONNECT_SECONDS, "use_default_tempdir": True}
+    try:
+        return Cluster(cloud=cloud, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no bundle of Astra"
+        raise SettingsError(f"ETL_CASSANDRA_SECURE_CONNECT_BUNDLE: {bundle} cannot be used: {reason}") from error
+    except DriverException as error:
+        # The driver does not say why; a database that sleeps has no addresses either.
+        raise Unreachable(
+            f"Astra does not tell the addresses of the database of {bundle}: is it active, and is the bundle current?"
+        ) from error
+
+
+def _options(settings: CassandraSettings, request_seconds: float) -> dict[str, Any]:
     auth = None
     if settings.username and settings.password:
         auth = PlainTextAuthProvider(settings.username, settings.password.get_secret_value())
+    # Astra names its datacenter after a region, in answer to the bundle; then the driver uses that of the first node.
+    datacenter = "" if settings.secure_connect_bundle else settings.local_datacenter
     profile = ExecutionProfile(
-        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.local_datacenter)),
+        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(datacenter)),
         consistency_level=ConsistencyLevel.name_to_value[settings.consistency],
         row_factory=tuple_factory,
         request_timeout=request_seconds,
     )
-    return NamedCluster(
-        [host.strip() for host in settings.contact_points.split(",")],
-        port=settings.port,
-        auth_provider=auth,
-        ssl_context=_tls(settings),
-        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        connection_class=Connection,
+    return {
+        "auth_provider": auth,
+        "execution_profiles": {EXEC_PROFILE_DEFAULT: profile},
+        "connection_class": Connection,
         # Compression would cost more processor time in client and server than everything else about a batch.
-        compression=False,
-        connect_timeout=CONNECT_SECONDS,
-        max_schema_agreement_wait=AGREEMENT_SECONDS,
-        control_connection_timeout=CONNECT_SECONDS,
+        "compression": False,
+        "connect_timeout": CONNECT_SECONDS,
+        "max_schema_agreement_wait": AGREEMENT_SECONDS,
+        "control_connection_timeout": CONNECT_SECONDS,
         # By default the driver waits up to ten minutes between attempts, and gives up a node after nine hours.
-        reconnection_policy=ExponentialReconnectionPolicy(1.0, RECONNECT_SECONDS, max_attempts=None),
-        idle_heartbeat_interval=HEARTBEAT_SECONDS,
-        idle_heartbeat_timeout=HEARTBEAT_SECONDS,
-        executor_threads=DRIVER_THREADS,
-        monitor_reporting_enabled=False,
-    )
+        "reconnection_policy": ExponentialReconnectionPolicy(1.0, RECONNECT_SECONDS, max_attempts=None),
+        "idle_heartbeat_interval": HEARTBEAT_SECONDS,
+        "idle_heartbeat_timeout": HEARTBEAT_SECONDS,
+        "executor_threads": DRIVER_THREADS,
+        "monitor_reporting_enabled": False,
+    }
 
 
 def _tls(settings: CassandraSettings) -> ssl.SSLContext | None:
-    if not (settings.tls or settings.ca_file):
+    if not (settings.tls or settings.ca_file or settings.certificate_file):
         return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"ETL_CASSANDRA_CA_FILE: {settings.ca_file} cannot be used: {error}") from error
+    files = settings.ca_file, settings.certificate_file, settings.key_file
+    context = client_context("ETL_CASSANDRA_", *files, settings.key_password)
     # Nodes announce addresses that no certificate contains, so verify the CA and not the name.
     context.check_hostname = False
     return context
@@ -131,7 +159,7 @@ def _connected(cluster: Cluster, settings: CassandraSettings) -> Session:
         return cluster.connect()
     except NoHostAvailable:
         known = {host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter}
-        if known and settings.local_datacenter not in known:
+        if known and settings.local_datacenter not in known and not settings.secure_connect_bundle:
             raise SettingsError(
                 f"ETL_CASSANDRA_LOCAL_DATACENTER: {settings.local_datacenter!r} is none of {', '.join(sorted(known))}"
             ) from None

@@ -1,6 +1,7 @@
 """Clear messages for errors of the driver, and retries of statements until Cassandra answers."""
 
 import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -86,7 +87,11 @@ def translated(error: Exception, what: str = "") -> EtlError:
         return CredentialsError(f"Cassandra{at} refuses the credentials: check ETL_CASSANDRA_USERNAME and _PASSWORD")
     # A connection ends during the handshake if a node is shutting down, or if a proxy has no node behind it.
     if "[SSL" in text and "EOF occurred" not in text:
-        return SettingsError(f"Cassandra{at}: TLS fails ({text}): check ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE")
+        check = "ETL_CASSANDRA_TLS and ETL_CASSANDRA_CA_FILE"
+        # Cassandra calls a certificate that it cannot verify an internal error.
+        if re.search("ALERT_(.*CERTIFICATE|UNKNOWN_CA|INTERNAL_ERROR)", text):
+            check = "ETL_CASSANDRA_CERTIFICATE_FILE: Cassandra needs a client certificate of a CA that it trusts"
+        return SettingsError(f"Cassandra{at}: TLS fails ({text}): check {check}")
     if isinstance(cause, Unauthorized):
         return SettingsError(f"Cassandra: the role lacks a right, grant it: {server_message(cause)}")
     if isinstance(cause, InvalidRequest | RequestValidationException):

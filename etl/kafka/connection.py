@@ -9,9 +9,12 @@ from typing import Any
 from kafka import errors as kafka_errors
 
 from etl.errors import CredentialsError, DeliveryError, EtlError, SettingsError, Unreachable
+from etl.kafka.identity import LOGIN_ERRORS, named, python_options, refusal, tls
 from etl.kafka.patches import greet
+from etl.kafka.tokens import current_token
 from etl.patience import patiently
 from etl.settings import KafkaSettings, check_host
+from etl.tls import is_about_client
 
 # The longest pause between two attempts to reach a broker; kafka-python's default is half a minute.
 RECONNECT_MILLISECONDS = 5_000
@@ -20,6 +23,9 @@ WAITING_BYTES = 16 * 1024 * 1024
 # A batch must stay below the broker's message.max.bytes, 1 MiB by default. A larger record is sent alone.
 BATCH_BYTES = 900_000
 LARGEST_BYTES = 64 * 1024 * 1024
+# A request for the versions of Kafka's protocol, which a broker answers before a login: length, key 18, version 0,
+# number 0, no client ID. See https://kafka.apache.org/protocol
+_ASK_VERSIONS = bytes([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF])
 # The packages with which kafka-python reads compressed records; it reads gzip without any.
 _CODECS = {"snappy": "python-snappy", "lz4": "lz4", "zstd": "zstandard"}
 
@@ -39,15 +45,12 @@ def explain(error: Exception, subject: str, settings: KafkaSettings) -> EtlError
 
     Both clients use the same names: kafka-python for classes, librdkafka for codes.
     """
-    user = f"user {settings.username}" if settings.username else "an unauthenticated user"
-    if isinstance(error, kafka_errors.SaslAuthenticationFailedError | kafka_errors.UnsupportedSaslMechanismError):
-        return CredentialsError(
-            f"Kafka refused {user}: check ETL_KAFKA_USERNAME, ETL_KAFKA_PASSWORD and ETL_KAFKA_SECURITY_PROTOCOL"
-        )
+    if isinstance(error, LOGIN_ERRORS):
+        return refusal(error, settings)
     # kafka-python reports a denied idempotent producer in the text of an error without a class.
     if isinstance(error, kafka_errors.AuthorizationError) or "AuthorizationFailed" in str(error):
         # As with users, an operator may not have created the ACL yet.
-        return CredentialsError(f"{subject}: Kafka does not allow this to {user}: grant it with an ACL")
+        return CredentialsError(f"{subject}: Kafka does not allow this to {named(settings)}: grant it with an ACL")
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return SettingsError(f"{subject} does not exist: create it with `etl schema`")
     if isinstance(error, kafka_errors.InvalidTopicError):
@@ -84,12 +87,12 @@ def reach(settings: KafkaSettings) -> None:
     The clients themselves also retry permanent errors until their timeout.
 
     Raises:
-        CredentialsError: a broker refuses user and password.
+        CredentialsError: a broker refuses the login, or the token server refuses the client.
         SettingsError: an address cannot be used, or TLS is wrong.
-        Unreachable: no broker answers within the time, or no name resolves.
+        Unreachable: no broker or no token server answers within the time, or no name resolves.
     """
     servers = [_address(server.strip()) for server in settings.bootstrap_servers.split(",")]
-    context = _tls(settings) if settings.security_protocol == "SASL_SSL" else None
+    context = tls(settings)
     deadline = time.monotonic() + settings.timeout
     patiently(settings.timeout, lambda: _reach_one(settings, servers, context, deadline))
 
@@ -97,23 +100,26 @@ def reach(settings: KafkaSettings) -> None:
 def _reach_one(
     settings: KafkaSettings, servers: list[tuple[str, int]], context: ssl.SSLContext | None, deadline: float
 ) -> None:
+    if settings.uses_tokens:
+        current_token(settings)
     reason = ""
     for host, port in servers:
         seconds = max(0.1, min(10, deadline - time.monotonic()))
         try:
             socket.getaddrinfo(host, port)
             if context:
-                with socket.create_connection((host, port), timeout=seconds) as plain:
-                    context.wrap_socket(plain, server_hostname=host).close()
+                _shake_hands(context, host, port, seconds)
             greet(options(settings), f"{host}:{port}", seconds)
             return
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             # A broker that shuts down, a proxy without a broker and a port without TLS end a connection in this way.
             reason = "TLS was cut off"
         except ssl.SSLError as error:
+            check = "ETL_KAFKA_CA_FILE and ETL_KAFKA_SECURITY_PROTOCOL"
+            if is_about_client(error):
+                check = "ETL_KAFKA_CERTIFICATE_FILE: Kafka needs a client certificate of a CA that it trusts"
             raise SettingsError(
-                f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check ETL_KAFKA_CA_FILE"
-                " and ETL_KAFKA_SECURITY_PROTOCOL"
+                f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check {check}"
             ) from error
         except socket.gaierror:
             reason = f"the name {host} is not known"
@@ -128,11 +134,14 @@ def _reach_one(
     )
 
 
-def _tls(settings: KafkaSettings) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
-    except OSError as error:
-        raise SettingsError(f"ETL_KAFKA_CA_FILE: {settings.ca_file} cannot be used ({error})") from error
+def _shake_hands(context: ssl.SSLContext, host: str, port: int, seconds: float) -> None:
+    """Try TLS, and wait for an answer: in TLS 1.3 a broker refuses a client certificate after the handshake only."""
+    with (
+        socket.create_connection((host, port), timeout=seconds) as plain,
+        context.wrap_socket(plain, server_hostname=host) as encrypted,
+    ):
+        encrypted.sendall(_ASK_VERSIONS)
+        encrypted.recv(1)
 
 
 def _address(server: str) -> tuple[str, int]:
@@ -151,22 +160,13 @@ def options(settings: KafkaSettings) -> dict[str, Any]:
     """Return the common options of all kafka-python clients.
 
     Raises:
-        SettingsError: the file of certificates cannot be used.
+        SettingsError: a file of certificates or keys cannot be used.
     """
-    shared: dict[str, Any] = {
+    return {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "client_id": "sensor-etl",
-        "security_protocol": settings.security_protocol,
         "reconnect_backoff_max_ms": RECONNECT_MILLISECONDS,
-    }
-    if settings.security_protocol == "SASL_SSL" and settings.password:
-        shared |= {
-            "sasl_mechanism": "SCRAM-SHA-512",
-            "sasl_plain_username": settings.username,
-            "sasl_plain_password": settings.password.get_secret_value(),
-            "ssl_context": _tls(settings),
-        }
-    return shared
+    } | python_options(settings)
 
 
 def milliseconds(seconds: float) -> int:

@@ -11,6 +11,7 @@ from kafka import errors as kafka_errors
 from etl.errors import EtlError, SettingsError
 from etl.kafka import kafka_python
 from etl.kafka.connection import BATCH_BYTES, LARGEST_BYTES, WAITING_BYTES, explain, reach, stalled
+from etl.kafka.identity import named, rdkafka_options
 from etl.kafka.records import BLOCK_BYTES, FIRST_RECORDS, Headers, Records, Span, next_number
 from etl.settings import KafkaSettings
 
@@ -22,6 +23,8 @@ except ImportError as error:
     ) from error
 
 
+# librdkafka asks for a new token only when it is polled.
+TOKEN_POLL_SECONDS = 1.0
 # A placeholder of headers that have to be read in another way.
 _UNREAD: Headers = [("", None)]
 
@@ -31,22 +34,12 @@ _SILENT.disabled = True
 
 
 def _options(settings: KafkaSettings, failures: list[Any]) -> dict[str, Any]:
-    options: dict[str, Any] = {
+    return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "sensor-etl",
-        "security.protocol": settings.security_protocol,
         "error_cb": failures.append,
         "logger": _SILENT,
-    }
-    if settings.security_protocol == "SASL_SSL" and settings.password:
-        options |= {
-            "sasl.mechanism": "SCRAM-SHA-512",
-            "sasl.username": settings.username,
-            "sasl.password": settings.password.get_secret_value(),
-        }
-        if settings.ca_file:
-            options["ssl.ca.location"] = str(settings.ca_file)
-    return options
+    } | rdkafka_options(settings, failures)
 
 
 def _explain(error: Any, subject: str, settings: KafkaSettings) -> EtlError:
@@ -77,7 +70,10 @@ _FINAL = (rdkafka.KafkaError._AUTHENTICATION,)
 
 def _raise_final(failures: list[Any], subject: str, settings: KafkaSettings) -> None:
     for failure in failures:
-        if failure.code() in _FINAL or failure.fatal():
+        if isinstance(failure, EtlError):
+            raise failure
+        # A token expires while nobody polls, and the next poll renews it.
+        if failure.fatal() or (failure.code() in _FINAL and not settings.uses_tokens):
             raise _explain(failure, subject, settings)
     failures.clear()
 
@@ -202,6 +198,7 @@ class RdkafkaProducer:
         self._failures: list[Any] = []
         self._failed: list[tuple[Any, str]] = []
         self._topic = ""
+        self._polled = monotonic()
         reach(settings)
         self._producer = rdkafka.Producer(
             _options(settings, self._failures)
@@ -228,6 +225,9 @@ class RdkafkaProducer:
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """See `etl.kafka.ports.Producer`."""
         self._topic = topic
+        if self._settings.uses_tokens and monotonic() - self._polled > TOKEN_POLL_SECONDS:
+            self._polled = monotonic()
+            self._serve(lambda _: self._producer.poll(0))
         while True:
             try:
                 self._producer.produce(topic, value=value, key=key, headers=[*headers])
@@ -266,8 +266,7 @@ class RdkafkaProducer:
     def _failure(self, error: Any | None, topic: str) -> EtlError:
         if error is not None and error.code() not in _CONSEQUENCES:
             return _explain(error, f"topic {topic}", self._settings)
-        user = self._settings.username or "an unauthenticated user"
         return SettingsError(
-            f"topic {topic}: librdkafka gave up, and its reason got lost. May {user} write there?"
+            f"topic {topic}: librdkafka gave up, and its reason got lost. May {named(self._settings)} write there?"
             " ETL_KAFKA_CLIENT=kafka-python would say more"
         )

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from kafka.errors import IllegalSaslStateError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+from kafka.protocol.sasl import SaslHandshakeRequest
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 
@@ -28,11 +30,23 @@ def greet(options: dict[str, Any], server: str, seconds: float) -> None:
         node = manager.cluster.bootstrap_brokers()[0].node_id
         connection = manager.get_connection(node, timeout_ms=timeout, pop_on_close=False, refresh_metadata_on_err=False)
         await manager.wait_for(connection.init_future, timeout)
+        if not connection.sasl_enabled:
+            await _refuse_sasl(connection)
 
     try:
         client._net.run(connected)
     finally:
         client.close()
+
+
+async def _refuse_sasl(connection: Any) -> None:
+    """Raise an error if a port expects a login: it answers about versions, and ends the connection at all else."""
+    try:
+        answer = await connection.send_request(SaslHandshakeRequest(mechanism="none", max_version=1))
+    except KafkaError:
+        return
+    if answer.error_code != IllegalSaslStateError.errno:
+        raise IllegalSaslStateError("the port expects a login")
 
 
 def _keep_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[Any], tuple[bytes, Any]]:

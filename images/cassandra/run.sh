@@ -15,6 +15,7 @@
 #   CASSANDRA_OFF_HEAP        memory for memtables outside the heap, such as 512MiB
 #   CASSANDRA_AUTHENTICATION  true: passwords and permissions, beginning with superuser cassandra, password cassandra
 #   CASSANDRA_KEYSTORE        PEM file: PKCS #8 key, then its certificate; when given, clients must use TLS
+#   CASSANDRA_CLIENT_CA       PEM file of an authority; when given, clients need a certificate of it too
 set -eu
 umask 077
 
@@ -90,6 +91,12 @@ client_encryption_options:
     class_name: org.apache.cassandra.security.PEMBasedSslContextFactory
   keystore: $CASSANDRA_KEYSTORE
 EOF
+    if [ -n "${CASSANDRA_CLIENT_CA:-}" ]; then
+        cat >>"$settings" <<EOF
+  require_client_auth: true
+  truststore: $CASSANDRA_CLIENT_CA
+EOF
+    fi
 fi
 
 # Memtables are off the heap, so half of it can be for what lives shortly: fewer collections while rows pour in.

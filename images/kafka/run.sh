@@ -10,6 +10,7 @@
 #   KAFKA_CONTROLLER_PORT     port of the controller, used by the broker itself
 #   KAFKA_HEAP                Java heap, as for -Xmx, taken at once
 #   KAFKA_JAVA_OPTIONS        further options of the Java machine, separated by spaces
+#   KAFKA_SETTINGS            file with further lines of server.properties, which override those below
 #   KAFKA_SECURITY_PROTOCOL   PLAINTEXT, or SASL_SSL: TLS with SCRAM-SHA-512 passwords, and nothing allowed without an ACL.
 #                             Then these are needed as well:
 #   KAFKA_INTERNAL_PORT       port of the broker's connection to itself (mutual TLS)
@@ -86,6 +87,10 @@ EOF
     exit 2
     ;;
 esac
+
+if [ -n "${KAFKA_SETTINGS:-}" ]; then
+    cat "$KAFKA_SETTINGS" >>"$settings"
+fi
 
 set -- "-Xms$heap" "-Xmx$heap" -XX:-UsePerfData "-Djava.io.tmpdir=$data/tmp" "-Dlog4j2.configurationFile=$here/log4j2.xml" \
     -Djava.awt.headless=true -XX:+UseSerialGC -cp "$lib/*"

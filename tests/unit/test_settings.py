@@ -145,6 +145,86 @@ def test_message_holds_no_secret_when_a_part_is_incomplete(monkeypatch: pytest.M
     assert "s3cret" not in str(caught.value)
 
 
+LOGIN = {"SECURITY_PROTOCOL": "SASL_SSL"}
+OAUTH = {
+    **LOGIN,
+    "SASL_MECHANISM": "OAUTHBEARER",
+    "OAUTH_TOKEN_URL": "https://id.example.com/token",
+    "OAUTH_CLIENT_ID": "etl",
+    "OAUTH_CLIENT_SECRET": "s3cret",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (LOGIN, "SASL_SSL with SCRAM-SHA-512 needs ETL_KAFKA_USERNAME and ETL_KAFKA_PASSWORD"),
+        (
+            {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "PLAIN", "USERNAME": "etl"},
+            "SASL_PLAINTEXT with PLAIN needs ETL_KAFKA_USERNAME and ETL_KAFKA_PASSWORD",
+        ),
+        ({**LOGIN, "SASL_MECHANISM": "GSSAPI"}, "ETL_KAFKA_SASL_MECHANISM: Input should be"),
+        ({"SECURITY_PROTOCOL": "TLS"}, "ETL_KAFKA_SECURITY_PROTOCOL: Input should be"),
+        ({"SECURITY_PROTOCOL": "SSL", "SASL_MECHANISM": "PLAIN"}, "ETL_KAFKA_SASL_MECHANISM needs .*SASL_SSL"),
+        *(
+            ({**OAUTH, name: ""}, f"SASL_SSL with OAUTHBEARER needs .*ETL_KAFKA_{name}")
+            for name in ("OAUTH_TOKEN_URL", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")
+        ),
+        ({**OAUTH, "OAUTH_TOKEN_URL": "id.example.com/s3cret"}, "OAUTH_TOKEN_URL begins with neither http"),
+        ({**LOGIN, "SASL_MECHANISM": "AWS_MSK_IAM"}, "AWS_MSK_IAM needs ETL_KAFKA_AWS_REGION"),
+        (
+            {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "AWS_MSK_IAM", "AWS_REGION": "eu-west-1"},
+            "AWS_MSK_IAM needs ETL_KAFKA_SECURITY_PROTOCOL=SASL_SSL",
+        ),
+        ({"SECURITY_PROTOCOL": "SSL", "KEY_FILE": "a.key"}, "ETL_KAFKA_KEY_FILE needs ETL_KAFKA_CERTIFICATE_FILE"),
+        ({"SECURITY_PROTOCOL": "SSL", "KEY_PASSWORD": "s3cret"}, "ETL_KAFKA_KEY_PASSWORD needs ETL_KAFKA_CERT"),
+        ({"CERTIFICATE_FILE": "a.crt"}, "ETL_KAFKA_CERTIFICATE_FILE needs ETL_KAFKA_SECURITY_PROTOCOL=SSL"),
+        (
+            {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "USERNAME": "a", "PASSWORD": "s3cret", "CERTIFICATE_FILE": "a.crt"},
+            "ETL_KAFKA_CERTIFICATE_FILE needs ETL_KAFKA_SECURITY_PROTOCOL=SSL",
+        ),
+    ],
+)
+def test_login_is_refused_when_its_settings_do_not_go_together(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"ETL_KAFKA_{name}", value)
+    with pytest.raises(SettingsError, match=said) as caught:
+        read_settings(KafkaSettings)
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"KEY_FILE": "a.key"}, "ETL_CASSANDRA_KEY_FILE needs ETL_CASSANDRA_CERTIFICATE_FILE"),
+        ({"KEY_PASSWORD": "s3cret"}, "ETL_CASSANDRA_KEY_PASSWORD needs ETL_CASSANDRA_CERTIFICATE_FILE"),
+        (
+            {"SECURE_CONNECT_BUNDLE": "a.zip", "PORT": "29042", "CA_FILE": "a.pem"},
+            "BUNDLE has addresses and certificates: remove ETL_CASSANDRA_CA_FILE, ETL_CASSANDRA_PORT",
+        ),
+    ],
+)
+def test_certificates_of_cassandra_are_refused_when_they_do_not_go_together(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"ETL_CASSANDRA_{name}", value)
+    with pytest.raises(SettingsError, match=said) as caught:
+        read_settings(CassandraSettings)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_login_is_taken_when_its_settings_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in OAUTH.items():
+        monkeypatch.setenv(f"ETL_KAFKA_{name}", value)
+    settings = read_settings(KafkaSettings)
+    assert (settings.encrypts, settings.logs_in, settings.uses_tokens) == (True, True, True)
+    assert "s3cret" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("text", "offsets"),
     [("7", {ALL_PARTITIONS: 7}), ("0:5", {0: 5}), ("0:5, 12:0", {0: 5, 12: 0})],

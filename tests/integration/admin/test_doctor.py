@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.admin import doctor
 from etl.admin.doctor import Check, check_all, worst
 from etl.admin.replicas import brokers, topic_replicas
 from etl.admin.schema import create_schema, create_tables
@@ -257,3 +258,22 @@ def test_keyspace_is_left_alone_when_checked(ready: pytest.MonkeyPatch, keyspace
     list(check_all())
     with cassandra_port.connect(read_settings(CassandraSettings), keyspace=False) as session:
         assert keyspace not in session.cluster.metadata.keyspaces
+
+
+@pytest.mark.parametrize(
+    ("service", "refused"),
+    [
+        ("Amazon Keyspaces", ["no write with ONE", "at most 30 rows in a batch: set ETL_LOAD_BATCH_ROWS"]),
+        ("Astra", ["no write with ONE"]),
+    ],
+)
+def test_limits_are_told_when_the_service_only_speaks_cassandras_protocol(
+    schema: pytest.MonkeyPatch, service: str, refused: list[str]
+) -> None:
+    schema.setattr(doctor, "managed_service", lambda *_: service)
+    schema.setenv("ETL_CASSANDRA_CONSISTENCY", "ONE")
+    found = [check for check in check_all() if check.what == service]
+    failed = [check for check in found if check.state == "fail"]
+    assert [check.exit_code for check in failed] == [2] * len(refused)
+    assert all(said in check.text for said, check in zip(refused, failed, strict=True))
+    assert any("etl grant" in check.text for check in found if check.state == "warn")

@@ -29,6 +29,9 @@ def mount(folder: Path, **files: str) -> GrantSettings:
         ({"load__password": "x", "load__username": ""}, r"load/username is missing or empty"),
         ({"load__password": "x", "consume__password": "y", "consume__username": "load"}, "load is there for more"),
         ({"load__password": "x", "load__username": "admin"}, "admin gives the rights"),
+        ({"load__principal": "User:admin"}, "admin gives the rights"),
+        ({"load__principal": "\n"}, r"load/principal is missing or empty"),
+        ({"load__principal": "CN=load", "load__password": "x"}, "load has both `principal` and `password`"),
     ],
 )
 def test_grant_names_what_is_wrong_when_the_secrets_cannot_be_used(
@@ -37,6 +40,22 @@ def test_grant_names_what_is_wrong_when_the_secrets_cannot_be_used(
     monkeypatch.setenv("ETL_KAFKA_USERNAME", "admin")
     with pytest.raises(SettingsError, match=said):
         list(grant_access(mount(tmp_path, **files)))
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        {"SECURITY_PROTOCOL": "SSL", "CERTIFICATE_FILE": "admin.pem"},
+        {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "PLAIN", "USERNAME": "admin", "PASSWORD": "y"},
+    ],
+)
+def test_grant_asks_for_a_principal_when_kafka_does_not_store_the_passwords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: dict[str, str]
+) -> None:
+    for name, value in login.items():
+        monkeypatch.setenv(f"ETL_KAFKA_{name}", value)
+    with pytest.raises(SettingsError, match=r"password of load needs .* SCRAM; .* `principal`, such as User:CN=load"):
+        list(grant_access(mount(tmp_path, load__password="x")))
 
 
 def test_grant_names_the_setting_when_the_folder_is_absent(tmp_path: Path) -> None:
