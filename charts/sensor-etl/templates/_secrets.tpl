@@ -11,14 +11,18 @@
 {{- else if or (eq $kafka.mode "strimzi") .Values.schema.enabled }}
 {{- $users = append $users "schema" }}
 {{- end }}
-{{- range $users }}
+{{- $login := or (include "sensor-etl.kafka.passwords" .) (include "sensor-etl.kafka.certificates" .) (eq (include "sensor-etl.kafka.mechanism" .) "OAUTHBEARER") }}
+{{- range ternary $users list (not (empty $login)) }}
 {{- if or (eq $kafka.mode "external") (get $kafka.users .) }}{{ $names = append $names (include "sensor-etl.kafka.userSecret" (dict "root" $root "stage" .)) }}{{ end }}
 {{- end }}
 {{- range splitList " " (include "sensor-etl.cassandra.stages" .) }}
 {{- if or (eq $cassandra.mode "external") (get $cassandra.roles .) }}{{ $names = append $names (include "sensor-etl.cassandra.roleSecret" (dict "root" $root "stage" .)) }}{{ end }}
 {{- end }}
-{{- if eq $kafka.mode "external" }}{{ $names = append $names (include "sensor-etl.kafka.caSecret" .) }}{{ end }}
-{{- if eq $cassandra.mode "external" }}{{ $names = append $names (include "sensor-etl.cassandra.caSecret" .) }}{{ end }}
+{{- if and (eq $kafka.mode "external") (include "sensor-etl.kafka.ca" .) }}{{ $names = append $names (include "sensor-etl.kafka.caSecret" .) }}{{ end }}
+{{- if eq $cassandra.mode "external" }}
+{{- $names = append $names $cassandra.external.bundleSecretName }}
+{{- if include "sensor-etl.cassandra.ca" . }}{{ $names = append $names (include "sensor-etl.cassandra.caSecret" .) }}{{ end }}
+{{- end }}
 {{- if and (eq $cassandra.mode "external") .Values.schema.enabled }}
 {{- $names = append $names (include "sensor-etl.cassandra.superuserSecret" .) }}
 {{- else if ne $cassandra.mode "external" }}

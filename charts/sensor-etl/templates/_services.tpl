@@ -34,6 +34,41 @@
 {{- include "sensor-etl.secretName" (dict "root" . "name" .Values.kafka.caSecretName "default" $made) -}}
 {{- end }}
 
+{{/* Security protocol of Kafka's clients: each mode but external uses SASL_SSL with SCRAM-SHA-512. */}}
+{{- define "sensor-etl.kafka.protocol" -}}
+{{ ternary .Values.kafka.external.securityProtocol "SASL_SSL" (eq .Values.kafka.mode "external") }}
+{{- end }}
+
+{{/* SASL mechanism, or empty without SASL. */}}
+{{- define "sensor-etl.kafka.mechanism" -}}
+{{- if hasPrefix "SASL_" (include "sensor-etl.kafka.protocol" .) -}}
+{{ ternary .Values.kafka.external.saslMechanism "SCRAM-SHA-512" (eq .Values.kafka.mode "external") }}
+{{- end -}}
+{{- end }}
+
+{{/* `true` where Kafka's clients have a user name and a password. */}}
+{{- define "sensor-etl.kafka.passwords" -}}
+{{- $mechanism := include "sensor-etl.kafka.mechanism" . -}}
+{{ if or (hasPrefix "SCRAM-" $mechanism) (eq $mechanism "PLAIN") }}true{{ end }}
+{{- end }}
+
+{{/* `true` where Kafka's clients have a certificate of their own. */}}
+{{- define "sensor-etl.kafka.certificates" -}}
+{{ if and (eq .Values.kafka.mode "external") .Values.kafka.external.clientCertificates }}true{{ end }}
+{{- end }}
+
+{{/* `true` where the CA of the brokers comes from a Secret. */}}
+{{- define "sensor-etl.kafka.ca" -}}
+{{- $system := and (eq .Values.kafka.mode "external") .Values.kafka.external.systemCa -}}
+{{ if and (hasSuffix "SSL" (include "sensor-etl.kafka.protocol" .)) (not $system) }}true{{ end }}
+{{- end }}
+
+{{/* `true` where the CA of the nodes comes from a Secret. */}}
+{{- define "sensor-etl.cassandra.ca" -}}
+{{- $external := .Values.cassandra.external -}}
+{{ if not (and (eq .Values.cassandra.mode "external") (or $external.systemCa $external.bundleSecretName)) }}true{{ end }}
+{{- end }}
+
 {{/* Secret of a SCRAM user; its name is also that of the user, unless Kafka is external. Takes root, stage. */}}
 {{- define "sensor-etl.kafka.userSecret" -}}
 {{- include "sensor-etl.secretName" (dict "root" .root "name" (get .root.Values.kafka.users .stage) "default" (printf "kafka-%s" .stage)) -}}

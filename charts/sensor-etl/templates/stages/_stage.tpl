@@ -37,17 +37,10 @@
 - {name: ETL_OTLP_ENDPOINT, value: {{ . | quote }}}
 {{- end }}
 {{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
-- {name: ETL_KAFKA_BOOTSTRAP_SERVERS, value: {{ include "sensor-etl.kafka.bootstrapServers" $root | quote }}}
-- {name: ETL_KAFKA_SECURITY_PROTOCOL, value: SASL_SSL}
-- {name: ETL_KAFKA_CA_FILE, value: /etc/sensor-etl/kafka-ca/ca.crt}
-- {name: ETL_KAFKA_USERNAME, value: {{ include "sensor-etl.kafka.username" (dict "root" $root "stage" $stage) | quote }}}
-- {name: ETL_KAFKA_TOPIC, value: {{ printf "%s%s" $pipeline.topic $suffix | quote }}}
-- {name: ETL_KAFKA_DEAD_LETTER_TOPIC, value: {{ printf "%s%s" $pipeline.deadLetterTopic $suffix | quote }}}
-- {name: ETL_KAFKA_EVENTS_TOPIC, value: {{ printf "%s%s" $pipeline.eventsTopic $suffix | quote }}}
-- {name: ETL_KAFKA_GROUP, value: {{ printf "%s%s" $pipeline.group $suffix | quote }}}
+{{ include "sensor-etl.kafka.env" (dict "root" $root "username" (include "sensor-etl.kafka.username" (dict "root" $root "stage" $stage)) "suffix" $suffix) }}
 {{- end }}
 {{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
-{{ include "sensor-etl.cassandra.env" (dict "root" $root "suffix" $suffix) }}
+{{ include "sensor-etl.cassandra.env" (dict "root" $root "suffix" $suffix) | trim }}
 {{- end }}
 {{- if and (eq $stage "analyze") $root.Values.insight.limits }}
 - {name: ETL_ANALYZE_LIMITS_FILE, value: /etc/sensor-etl/config/limits.yaml}
@@ -65,14 +58,63 @@
 {{- end }}
 {{- end }}
 
+{{/* Environment of containers that connect to Kafka. Takes root, username, suffix. */}}
+{{- define "sensor-etl.kafka.env" -}}
+{{- $root := .root -}}
+{{- $pipeline := $root.Values.pipeline -}}
+{{- $external := $root.Values.kafka.external -}}
+{{- $mechanism := include "sensor-etl.kafka.mechanism" $root -}}
+- {name: ETL_KAFKA_BOOTSTRAP_SERVERS, value: {{ include "sensor-etl.kafka.bootstrapServers" $root | quote }}}
+- {name: ETL_KAFKA_SECURITY_PROTOCOL, value: {{ include "sensor-etl.kafka.protocol" $root }}}
+{{- if and $mechanism (ne $mechanism "SCRAM-SHA-512") }}
+- {name: ETL_KAFKA_SASL_MECHANISM, value: {{ $mechanism }}}
+{{- end }}
+{{- if include "sensor-etl.kafka.ca" $root }}
+- {name: ETL_KAFKA_CA_FILE, value: /etc/sensor-etl/kafka-ca/ca.crt}
+{{- end }}
+{{- if include "sensor-etl.kafka.passwords" $root }}
+- {name: ETL_KAFKA_USERNAME, value: {{ .username | quote }}}
+{{- end }}
+{{- if include "sensor-etl.kafka.certificates" $root }}
+- {name: ETL_KAFKA_CERTIFICATE_FILE, value: /etc/sensor-etl/secrets/kafka.crt}
+- {name: ETL_KAFKA_KEY_FILE, value: /etc/sensor-etl/secrets/kafka.key}
+{{- end }}
+{{- if eq $mechanism "OAUTHBEARER" }}
+- {name: ETL_KAFKA_OAUTH_TOKEN_URL, value: {{ required "kafka.external.oauthTokenUrl: where does Kafka's OAuth server give tokens?" $external.oauthTokenUrl | quote }}}
+{{- with $external.oauthScope }}
+- {name: ETL_KAFKA_OAUTH_SCOPE, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- if eq $mechanism "AWS_MSK_IAM" }}
+- {name: ETL_KAFKA_AWS_REGION, value: {{ required "kafka.external.awsRegion: which region is the cluster in?" $external.awsRegion | quote }}}
+{{- end }}
+- {name: ETL_KAFKA_TOPIC, value: {{ printf "%s%s" $pipeline.topic .suffix | quote }}}
+- {name: ETL_KAFKA_DEAD_LETTER_TOPIC, value: {{ printf "%s%s" $pipeline.deadLetterTopic .suffix | quote }}}
+- {name: ETL_KAFKA_EVENTS_TOPIC, value: {{ printf "%s%s" $pipeline.eventsTopic .suffix | quote }}}
+- {name: ETL_KAFKA_GROUP, value: {{ printf "%s%s" $pipeline.group .suffix | quote }}}
+{{- end }}
+
 {{/* Environment of containers that connect to Cassandra. Takes root, suffix. */}}
 {{- define "sensor-etl.cassandra.env" -}}
 {{- $root := .root -}}
+{{- $external := and (eq $root.Values.cassandra.mode "external") $root.Values.cassandra.external -}}
+{{- if and $external $external.bundleSecretName }}
+- {name: ETL_CASSANDRA_SECURE_CONNECT_BUNDLE, value: /etc/sensor-etl/secrets/bundle.zip}
+{{- else }}
 - {name: ETL_CASSANDRA_CONTACT_POINTS, value: {{ include "sensor-etl.cassandra.contactPoints" $root | quote }}}
 - {name: ETL_CASSANDRA_PORT, value: {{ include "sensor-etl.cassandra.port" $root | quote }}}
 - {name: ETL_CASSANDRA_LOCAL_DATACENTER, value: {{ $root.Values.cassandra.datacenter | quote }}}
+{{- end }}
 - {name: ETL_CASSANDRA_KEYSPACE, value: {{ printf "%s%s" $root.Values.pipeline.keyspace (.suffix | replace "-" "_") | quote }}}
+{{- if include "sensor-etl.cassandra.ca" $root }}
 - {name: ETL_CASSANDRA_CA_FILE, value: /etc/sensor-etl/cassandra-ca/ca.crt}
+{{- else if not $external.bundleSecretName }}
+- {name: ETL_CASSANDRA_TLS, value: "true"}
+{{- end }}
+{{- if and $external $external.clientCertificates (not $external.bundleSecretName) }}
+- {name: ETL_CASSANDRA_CERTIFICATE_FILE, value: /etc/sensor-etl/secrets/cassandra.crt}
+- {name: ETL_CASSANDRA_KEY_FILE, value: /etc/sensor-etl/secrets/cassandra.key}
+{{- end }}
 {{- end }}
 
 {{/* Volume mounts of a stage, except the workspace. Takes root, stage. */}}
@@ -84,10 +126,10 @@
 - {name: secrets, mountPath: /etc/sensor-etl/secrets, readOnly: true}
 {{- end }}
 - {name: config, mountPath: /etc/sensor-etl/config, readOnly: true}
-{{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
+{{- if and (has $stage (splitList " " (include "sensor-etl.kafka.stages" $root))) (include "sensor-etl.kafka.ca" $root) }}
 - {name: kafka-ca, mountPath: /etc/sensor-etl/kafka-ca, readOnly: true}
 {{- end }}
-{{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
+{{- if and (has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root))) (include "sensor-etl.cassandra.ca" $root) }}
 - {name: cassandra-ca, mountPath: /etc/sensor-etl/cassandra-ca, readOnly: true}
 {{- end }}
 {{- end }}
@@ -107,46 +149,103 @@
 - name: secrets
   {{- include "sensor-etl.stage.secrets" . | nindent 2 }}
 {{- end }}
-{{- if $kafka }}
+{{- if and $kafka (include "sensor-etl.kafka.ca" $root) }}
 {{ include "sensor-etl.kafka.caVolume" $root }}
 {{- end }}
-{{- if $cassandra }}
+{{- if and $cassandra (include "sensor-etl.cassandra.ca" $root) }}
 {{ include "sensor-etl.cassandra.caVolume" $root }}
 {{- end }}
 {{- end }}
 
 {{/* Volume with the passwords of a stage, in files named after their settings. Takes root, stage. */}}
 {{- define "sensor-etl.stage.secrets" -}}
-{{- $root := .root -}}
-{{- $stage := .stage -}}
 projected:
   defaultMode: 0440
   sources:
-    {{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
-    - secret:
-        name: {{ include "sensor-etl.kafka.userSecret" . }}
-        items:
-          - {key: password, path: etl_kafka_password}
+    {{- with include "sensor-etl.stage.secretSources" . | trim }}
+    {{- . | nindent 4 }}
+    {{- else }} []
     {{- end }}
-    {{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
-    - secret:
-        name: {{ include "sensor-etl.cassandra.roleSecret" . }}
-        items:
-          - {key: username, path: etl_cassandra_username}
-          - {key: password, path: etl_cassandra_password}
-    {{- end }}
-    {{- with and (eq $stage "analyze") $root.Values.insight.webhookSecretName }}
-    - secret:
-        name: {{ . }}
-        items:
-          - {key: url, path: etl_analyze_webhook}
-    {{- end }}
-    {{- if and (eq $stage "page") $root.Values.page.auth.enabled }}
-    - secret:
-        name: {{ include "sensor-etl.page.secret" $root }}
-        items:
-          - {key: password, path: etl_page_password}
-    {{- end }}
+{{- end }}
+
+{{- define "sensor-etl.stage.secretSources" -}}
+{{- $root := .root -}}
+{{- $stage := .stage -}}
+{{- if has $stage (splitList " " (include "sensor-etl.kafka.stages" $root)) }}
+{{ include "sensor-etl.kafka.secretSources" (dict "root" $root "name" (include "sensor-etl.kafka.userSecret" .)) | trim }}
+{{- end }}
+{{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
+{{ include "sensor-etl.cassandra.secretSources" (dict "root" $root "name" (include "sensor-etl.cassandra.roleSecret" .)) | trim }}
+{{- end }}
+{{- with and (eq $stage "analyze") $root.Values.insight.webhookSecretName }}
+- secret:
+    name: {{ . }}
+    items:
+      - {key: url, path: etl_analyze_webhook}
+{{- end }}
+{{- if and (eq $stage "page") $root.Values.page.auth.enabled }}
+- secret:
+    name: {{ include "sensor-etl.page.secret" $root }}
+    items:
+      - {key: password, path: etl_page_password}
+{{- end }}
+{{- end }}
+
+{{/* Sources of a volume: what a client of Kafka logs in with. Takes root, name (of the Secret). */}}
+{{- define "sensor-etl.kafka.secretSources" -}}
+{{- $root := .root -}}
+{{- if include "sensor-etl.kafka.passwords" $root }}
+- secret:
+    name: {{ .name }}
+    items:
+      - {key: password, path: etl_kafka_password}
+{{- end }}
+{{- if eq (include "sensor-etl.kafka.mechanism" $root) "OAUTHBEARER" }}
+- secret:
+    name: {{ .name }}
+    items:
+      - {key: client-id, path: etl_kafka_oauth_client_id}
+      - {key: client-secret, path: etl_kafka_oauth_client_secret}
+{{- end }}
+{{- if include "sensor-etl.kafka.certificates" $root }}
+{{ include "sensor-etl.certificateSources" (dict "name" .name "service" "kafka") }}
+{{- end }}
+{{- end }}
+
+{{/* The same for Cassandra. */}}
+{{- define "sensor-etl.cassandra.secretSources" -}}
+{{- $cassandra := .root.Values.cassandra -}}
+- secret:
+    name: {{ .name }}
+    items:
+      - {key: username, path: etl_cassandra_username}
+      - {key: password, path: etl_cassandra_password}
+{{- if eq $cassandra.mode "external" }}
+{{- if $cassandra.external.clientCertificates }}
+{{ include "sensor-etl.certificateSources" (dict "name" .name "service" "cassandra") }}
+{{- end }}
+{{- with $cassandra.external.bundleSecretName }}
+- secret:
+    name: {{ . }}
+    items:
+      - {key: bundle, path: bundle.zip}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Sources of a client certificate. Takes name (of the Secret), service. */}}
+{{- define "sensor-etl.certificateSources" -}}
+- secret:
+    name: {{ .name }}
+    items:
+      - {key: tls.crt, path: {{ .service }}.crt}
+      - {key: tls.key, path: {{ .service }}.key}
+# Only a key that is encrypted has a password.
+- secret:
+    name: {{ .name }}
+    optional: true
+    items:
+      - {key: key-password, path: etl_{{ .service }}_key_password}
 {{- end }}
 
 {{- define "sensor-etl.kafka.caVolume" -}}
