@@ -15,7 +15,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from etl.cli import dead_letters
+from etl.cli import dead_letters, mapping
 from etl.cli.help import variables
 from etl.errors import CredentialsError, EtlError, NothingNew, SettingsError, Unreachable
 from etl.log import configure_logs
@@ -51,6 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(mapping.app, name="mapping")
 
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Retry for this time while a service is unreachable.")

@@ -12,7 +12,8 @@ _CAUSES = {
     "timestamp": "`timestamp` of the mapping may need another `format`",
     "missing-key": "`equipment` of the mapping may name the wrong column",
     "no-measurement": "`measurements` of the mapping may name the wrong columns, or `missing` too much",
-    "undecodable": "`encoding` of the mapping may be another",
+    "undecodable": "`encoding` of a file, or `record` of a topic, may be another",
+    "schema": "`readings` of the mapping may name another path",
 }
 
 
@@ -41,11 +42,16 @@ def all_rejected(readings: int, letters: Iterable[pa.Table]) -> str:
             " letters: `decimal`, `thousands` or `missing` of the mapping may be others"
         )
     reason, _ = reasons.most_common(1)[0]
-    cause = _CAUSES.get(reason) or _wrong_form(examples[reason])
+    cause = likely_cause(reason, examples[reason])
     return (
         f"all {sum(reasons.values()) + readings:,} lines of the recorded file were rejected, kept as dead letters:"
         f" {examples[reason]}; {cause}"
     )
+
+
+def likely_cause(reason: str, detail: str) -> str:
+    """Return the entry of the mapping that is probably wrong if everything is rejected for this reason."""
+    return _CAUSES.get(reason) or _wrong_form(detail)
 
 
 def _wrong_form(detail: str) -> str:

@@ -1,0 +1,116 @@
+"""Try a mapping on the first lines of a recorded file, or on the newest records of the topic; write nothing."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from etl.codec.columns import CONTENT_TYPE
+from etl.codec.envelope import decode
+from etl.codec.foreign import Foreign
+from etl.codec.formats import open_parser
+from etl.codec.json_records import encode_json
+from etl.codec.mapped import foreign
+from etl.kafka.client import connect
+from etl.kafka.ports import read
+from etl.kafka.records import Records, Span
+from etl.mapping.language import read_mapping
+from etl.model.measurements import Measurements
+from etl.model.timestamps import OLDEST_MS
+from etl.settings import KafkaSettings
+from etl.stages.generate.files import recorded_readings
+from etl.stages.transform.clean import Times, clean
+
+# Rows of a file, or records of the topic: enough to see each kind, and read in a moment.
+SAMPLE = 1000
+
+
+@dataclass
+class Trial:
+    """The readings as they would be stored, the dead letters (where, reason, detail), and the unknown fields."""
+
+    readings: list[dict[str, object]] = field(default_factory=list)
+    dead_letters: list[tuple[str, str, str]] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+
+def try_file(url: str, mapping_file: Path, measurements: Measurements) -> Trial:
+    """Return the first rows of a recorded file, read by a mapping.
+
+    Raises:
+        SettingsError: the mapping or the file cannot be used.
+        Unreachable: the storage of the file does not answer.
+    """
+    mapping = read_mapping(mapping_file, measurements)
+    trial = Trial()
+    for block in recorded_readings(url, mapping, measurements):
+        for letter in block.dead_letters.slice(0, SAMPLE).to_pylist():
+            trial.dead_letters.append((f"{letter['file']}:{letter['line']}", letter["reason"], letter["detail"] or ""))
+        _add_readings(trial, _as_records(block.readings.slice(0, SAMPLE), measurements), "file", measurements)
+        if len(trial.readings) + len(trial.dead_letters) >= SAMPLE:
+            break
+    return trial
+
+
+def _as_records(readings: pa.Table, measurements: Measurements) -> Records:
+    """Return generated readings as the records that `produce` would send."""
+    now = int(time.time() * 1000)
+    records = Records([], [], [], [], [], [])
+    for offset, (key, value, content_type, _) in enumerate(encode_json(readings, measurements)):
+        headers = [(CONTENT_TYPE, content_type.encode())]
+        for column, cell in zip(records, (0, offset, now, key, value, headers), strict=True):
+            column.append(cell)  # type: ignore[attr-defined]
+    return records
+
+
+def try_topic(kafka: KafkaSettings, mapping_file: Path | None, measurements: Measurements) -> Trial:
+    """Return the newest records of each partition of the topic, read by a mapping, or without one.
+
+    Raises:
+        SettingsError: the mapping cannot be used, or the topic may not be read.
+        Unreachable: Kafka does not answer.
+    """
+    reader = None
+    if mapping_file is not None:
+        mapping = read_mapping(mapping_file, measurements, topic=True)
+        reader = foreign(mapping, open_parser(mapping.record, mapping_file.parent))
+    trial = Trial()
+    for records in newest_records(kafka):
+        _add_readings(trial, records, kafka.topic, measurements, reader)
+    return trial
+
+
+def newest_records(kafka: KafkaSettings) -> Iterable[Records]:
+    """Yield the newest records of each partition of the topic, at most about SAMPLE of all."""
+    with connect(kafka) as client:
+        spans = client.log_spans(kafka.topic)
+    each = max(1, SAMPLE // max(1, len(spans)))
+    newest = {p: Span(max(span.begin, span.end - each), span.end) for p, span in spans.items()}
+    wanted = {p: span for p, span in newest.items() if span.begin < span.end}
+    yield from read(kafka, kafka.topic, wanted) if wanted else ()
+
+
+def _add_readings(
+    trial: Trial, records: Records, topic: str, measurements: Measurements, reader: Foreign | None = None
+) -> None:
+    decoded = decode(records, topic, measurements, reader)
+    trial.unknown += decoded.unknown
+    for letter in decoded.dead_letters.to_pylist():
+        where = f"{topic} {letter['partition']}:{letter['offset']} reading {letter['index']}"
+        trial.dead_letters.append((where, letter["reason"], letter["detail"] or ""))
+    machines: dict[str, int] = {}
+    good, rejected = clean(decoded.readings, measurements, machines, Times(OLDEST_MS, int(time.time() * 1000)))
+    names = np.array(list(machines), dtype=object)
+    for row in good.to_pylist():
+        stored = {"equipment_id": names[row["equipment"]], "timestamp": f"{np.datetime64(row['timestamp'], 'ms')}Z"}
+        values = {name: row[name] for name in measurements.names if row[name] is not None and row[name] == row[name]}
+        trial.readings.append({**stored, **values, "quality": row["quality"]})
+    origins = decoded.readings.select(["partition", "offset", "index"]).to_pylist()
+    for row in rejected.to_pylist():
+        origin = origins[row["row"]]
+        where = f"{topic} {origin['partition']}:{origin['offset']} reading {origin['index']}"
+        trial.dead_letters.append((where, row["reason"], row["detail"]))

@@ -1,0 +1,210 @@
+"""Guess a first mapping from sample rows; a person checks it."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+
+from etl.mapping.units import conversion
+from etl.model.measurements import Measurement, Measurements
+from etl.model.timestamps import MISSING, to_milliseconds
+
+# Usual names of measurements, as whole words.
+_ALIASES = {
+    "voltage": {"u", "v", "volt", "volts", "spannung", "tension"},
+    "current": {"i", "amp", "amps", "ampere", "intensity", "strom"},
+    "frequency": {"f", "freq", "hz", "frequenz"},
+    "temperature": {"t", "temp", "temperatur"},
+    "power_factor": {"pf", "cosphi", "cos"},
+    "vibration": {"vib", "vrms"},
+    "pressure": {"p", "press", "druck"},
+    "humidity": {"rh", "hum", "feuchte"},
+}
+_TIME = re.compile(r"(^|[^a-z])(ts|t|time|timestamp|date|datetime|zeit|zeitstempel|datum|utc)([^a-z]|$)|time|date")
+_MACHINE = re.compile(
+    r"device|machine|masch|equipment|asset|meter|sensor|station|host|serial|anlage|(^|[^a-z])(id|unit|name)([^a-z]|$)"
+)
+_UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]+)[\])]\s*$")
+_FORMATS = (
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%d-%m-%Y %H:%M:%S",
+    "%Y%m%d%H%M%S",
+    "%Y%m%d",
+)
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_FRACTION = re.compile(r"[+-]?\d*[.,]\d+")
+_TAG, _VALUE = re.compile(r"tag(_?name)?|point|signal|variable|n"), re.compile(r"value|val|wert|v")
+_STATUS = re.compile(r"quality|status|q|qualität")
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
+
+
+class _Time(NamedTuple):
+    column: str
+    formats: list[str]
+
+
+def guess_mapping(
+    columns: Mapping[str, Sequence[Any]], measurements: Measurements, given: Mapping[str, object], keyed: bool
+) -> str:
+    """Return the YAML text of a mapping.
+
+    Args:
+        columns: sample cells by column.
+        measurements: the declared measurements.
+        given: entries that are known already, such as `delimiter` or `readings`.
+        keyed: whether the records have keys, which are the equipment IDs if no column is.
+    """
+    rest = {name: [cell for cell in cells if cell not in (None, "")] for name, cells in columns.items()}
+    time = _time(rest)
+    if time:
+        del rest[time.column]
+    long = _long_form(rest)
+    by_tag = {str(tag): rest[long["value"]] for tag in rest[long["tag"]]} if long else rest
+    found = _measured(by_tag, measurements)
+    machine = _machine({name: cells for name, cells in rest.items() if name not in {*found, *long.values()}})
+    comma = any(_COMMA.fullmatch(str(cell)) for name in found for cell in by_tag[name])
+    lines = [_entry(name, value) for name, value in {**given, **long}.items()]
+    lines += _time_lines(time)
+    if machine:
+        lines.append(_entry("equipment", machine))
+    elif not keyed:
+        lines.append("equipment: {constant: machine-1}  # no column looks like an equipment ID")
+    if comma:
+        lines.append('decimal: ","')
+    lines.append("measurements:" if found else "measurements: {}  # no column looks like a declared measurement")
+    lines += [f"  {name}: {_flow(entry)}" for name, entry in found.values()]
+    lines += [
+        f"# not mapped: {column}, such as {str(cells[0])[:40]!r}"
+        for column, cells in (by_tag if long else rest).items()
+        if cells and column != machine and column not in found
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _long_form(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Return the columns of tag, value and status of the long form; nothing if the rows have another form."""
+
+    def named(pattern: re.Pattern[str]) -> str | None:
+        return next((name for name, cells in columns.items() if cells and pattern.fullmatch(name.lower())), None)
+
+    tag, value, status = named(_TAG), named(_VALUE), named(_STATUS)
+    if tag is None or value is None or not all(isinstance(cell, str) for cell in columns[tag]):
+        return {}
+    return {"tag": tag, "value": value, **({"quality": status} if status else {})}
+
+
+def _entry(name: str, value: object) -> str:
+    return yaml.safe_dump({name: value}, default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
+
+
+def _flow(value: object) -> str:
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).removesuffix("...\n").strip()
+    )
+
+
+def _time_lines(time: _Time | None) -> list[str]:
+    if time is None:
+        return ["timestamp: ?  # no column looks like a timestamp"]
+    if not time.formats:
+        return [f"timestamp: {_flow({'column': time.column})}  # add `zone` if these are local times without a zone"]
+    line = f"timestamp: {_flow({'column': time.column, 'format': time.formats[0]})}  # add `zone` if times are local"
+    if len(time.formats) == 1:
+        return [line]
+    return [line, f"# the samples also fit {', '.join(time.formats[1:])}: day or month first?"]
+
+
+def _time(columns: Mapping[str, Sequence[Any]]) -> _Time | None:
+    """Return the first column of timestamps; one whose name says so comes first."""
+    ordered = sorted(columns, key=lambda name: not _TIME.search(name.lower().rpartition(".")[2]))
+    for name in ordered:
+        cells = [str(cell).strip() for cell in columns[name] if not isinstance(cell, bool)]
+        if not cells:
+            continue
+        if (to_milliseconds(pd.Series(cells, dtype="str")) > MISSING).all() and _plausible(cells):
+            return _Time(name, [])
+        fitting = [form for form in _FORMATS if all(_fits(cell, form) for cell in cells)]
+        if fitting:
+            return _Time(name, fitting)
+    return None
+
+
+def _plausible(cells: Sequence[str]) -> bool:
+    """Return whether texts are dates, or epoch numbers of this century; smaller numbers are anything."""
+    ms = to_milliseconds(pd.Series(list(cells), dtype="str"))
+    return bool((ms > 946_684_800_000).all() and (ms < 4_102_444_800_000).all())
+
+
+def _fits(cell: str, form: str) -> bool:
+    try:
+        datetime.strptime(cell, form)
+    except ValueError:
+        return False
+    return True
+
+
+def _machine(columns: Mapping[str, Sequence[Any]]) -> str | None:
+    for name, cells in columns.items():
+        if _MACHINE.search(name.lower()) and cells and all(_is_name(cell) for cell in cells):
+            return name
+    return None
+
+
+def _is_name(cell: Any) -> bool:
+    """Return whether a cell can be part of an ID: a text or a whole number."""
+    return isinstance(cell, str | int) and not isinstance(cell, bool) and not _FRACTION.fullmatch(str(cell).strip())
+
+
+def _measured(
+    columns: Mapping[str, Sequence[Any]], measurements: Measurements
+) -> dict[str, tuple[str, dict[str, str] | str]]:
+    """Return by column the measurement and its entry; each measurement once."""
+    found: dict[str, tuple[str, dict[str, str] | str]] = {}
+    taken: set[str] = set()
+    for column, cells in columns.items():
+        if not _most(map(_is_number, cells)):
+            continue
+        split = _UNIT.match(column)
+        words = set(re.findall(r"[a-z]+|\d+", (split[1] if split else column).lower().replace("_", " ")))
+        for measurement in measurements.declared:
+            if measurement.name not in taken and _named(words, measurement):
+                found[column] = (measurement.name, _column(column, split[2] if split else None, measurement))
+                taken.add(measurement.name)
+                break
+    return found
+
+
+def _named(words: set[str], measurement: Measurement) -> bool:
+    own = set(measurement.name.split("_"))
+    return measurement.type == "double" and (own <= words or bool(words & _ALIASES.get(measurement.name, set())))
+
+
+def _column(column: str, unit: str | None, measurement: Measurement) -> dict[str, str] | str:
+    if unit is None or unit == measurement.unit:
+        return column
+    try:
+        conversion(unit, measurement.unit)
+    except ValueError:
+        return column
+    return {"column": column, "unit": unit}
+
+
+def _most(fits: Iterable[bool]) -> bool:
+    """Return whether most samples fit; gateways also write texts such as Bad."""
+    found = list(fits)
+    return sum(found) * 2 > len(found)
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, int | float) or bool(_NUMBER.match(str(cell).strip()))
