@@ -1,7 +1,6 @@
 """The watermark of every machine."""
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from cassandra.cluster import Session
 from cassandra.query import SimpleStatement
 
@@ -22,4 +21,5 @@ def read_watermarks(session: Session, patience: float = PATIENCE) -> pa.Table:
             equipment, stamps = zip(*rows, strict=True)
             columns = [pa.array(equipment, pa.string()), pa.array(stamps, pa.int64()).cast(TIMESTAMP)]
             batches.append(pa.record_batch(columns, schema=WATERMARKS))
-    return pa.Table.from_batches(batches, schema=WATERMARKS).filter(pc.field("timestamp").is_valid())
+    table = pa.Table.from_batches(batches, schema=WATERMARKS)
+    return table.filter(table["timestamp"].is_valid()) if table["timestamp"].null_count else table

@@ -28,7 +28,7 @@ from etl.codec.json_records import decode_json, json_part
 from etl.kafka.records import Headers, Records
 from etl.model.equipment import key_to_id
 from etl.model.measurements import Measurements
-from etl.model.schemas import RECORDS, dead_letter_table
+from etl.model.schemas import DEAD_LETTERS, RECORDS, dead_letter_table
 
 REPLAYS = "etl-replays"
 # Replaces bytes that are not UTF-8, for example in the name of a header.
@@ -179,6 +179,8 @@ def _raw(
 def _dead_letters(
     dead: list[DeadRecord], records: Records, infos: list[HeaderInfo], topic: str, foreign: Foreign | None
 ) -> pa.Table:
+    if not dead:
+        return DEAD_LETTERS.empty_table()
     dead = sorted(dead, key=lambda letter: (letter.position, letter.element))
     at = [letter.position for letter in dead]
     columns = {

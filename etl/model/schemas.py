@@ -1,6 +1,7 @@
 """The Arrow schemas of the files between stages."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -48,8 +49,9 @@ def dead_letter_table(number: int, columns: Mapping[str, Any]) -> pa.Table:
         given = columns.get(field.name)
         if given is None or isinstance(given, str | int):
             return pa.repeat(pa.scalar(given, field.type), number)
-        is_arrow = isinstance(given, pa.Array | pa.ChunkedArray)
-        return given.cast(field.type) if is_arrow else pa.array(given, field.type)
+        if not isinstance(given, pa.Array | pa.ChunkedArray):
+            return pa.array(given, field.type)
+        return given if given.type == field.type else given.cast(field.type)
 
     return pa.table([column(field) for field in DEAD_LETTERS], schema=DEAD_LETTERS)
 
@@ -92,6 +94,8 @@ def generated(measurements: Measurements) -> pa.Schema:
     )
 
 
+# Each block of records needs it.
+@lru_cache(maxsize=8)
 def consumed(measurements: Measurements) -> pa.Schema:
     """Return the schema of readings as read from the topic.
 

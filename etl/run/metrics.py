@@ -58,6 +58,8 @@ def measure(manifest: Manifest) -> Iterator[Sample]:
 
 def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
     """Publish the metrics of a stage as set; a failure is only a warning, because the stage itself is done."""
+    if not (settings.metrics_folder or settings.otlp_endpoint):
+        return
     samples = list(measure(manifest))
     if settings.metrics_folder:
         shard = f"_{manifest.summary.shard}" if manifest.summary.shards > 1 else ""

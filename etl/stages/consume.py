@@ -6,7 +6,7 @@ A shard reads its own partitions.
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +77,7 @@ def _foreign(settings: ConsumeSettings, measurements: Measurements) -> Foreign |
 
 
 def _dump(ranges: list[Range]) -> bytes:
-    return json.dumps([asdict(r) for r in ranges]).encode()
+    return json.dumps(ranges, default=vars).encode()
 
 
 def _choose(client: Client, settings: ConsumeSettings, shard: Shard) -> list[Range]:

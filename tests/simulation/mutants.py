@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 
 from etl.errors import DeliveryError
@@ -83,8 +84,8 @@ def _stop_at_poison(*given: Any) -> Any:
     return decoded
 
 
-def _look_up_below(run: Any, readings: Any, names: Any) -> Any:
-    return look_up(run, readings.assign(watermark=readings["watermark"] - 1), names)
+def _look_up_below(run: Any, equipment: Any, timestamp: Any, watermark: Any) -> Any:
+    return look_up(run, equipment, timestamp, watermark - 1)
 
 
 def _forget(self: Any, pending: Any, _error: Exception) -> None:
@@ -118,8 +119,10 @@ def _duplicates_are_not_touched() -> Any:
         codes.append(classes.code)
         return classes
 
-    def touched(run: Any, there: Any) -> None:
-        touch(run, there[codes[-1][there.index] == classify.LOADED])
+    def touched(run: Any, equipment: Any, timestamp: Any) -> None:
+        # The classes of the readings that the table will hold.
+        there = codes[-1][np.isin(codes[-1], (classify.LOADED, classify.DUPLICATE))]
+        touch(run, equipment[there == classify.LOADED], timestamp[there == classify.LOADED])
 
     with patch.object(transform, "classify", classified), patch.object(transform, "_touch", touched):
         yield

@@ -7,7 +7,7 @@ origin, a watermark cannot move back, and offsets are committed only if they are
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -219,11 +219,11 @@ def write_ledger(loading: Loading) -> None:
     month = summaries[0].started[:7]
     rows = [
         {
-            **asdict(summary),
+            **vars(summary),
             "month": month,
             "run": manifest.run,
             "started": datetime.fromisoformat(summary.started),
-            "offsets": json.dumps([asdict(part) for part in summary.offsets]),
+            "offsets": json.dumps(summary.offsets, default=vars),
         }
         for summary in summaries
     ]

@@ -70,18 +70,19 @@ def classify(
     contested |= stored_of >= 0
     if contested.any():
         where = np.flatnonzero(contested)
-        line = _line_up(readings.iloc[where], stored, values, group[where], stored_of[where])
+        line = _line_up(readings, stored, values, where, group[where], stored_of[where])
         found = _contest(line, len(where))
         code[where] = found.code
         write_time[where] = found.write_time
         replaces[where] = found.replaces
         beaten_by[found.beaten] = where[found.beaten_by]
 
-    old = readings["timestamp"].to_numpy() <= readings["watermark"].to_numpy()
+    timestamp, watermark = readings["timestamp"].to_numpy(), readings["watermark"].to_numpy()
+    old = timestamp <= watermark
     late = old & (code == LOADED) & (stored_of < 0)
     if allowed_lateness is not None:
         # Never reached without a watermark, so the difference cannot overflow.
-        behind = np.where(old, readings["watermark"].to_numpy() - readings["timestamp"].to_numpy(), 0)
+        behind = np.where(old, watermark - timestamp, 0)
         code[late & (behind > allowed_lateness)] = LATE_REJECTED
         late &= code == LOADED
     return Classes(code, write_time, replaces, late, beaten_by)
@@ -89,18 +90,22 @@ def classify(
 
 def key_groups(sorted_readings: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Number the keys of readings sorted by (equipment, timestamp): 0, 0, 1, 2, 2, ..."""
-    equipment = sorted_readings["equipment"].to_numpy()
-    timestamp = sorted_readings["timestamp"].to_numpy()
-    first = np.ones(len(equipment), dtype=np.int64)
+    equipment, timestamp = sorted_readings["equipment"].to_numpy(), sorted_readings["timestamp"].to_numpy()
+    return np.cumsum(first_of_keys(equipment, timestamp)) - 1
+
+
+def first_of_keys(equipment: npt.NDArray[np.int64], timestamp: npt.NDArray[np.int64]) -> Flags:
+    """Return which of sorted readings are the first one of their key."""
+    first = np.ones(len(equipment), dtype=bool)
     first[1:] = (equipment[1:] != equipment[:-1]) | (timestamp[1:] != timestamp[:-1])
-    return np.cumsum(first) - 1
+    return first
 
 
 def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: Positions) -> Positions:
     """Return the position of the stored row of each reading, -1 if there is none."""
-    keys = readings.iloc[np.flatnonzero(np.r_[True, group[1:] != group[:-1]])] if len(readings) else readings
+    keys = np.flatnonzero(np.diff(group, prepend=-1))
     equipment, timestamp = (
-        np.r_[stored[name].to_numpy(dtype=np.int64), keys[name].to_numpy(dtype=np.int64)]
+        np.concatenate([stored[name].to_numpy(dtype=np.int64), readings[name].to_numpy(dtype=np.int64)[keys]])
         for name in ("equipment", "timestamp")
     )
     # The sort is stable, so a stored row comes directly before its key.
@@ -126,13 +131,19 @@ class _Line(NamedTuple):
 
 
 def _line_up(
-    readings: pd.DataFrame, stored: pd.DataFrame, values: list[str], group: Positions, stored_of: Positions
+    readings: pd.DataFrame,
+    stored: pd.DataFrame,
+    values: list[str],
+    where: Positions,
+    group: Positions,
+    stored_of: Positions,
 ) -> _Line:
-    """Return the line of k readings that share their key with each other or with a stored row."""
-    k, m = len(readings), len(stored)
-    columns = [np.concatenate([readings[name].to_numpy(), stored[name].to_numpy()]) for name in values]
-    time = np.r_[_known_time(readings["record_time"]) * 1000, stored["write_time"].to_numpy(dtype=np.int64)]
-    arrival = np.lexsort((*(readings[name].to_numpy() for name in reversed(ORDER)), group))
+    """Return the line of the k readings at `where` that share their key with each other or with a stored row."""
+    k, m = len(where), len(stored)
+    columns = [np.concatenate([readings[name].array.take(where), stored[name].to_numpy()]) for name in values]
+    record_time = _known_time(readings["record_time"])[where]
+    time = np.concatenate([record_time * 1000, stored["write_time"].to_numpy(dtype=np.int64)])
+    arrival = np.lexsort((*(readings[name].to_numpy()[where] for name in reversed(ORDER)), group))
 
     place = np.empty(k + m)
     place[arrival] = np.arange(k)
@@ -214,6 +225,15 @@ def _write_times(line: _Line, keeps: Flags) -> npt.NDArray[np.int64]:
 
     For the holder number r of its key, this is the running maximum of (own time - r), plus r.
     """
-    rank = pd.Series(keeps.astype(np.int64)).groupby(line.group).cumsum().to_numpy()
-    lifted = pd.Series(np.where(keeps, line.time - rank, np.iinfo(np.int64).min))
-    return np.asarray(lifted.groupby(line.group).cummax().to_numpy() + rank)
+    starts = np.flatnonzero(np.diff(line.group, prepend=-1))
+    lengths = np.diff(starts, append=len(line.group))
+    kept = np.cumsum(keeps)
+    rank: npt.NDArray[np.int64] = kept - np.repeat(kept[starts] - keeps[starts], lengths)
+    highest = np.where(keeps, line.time - rank, np.iinfo(np.int64).min)
+    # After each step an item holds the maximum of twice as many items up to it.
+    step = 1
+    while step < lengths.max():
+        same = line.group[step:] == line.group[:-step]
+        highest[step:] = np.where(same, np.maximum(highest[step:], highest[:-step]), highest[step:])
+        step *= 2
+    return highest + rank

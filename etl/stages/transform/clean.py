@@ -52,7 +52,7 @@ def clean(
     good = reasons.code == 0
     table = pa.table(
         {
-            "equipment": _machine_numbers(readings["equipment_id"], machines),
+            "equipment": machine_numbers(readings["equipment_id"], machines),
             "timestamp": timestamp,
             **{name: pa.array(values) for name, values in columns.items()},
             "quality": _quality(n, bad, readings["bad"]),
@@ -185,7 +185,8 @@ def _quality(n: int, bad: dict[str, Flags], entries: pa.ChunkedArray) -> pa.Arra
     return pa.array(quality, pa.string())
 
 
-def _machine_numbers(column: pa.ChunkedArray, machines: dict[str, int]) -> pa.Array:
+def machine_numbers(column: pa.ChunkedArray, machines: dict[str, int]) -> pa.Array:
+    """Return the number of the machine of each equipment ID; add new ones to `machines`."""
     encoded = column.combine_chunks().dictionary_encode()
     numbers = [machines.setdefault(name, len(machines)) for name in encoded.dictionary.to_pylist()]
     return pa.array(numbers, pa.int64()).take(encoded.indices)

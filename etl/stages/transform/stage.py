@@ -27,10 +27,18 @@ from etl.codec.originals import originals
 from etl.model.schemas import CHUNK_ROWS, DAY_MS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, dead_letter_table, rows
 from etl.model.tables import pipeline_tables
 from etl.run.runner import Outcome, Work
-from etl.run.workspace import once
+from etl.run.workspace import FEW_ROWS, once
 from etl.settings import CassandraSettings, TransformSettings
-from etl.stages.transform.classify import CONFLICTING, DUPLICATE, LATE_REJECTED, LOADED, NO_WATERMARK, classify
-from etl.stages.transform.clean import Times, clean
+from etl.stages.transform.classify import (
+    CONFLICTING,
+    DUPLICATE,
+    LATE_REJECTED,
+    LOADED,
+    NO_WATERMARK,
+    classify,
+    first_of_keys,
+)
+from etl.stages.transform.clean import Times, clean, machine_numbers
 from etl.stages.transform.lookup import lookup_rows
 from etl.terminal import progress
 
@@ -53,8 +61,8 @@ class _Run:
     newest: dict[int, int] = field(default_factory=dict)
     # Bit h is hour h of that machine and day.
     touched: dict[tuple[int, int], int] = field(default_factory=dict)
-    # Positions in the input of conflicting and late rejected readings: (class, file, row) by bucket.
-    lost: list[pd.DataFrame] = field(default_factory=list)
+    # Conflicting and late rejected readings by bucket: file, row and class.
+    lost: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int8]]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -165,25 +173,28 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
     """Classify the readings of a bucket, write its rows, and return its number of readings."""
     if not any(part.num_rows for part in parts):
         return 0
-    readings = _sorted(pa.concat_tables(parts).to_pandas())
+    readings = _sorted(_frame(pa.concat_tables(parts)))
     names = list(run.machines)
-    codes, machine = np.unique(readings["equipment"].to_numpy(), return_inverse=True)
+    equipment, timestamp = readings["equipment"].to_numpy(), readings["timestamp"].to_numpy()
+    codes, machine = np.unique(equipment, return_inverse=True)
     known = [run.watermarks.get(names[code], NO_WATERMARK) for code in codes]
-    readings["watermark"] = np.array(known, dtype=np.int64)[machine]
+    watermark = readings["watermark"] = np.array(known, dtype=np.int64)[machine]
     values = [*run.work.measurements.names, "quality"]
-    stored = _look_up(run, readings, names)
+    stored = _look_up(run, equipment, timestamp, watermark)
     classes = classify(readings, stored, values, run.allowed_lateness)
 
     loaded = classes.code == LOADED
     # Stored rows may come from an unfinished run, which would not report its touched days.
-    _touch(run, readings.loc[loaded | (classes.code == DUPLICATE), ["equipment", "timestamp"]])
-    _write_rows(run, readings[loaded], classes.write_time[loaded], classes.replaces[loaded])
+    there = loaded | (classes.code == DUPLICATE)
+    _touch(run, equipment[there], timestamp[there])
+    kept = readings if loaded.all() else readings[loaded]
+    _write_rows(run, kept, classes.write_time[loaded], classes.replaces[loaded])
     superseded = classes.beaten_by >= 0
     if superseded.any():
-        _write_superseded(run, stored[superseded], readings.iloc[classes.beaten_by[superseded]])
+        _write_superseded(run, stored[superseded], readings.take(classes.beaten_by[superseded]))
     lost = (classes.code == CONFLICTING) | (classes.code == LATE_REJECTED)
     if lost.any():
-        run.lost.append(readings.loc[lost, ["file", "row"]].assign(code=classes.code[lost]))
+        run.lost.append((readings["file"].to_numpy()[lost], readings["row"].to_numpy()[lost], classes.code[lost]))
     for name, code in (
         ("loaded", LOADED),
         ("duplicate", DUPLICATE),
@@ -196,6 +207,11 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
     return len(readings)
 
 
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(use_threads=table.num_rows > FEW_ROWS, ignore_metadata=True)
+    return frame
+
+
 def _sorted(readings: pd.DataFrame) -> pd.DataFrame:
     """Sort by (equipment, timestamp), faster if both fit into one integer."""
     equipment, timestamp = readings["equipment"].to_numpy(dtype=np.int64), readings["timestamp"].to_numpy()
@@ -205,30 +221,33 @@ def _sorted(readings: pd.DataFrame) -> pd.DataFrame:
         order = np.argsort(equipment * span + (timestamp - first), kind="stable")
     else:
         order = np.lexsort((timestamp, equipment))
-    ordered: pd.DataFrame = readings.iloc[order].reset_index(drop=True)
-    return ordered
+    return readings.take(order).reset_index(drop=True)
 
 
-def _look_up(run: _Run, readings: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Read the stored rows of the keys at or below their watermark."""
-    old = readings.loc[readings["timestamp"] <= readings["watermark"], ["equipment", "timestamp"]].reset_index(
-        drop=True
-    )
-    if old.empty:
+def _look_up(
+    run: _Run, equipment: npt.NDArray[np.int64], timestamp: npt.NDArray[np.int64], watermark: npt.NDArray[np.int64]
+) -> pd.DataFrame:
+    """Read the stored rows of sorted keys at or below their watermark."""
+    wanted = first_of_keys(equipment, timestamp) & (timestamp <= watermark)
+    if not wanted.any():
         return pd.DataFrame(columns=["equipment", "timestamp", "write_time", *run.work.measurements.names, "quality"])
-    wanted = old[~old.duplicated()]
     table = pa.table(
         {
-            "equipment_id": pa.array(names, pa.string()).take(pa.array(wanted["equipment"])),
-            "timestamp": pa.array(wanted["timestamp"]).cast(TIMESTAMP),
+            "equipment_id": pa.array(list(run.machines), pa.string()).take(pa.array(equipment[wanted])),
+            "timestamp": pa.array(timestamp[wanted]).cast(TIMESTAMP),
         }
     )
     found = lookup_rows(run.session, run.work.measurements, table)
-    stored: pd.DataFrame = found.drop_columns(["timestamp"]).to_pandas()
-    stored["timestamp"] = found["timestamp"].cast(pa.int64()).to_numpy()
-    stored["equipment"] = stored["equipment_id"].map(run.machines).astype("int64")
-    stored["quality"] = stored["quality"].fillna("")
-    return stored
+    return _frame(
+        pa.table(
+            {
+                "equipment": machine_numbers(found["equipment_id"], run.machines),
+                "timestamp": found["timestamp"].cast(pa.int64()),
+                **{name: found[name] for name in (*run.work.measurements.names, "write_time")},
+                "quality": found["quality"].fill_null(""),
+            }
+        )
+    )
 
 
 def _write_rows(
@@ -257,11 +276,10 @@ def _write_rows(
         run.newest[code] = max(newest, run.newest.get(code, newest))
 
 
-def _touch(run: _Run, there: pd.DataFrame) -> None:
+def _touch(run: _Run, equipment: npt.NDArray[np.int64], timestamp: npt.NDArray[np.int64]) -> None:
     """Add the hours of readings (sorted by equipment and timestamp) that the table will hold."""
-    if there.empty:
+    if not len(equipment):
         return
-    equipment, timestamp = there["equipment"].to_numpy(), there["timestamp"].to_numpy()
     days, hours = timestamp // DAY_MS, timestamp % DAY_MS // HOUR_MS
     first_of_day = np.flatnonzero(np.r_[True, (equipment[1:] != equipment[:-1]) | (days[1:] != days[:-1])])
     bits = np.bitwise_or.reduceat(1 << hours, first_of_day)
@@ -273,15 +291,18 @@ def _touch(run: _Run, there: pd.DataFrame) -> None:
 
 def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) -> None:
     """Write the superseded rows as JSON; their origin is the reading that replaces them."""
-    names = run.work.measurements.names
-    texts = pd.to_datetime(stored["timestamp"], unit="ms", utc=True).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").str[:-3] + "Z"
+    names, machines = run.work.measurements.names, list(run.machines)
+    moments = stored["timestamp"].to_numpy().astype("datetime64[ms]")
+    texts = np.datetime_as_string(moments, unit="ms", timezone="UTC").tolist()
+    shown = ("timestamp", *names, "quality", "write_time")
+    columns = [texts, *(stored[name].tolist() for name in shown[1:])]
     values = [
-        orjson.dumps({"timestamp": text, **{name: value for name, value in row.items() if not pd.isna(value)}})
-        for text, row in zip(texts, stored[[*names, "quality", "write_time"]].to_dict("records"), strict=True)
+        orjson.dumps({name: value for name, value in zip(shown, row, strict=True) if not pd.isna(value)})
+        for row in zip(*columns, strict=True)
     ]
     letters: dict[str, object] = {
         "value": values,
-        "key": [name.encode() for name in stored["equipment_id"]],
+        "key": [machines[code].encode() for code in stored["equipment"]],
         "content_type": READING,
         "reason": "superseded",
         "detail": "the stored row, replaced by a later reading with other values",
@@ -297,16 +318,15 @@ def _write_lost(run: _Run) -> None:
     """Write the dead letters of conflicting and late rejected readings, one input file at a time."""
     if not run.lost:
         return
-    lost = pd.concat(run.lost, ignore_index=True)
+    file, row, code = (np.concatenate(parts) for parts in zip(*run.lost, strict=True))
+    order = np.lexsort((row, file))
     source = run.work.input
     names = source.manifest.names("readings")
-    for number, group in lost.groupby("file"):
-        name = names[int(str(number))]
-        group = group.sort_values("row")
-        readings = source.read(name).take(pa.array(group["row"]))
+    for at in np.split(order, np.flatnonzero(np.diff(file[order])) + 1):
+        name = names[file[at[0]]]
+        readings = source.read(name).take(pa.array(row[at]))
         records = source.read(name.replace("readings", "records"))
-        reasons = pa.array([_DETAILS[code][0] for code in group["code"]])
-        details = pa.array([_DETAILS[code][1] for code in group["code"]])
+        reasons, details = (pa.array(texts) for texts in zip(*(_DETAILS[each] for each in code[at]), strict=True))
         run.work.output.write("dead-letters", _letters(run, readings, records, reasons, details))
 
 
@@ -340,14 +360,16 @@ def _write_watermarks(run: _Run) -> None:
         if newest > run.watermarks.get(names[code], NO_WATERMARK)
     }
     columns = [pa.array(list(moved), pa.string()), pa.array(list(moved.values()), pa.int64()).cast(TIMESTAMP)]
-    run.work.output.write("watermarks", pa.table(columns, schema=WATERMARKS))
+    if moved:
+        run.work.output.write("watermarks", pa.table(columns, schema=WATERMARKS))
     touched = sorted(run.touched)
     columns = [
         pa.array([names[code] for code, _ in touched], pa.string()),
         pa.array([day for _, day in touched], pa.int32()).cast(pa.date32()),
         pa.array([[hour for hour in range(24) if run.touched[pair] >> hour & 1] for pair in touched], TOUCHED.types[2]),
     ]
-    run.work.output.write("touched", pa.table(columns, schema=TOUCHED))
+    if touched:
+        run.work.output.write("touched", pa.table(columns, schema=TOUCHED))
 
 
 def _counts(run: _Run) -> dict[str, int]:
