@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -64,6 +65,7 @@ Key = tuple[bytes, ...]
 Row = dict[Any, Cell]
 
 
+@cache
 def type_of(cql: str) -> Any:
     """The driver's type of a CQL type."""
     if inner := re.fullmatch(r"(set|map)<(.*)>", cql):
@@ -74,8 +76,8 @@ def type_of(cql: str) -> Any:
 
 def merged(rows: list[Row]) -> Row:
     """The row that several replicas hold together."""
-    found: Row = {}
-    for row in rows:
+    found = dict(rows[0])
+    for row in rows[1:]:
         merge(found, row)
     return found
 
@@ -83,7 +85,9 @@ def merged(rows: list[Row]) -> Row:
 def merge(row: Row, cells: Row) -> None:
     """Add cells to a row, each where it beats the one that is there."""
     for name, cell in cells.items():
-        if cell.beats(row.get(name)):
+        other = row.get(name)
+        # Mostly it is the same one, from another replica.
+        if other is not cell and cell.beats(other):
             row[name] = cell
 
 
@@ -118,9 +122,9 @@ class Stored:
             if is_live(row):
                 yield key, row
 
-    def truth(self) -> dict[Key, Row]:
-        """All rows, as all replicas together hold them, without a trace in any of them."""
-        keys = {key for each in self.replicas for key in each}
+    def truth(self, wanted: Callable[[Key], bool] = lambda _: True) -> dict[Key, Row]:
+        """All wanted rows, as all replicas together hold them, without a trace in any of them."""
+        keys = {key for each in self.replicas for key in each if wanted(key)}
         rows = {key: merged([each.get(key, {}) for each in self.replicas]) for key in keys}
         return {key: row for key, row in rows.items() if is_live(row)}
 

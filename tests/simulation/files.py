@@ -48,11 +48,11 @@ class TwinFiles(AbstractFileSystem):
     def glob(self, path: str, **_: Any) -> list[str]:
         """List the files that match a pattern, except some of the newest if listings lag."""
         pattern = re.compile(re.escape(path).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*"))
-        return self.world.call("list files", lambda: [name for name in self._listed() if pattern.fullmatch(name)])
+        return self.world.call("list files", lambda: self._listed(path.partition("*")[0], pattern))
 
     def find(self, path: str, **_: Any) -> list[str]:
         """List all files below a folder."""
-        return self.world.call("find files", lambda: [name for name in self._listed() if name.startswith(f"{path}/")])
+        return self.world.call("find files", lambda: self._listed(f"{path}/"))
 
     def rm(self, path: str, recursive: bool = False, **_: Any) -> None:
         """Remove a folder."""
@@ -63,12 +63,13 @@ class TwinFiles(AbstractFileSystem):
 
         self.world.call(f"remove {_short(path)}", remove)
 
-    def _listed(self) -> list[str]:
-        def known(name: str) -> bool:
-            age = self.world.now - self.written[name]
-            return not self.lags or age > LAG_SECONDS or self.world.random.random() < age / LAG_SECONDS
+    def _listed(self, begin: str, pattern: re.Pattern[str] | None = None) -> list[str]:
+        names = [name for name in self.stored if name.startswith(begin)]
+        return sorted(name for name in names if (not pattern or pattern.fullmatch(name)) and self._known(name))
 
-        return sorted(filter(known, self.stored))
+    def _known(self, name: str) -> bool:
+        age = self.world.now - self.written[name]
+        return not self.lags or age > LAG_SECONDS or self.world.random.random() < age / LAG_SECONDS
 
 
 def _short(path: str) -> str:

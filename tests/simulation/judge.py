@@ -21,9 +21,10 @@ def watch(services: Services, write: Write) -> None:
         return
     machine = write.key[0]
     (cell,) = [cell for name, cell in write.cells.items() if name == "timestamp"]
-    if not any(key[0] == machine and key[2] == cell.value for key in services.table("sensor_data")):
+    rows = services.database.tables["sensor_data"]
+    if not rows.truth(lambda key: key[0] == machine and key[2] == cell.value):
         services.complaints.append(f"the watermark of {machine!r} is ahead of the table")
-    before = services.table(WATERMARKS.name).get(write.key)
+    before = write.stored.truth(lambda key: key == write.key).get(write.key)
     if before and before["timestamp"].time > cell.time and before["timestamp"].value < (cell.value or b""):
         services.complaints.append(f"the watermark of {machine!r} stays behind a newer one")
 

@@ -18,6 +18,8 @@ PASSING: tuple[Callable[[], Exception], ...] = (
     kafka_errors.NotLeaderForPartitionError,
     kafka_errors.KafkaConnectionError,
 )
+# Of a poll, which mostly brings all that is there: each further block costs time in every stage.
+MOST_RECORDS = 30
 LATE: tuple[Callable[[], Exception], ...] = (kafka_errors.KafkaTimeoutError,)
 
 
@@ -228,7 +230,7 @@ class Consumer:
             log = self._broker.topics[tp.topic][tp.partition]
             if self._at[tp] < log.begin:
                 raise kafka_errors.OffsetOutOfRangeError({tp: self._at[tp]})
-            most = self._broker.world.random.randint(1, max(1, min(max_records, 8)))
+            most = self._broker.world.random.randint(1, min(max_records, MOST_RECORDS))
             found: list[Record] = []
             at, end = self._at[tp], log.end(self._committed)
             while at < end and len(found) < most:

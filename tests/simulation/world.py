@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import greenlet
@@ -36,6 +37,11 @@ class Odds:
     stall: float = 0.0
     # The process goes on without letting others go first.
     run_on: float = 0.5
+
+    @cached_property
+    def any(self) -> float:
+        """Chance that anything befalls a call."""
+        return self.kill + self.terminate + self.stall + self.fail + self.lose
 
 
 CALM = Odds()
@@ -186,6 +192,8 @@ class World:
         if not process.mortal:
             return ""
         odds, chance = self.odds, self.random.random()
+        if chance >= odds.any:
+            return ""
         for name, share in (
             ("killed before", odds.kill / 2),
             ("killed after", odds.kill / 2),
