@@ -42,6 +42,12 @@ class Fault(NamedTuple):
     kind: str
     share: float
     number: int
+    # Factor of the time for which it lasts.
+    haste: float = 1.0
+
+    def lasts(self, longest: float) -> float:
+        """Return for how long it lasts (seconds)."""
+        return self.share * longest * self.haste
 
 
 Harm = Callable[[Place, Fault], str]
@@ -54,8 +60,8 @@ def planned(seed: int, faults: int, quick: bool = False) -> list[Fault]:
     first = list(kinds)
     chance.shuffle(first)
     drawn = [*first, *chance.choices(list(kinds), list(kinds.values()), k=faults)][:faults]
-    longest = 0.4 if quick else 0.8
-    return [Fault(chance.random() * longest, kind, chance.random(), chance.randrange(1000)) for kind in drawn]
+    longest, haste = (0.2, 0.4) if quick else (0.8, 1.0)
+    return [Fault(chance.random() * longest, kind, chance.random(), chance.randrange(1000), haste) for kind in drawn]
 
 
 def inflict(place: Place, fault: Fault) -> str:
@@ -116,9 +122,9 @@ def _terminate(place: Place, fault: Fault) -> str:
 def _stop_stage(place: Place, fault: Fault) -> str:
     attempt = _running(place, fault)
     _signal(attempt, signal.SIGSTOP)
-    time.sleep(fault.share * 3)
+    time.sleep(fault.lasts(3))
     _signal(attempt, signal.SIGCONT)
-    return f"{attempt.name} for {fault.share * 3:.1f} s"
+    return f"{attempt.name} for {fault.lasts(3):.1f} s"
 
 
 def _lose(place: Place, fault: Fault) -> str:
@@ -143,7 +149,7 @@ def _cut(place: Place, _: Fault) -> str:
 
 
 def _cut_off(place: Place, fault: Fault) -> str:
-    server, seconds = _either(place, fault), fault.share * 4
+    server, seconds = _either(place, fault), fault.lasts(4)
     give_up = time.monotonic() + seconds
     number = 0
     while time.monotonic() < give_up:
@@ -155,9 +161,9 @@ def _cut_off(place: Place, fault: Fault) -> str:
 def _delay(place: Place, fault: Fault) -> str:
     server, seconds = _either(place, fault), 0.1 + fault.share
     server.proxy.delay = seconds
-    time.sleep(1 + fault.share * 2)
+    time.sleep(1 + fault.lasts(2))
     server.proxy.delay = 0.0
-    return f"{server.name} answers {2 * seconds:.1f} s later, for {1 + fault.share * 2:.1f} s"
+    return f"{server.name} answers {2 * seconds:.1f} s later, for {1 + fault.lasts(2):.1f} s"
 
 
 def _either(place: Place, fault: Fault) -> Server:
@@ -166,22 +172,22 @@ def _either(place: Place, fault: Fault) -> Server:
 
 def _kill_server(server: Server, fault: Fault) -> str:
     server.kill()
-    time.sleep(fault.share * 4)
+    time.sleep(fault.lasts(4))
     server.launch()
-    return f"started again after {fault.share * 4:.1f} s"
+    return f"started again after {fault.lasts(4):.1f} s"
 
 
 def _end_server(server: Server, fault: Fault) -> str:
     server.terminate()
-    time.sleep(fault.share * 4)
+    time.sleep(fault.lasts(4))
     server.launch()
-    return f"started again after {fault.share * 4:.1f} s"
+    return f"started again after {fault.lasts(4):.1f} s"
 
 
 def _stop_server(server: Server, fault: Fault) -> str:
     with server.stopped():
-        time.sleep(fault.share * 5)
-    return f"for {fault.share * 5:.1f} s"
+        time.sleep(fault.lasts(5))
+    return f"for {fault.lasts(5):.1f} s"
 
 
 def _fill_server(server: Server, fault: Fault) -> str:
@@ -190,7 +196,7 @@ def _fill_server(server: Server, fault: Fault) -> str:
         if server.name == "cassandra":
             # It writes little to disk by itself, but it does write a change of its tables.
             execute(server.service, None, [f"CREATE TABLE sensors.trial_{time.time_ns()} (a int PRIMARY KEY)"])
-        time.sleep(1 + fault.share * 3)
+        time.sleep(1 + fault.lasts(3))
     if local.is_running(server.service) and is_ready(server.service):
         return "it goes on"
     server.kill()
@@ -233,9 +239,9 @@ def _kill_after_load(place: Place, _: Fault) -> str:
 
 def _fill_workspace(place: Place, fault: Fault) -> str:
     place.pipeline.fill(True)
-    time.sleep(1 + fault.share * 4)
+    time.sleep(1 + fault.lasts(4))
     place.pipeline.fill(False)
-    return f"for {1 + fault.share * 4:.1f} s"
+    return f"for {1 + fault.lasts(4):.1f} s"
 
 
 def _delete_offsets(place: Place, _: Fault) -> str:

@@ -1,7 +1,7 @@
 """Read table, topics, ledger and offsets after a verification, and compare them with what was sent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC
 
 import confluent_kafka
@@ -61,10 +61,10 @@ def lag(servers: str, topic: str, group: str) -> int:
     return total
 
 
-def sent(servers: str, topic: str) -> list[Sent]:
-    """Return all that is on the topic of readings."""
+def sent(messages: Iterable[confluent_kafka.Message]) -> list[Sent]:
+    """Return all that records of the topic of readings hold."""
     found = []
-    for message in records(servers, topic):
+    for message in messages:
         at = (message.timestamp()[1], message.partition(), message.offset())
         kind = dict(message.headers() or []).get("content-type", b"")
         readings = decoded(message.key(), message.value(), kind)
@@ -105,12 +105,13 @@ def judge(session: Session, servers: str, topic: str, dead_letters: str, acknowl
     Raises:
         Violation: they differ; the message names the first difference.
     """
-    on_topic = {message.value() for message in records(servers, topic)}
+    messages = list(records(servers, topic))
+    on_topic = {message.value() for message in messages}
     if lost := [value for value in acknowledged if value not in on_topic]:
         raise Violation(f"the broker has acknowledged {lost[0]!r}, and does not have it")
     state = found(session, servers, dead_letters)
     analyzed = {run for (run,) in session.execute("SELECT run FROM analyzed_runs")}
     if missed := sorted({load.run for load in state.loads} - analyzed):
         raise Violation(f"the load of {missed[0]} was not analysed")
-    compare(wanted(sent(servers, topic)), state)
+    compare(wanted(sent(messages)), state)
     return len(state.table), len(state.letters)
