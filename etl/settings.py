@@ -346,6 +346,12 @@ class TransformSettings(BaseSettings):
         description="day (UTC), or time with zone; a reading with an earlier timestamp becomes a dead letter",
     )
 
+    partial: Literal["conflict", "merge"] = Field(
+        "conflict",
+        description="conflict: of two readings with the same key and other values the later one wins; "
+        "merge: they are parts of one row",
+    )
+
     @field_validator("oldest", mode="before")
     @classmethod
     def _moment(cls, given: object) -> object:

@@ -329,6 +329,13 @@ def test_page_is_restarted_when_measurements_change(render: Render) -> None:
     assert usual["annotations"] != other["annotations"]
 
 
+def test_transform_joins_parts_of_rows_when_told(render: Render) -> None:
+    for values, partial in (({}, "conflict"), ({"pipeline.partial": "merge"}, "merge")):
+        named = {"name": "ETL_TRANSFORM_PARTIAL", "value": partial}
+        found = [name for name, pod in pods(render(values, file=SMALL)) if named in containers(pod)[0].get("env", [])]
+        assert found == ["template transform.yaml"]
+
+
 def test_own_measurements_reach_stages_and_schema(render: Render) -> None:
     objects = render({"pipeline.measurements": "measurements: []\n"}, file=SMALL)
     assert find(objects, "ConfigMap", "plant-sensor-etl-config")["data"]["measurements.yaml"] == "measurements: []\n"
@@ -364,6 +371,7 @@ def test_what_does_not_fit_together_is_refused(template: Template, values: dict[
         ("kafka.mode", "zookeeper"),
         ("cassandra.mode", "astra"),
         ("pipeline.shards", 0),
+        ("pipeline.partial", "both"),
         ("pipeline.schema.kafkaReplication", 0),
         ("cassandra.offHeap", "512M"),
         ("pipeline.keyspace", "Sensors; DROP"),

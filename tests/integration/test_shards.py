@@ -106,6 +106,7 @@ def test_shards_end_like_one_when_records_are_keyed_by_equipment(
         assert ends[0] == ends[1]
     assert ends[1]["classes"] == {
         "loaded": 4 * 12,
+        "merged": 0,
         "duplicate": 12,
         "late_rejected": 0,
         "conflicting": 12,

@@ -38,7 +38,7 @@ _COMMITTING = "committing"
 _TOUCHED_AT_ONCE = 4_800
 
 # Each reading is in exactly one of these classes; in the order of the balance.
-CLASSES = ("loaded", "duplicate", "late_rejected", "conflicting", "rejected")
+CLASSES = ("loaded", "merged", "duplicate", "late_rejected", "conflicting", "rejected")
 
 
 @dataclass
@@ -92,10 +92,11 @@ def balanced(manifest: Manifest) -> dict[str, int]:
         terms = " + ".join(f"{count} {name}" for name, count in classes.items())
         raise DeliveryError(f"run {manifest.run} does not balance: {consumed} consumed, but {terms}")
     before = [summary.counts["consumed"] for summary in manifest.history if summary.stage == "consume"]
-    letters = sum(classes[name] for name in CLASSES if name not in ("loaded", "duplicate"))
+    letters = sum(classes[name] for name in CLASSES if name not in ("loaded", "merged", "duplicate"))
     for what, expected, found in (
         ("consumed", before[-1] if before else consumed, consumed),
-        ("rows", classes["loaded"], manifest.rows("rows")),
+        # A row of parts with several write times has a line for each.
+        ("rows", counts.get("writes", classes["loaded"]), manifest.rows("rows")),
         ("dead letters", letters, manifest.rows("dead-letters")),
         ("superseded", counts.get("superseded", 0), manifest.rows("superseded")),
     ):
@@ -105,6 +106,7 @@ def balanced(manifest: Manifest) -> dict[str, int]:
         "consumed": consumed,
         **classes,
         **{name: counts.get(name, 0) for name in ("late", "superseded")},
+        **{name: counts[name] for name in ("writes",) if name in counts},
         "dead_letters": 0,
     }
 

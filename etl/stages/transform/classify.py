@@ -8,7 +8,7 @@ The last current one is the row that the table must hold.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ LOADED: Final = 0
 DUPLICATE: Final = 1
 CONFLICTING: Final = 2
 LATE_REJECTED: Final = 3
+MERGED: Final = 4
 
 # The watermark of a machine that has none yet: every reading is newer.
 NO_WATERMARK: Final = np.iinfo(np.int64).min
@@ -27,6 +28,7 @@ ORDER: Final = ["record_time", "partition", "offset", "index"]
 
 Flags = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -60,32 +62,32 @@ def classify(
     """
     n = len(readings)
     code = np.full(n, LOADED, dtype=np.int8)
-    write_time = _known_time(readings["record_time"]) * 1000
+    write_time = known_time(readings["record_time"].to_numpy()) * 1000
     replaces = np.zeros(n, dtype=bool)
     beaten_by = np.full(len(stored), -1, dtype=np.int64)
 
     group = key_groups(readings)
-    stored_of = _stored_of(readings, stored, group)
-    contested = np.bincount(group, minlength=n)[group] > 1 if n else np.zeros(0, dtype=bool)
-    contested |= stored_of >= 0
+    stored_of = stored_rows(readings, stored, group)
+    contested = contested_keys(group, stored_of)
     if contested.any():
         where = np.flatnonzero(contested)
-        line = _line_up(readings, stored, values, where, group[where], stored_of[where])
-        found = _contest(line, len(where))
+        rows = {name: stored[name].to_numpy() for name in ("write_time", *values)}
+        line = line_up(taken(readings, [*ORDER, *values], where), rows, values, group[where], stored_of[where])
+        found = contest(line, len(where))
         code[where] = found.code
         write_time[where] = found.write_time
         replaces[where] = found.replaces
         beaten_by[found.beaten] = where[found.beaten_by]
 
-    timestamp, watermark = readings["timestamp"].to_numpy(), readings["watermark"].to_numpy()
-    old = timestamp <= watermark
-    late = old & (code == LOADED) & (stored_of < 0)
-    if allowed_lateness is not None:
-        # Never reached without a watermark, so the difference cannot overflow.
-        behind = np.where(old, watermark - timestamp, 0)
-        code[late & (behind > allowed_lateness)] = LATE_REJECTED
-        late &= code == LOADED
-    return Classes(code, write_time, replaces, late, beaten_by)
+    late, too_late = lateness(readings, stored_of, allowed_lateness)
+    late &= code == LOADED
+    code[late & too_late] = LATE_REJECTED
+    return Classes(code, write_time, replaces, late & ~too_late, beaten_by)
+
+
+def taken(table: pd.DataFrame, names: list[str], where: Positions) -> Arrays:
+    """Return columns of the rows at some positions, by name."""
+    return {name: np.asarray(table[name].array.take(where)) for name in names}
 
 
 def key_groups(sorted_readings: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -101,7 +103,24 @@ def first_of_keys(equipment: npt.NDArray[np.int64], timestamp: npt.NDArray[np.in
     return first
 
 
-def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: Positions) -> Positions:
+def contested_keys(group: Positions, stored_of: Positions) -> Flags:
+    """Return whether each reading shares its key with another one or with a stored row."""
+    contested = np.bincount(group)[group] > 1 if len(group) else np.zeros(0, dtype=bool)
+    return np.asarray(contested | (stored_of >= 0))
+
+
+def lateness(readings: pd.DataFrame, stored_of: Positions, allowed: int | None) -> tuple[Flags, Flags]:
+    """Return which readings are late, and which of them are more than the allowed milliseconds behind."""
+    timestamp, watermark = readings["timestamp"].to_numpy(), readings["watermark"].to_numpy()
+    late = (timestamp <= watermark) & (stored_of < 0)
+    if allowed is None:
+        return late, np.zeros(len(late), dtype=bool)
+    # A reading that is not late may have no watermark, and the difference would overflow.
+    behind = np.where(late, watermark, timestamp) - timestamp
+    return late, late & (behind > allowed)
+
+
+def stored_rows(readings: pd.DataFrame, stored: pd.DataFrame, group: Positions) -> Positions:
     """Return the position of the stored row of each reading, -1 if there is none."""
     keys = np.flatnonzero(np.diff(group, prepend=-1))
     equipment, timestamp = (
@@ -117,7 +136,7 @@ def _stored_of(readings: pd.DataFrame, stored: pd.DataFrame, group: Positions) -
     return found[group]
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """k readings and their stored rows in order of key, then of arrival.
 
     `item` is the position of a reading, or k plus that of a stored row. `same` tells that an item has the values of
@@ -130,20 +149,12 @@ class _Line(NamedTuple):
     time: npt.NDArray[np.int64]
 
 
-def _line_up(
-    readings: pd.DataFrame,
-    stored: pd.DataFrame,
-    values: list[str],
-    where: Positions,
-    group: Positions,
-    stored_of: Positions,
-) -> _Line:
-    """Return the line of the k readings at `where` that share their key with each other or with a stored row."""
-    k, m = len(where), len(stored)
-    columns = [np.concatenate([readings[name].array.take(where), stored[name].to_numpy()]) for name in values]
-    record_time = _known_time(readings["record_time"])[where]
-    time = np.concatenate([record_time * 1000, stored["write_time"].to_numpy(dtype=np.int64)])
-    arrival = np.lexsort((*(readings[name].to_numpy()[where] for name in reversed(ORDER)), group))
+def line_up(readings: Arrays, stored: Arrays, values: list[str], group: Positions, stored_of: Positions) -> Line:
+    """Return the line of k readings that share their key with each other or with a stored row."""
+    k, m = len(group), len(stored["write_time"])
+    columns = [np.concatenate([readings[name], stored[name]]) for name in values]
+    time = np.concatenate([known_time(readings["record_time"]) * 1000, stored["write_time"].astype(np.int64)])
+    arrival = np.lexsort((*(readings[name] for name in reversed(ORDER)), group))
 
     place = np.empty(k + m)
     place[arrival] = np.arange(k)
@@ -166,10 +177,10 @@ def _line_up(
     items = items[np.lexsort((place[items], group[items]))]
     same = np.zeros(len(items), dtype=bool)
     same[1:] = _equal(columns, items[1:], items[:-1])
-    return _Line(items, group[items], same, time[items])
+    return Line(items, group[items], same, time[items])
 
 
-class _Contest(NamedTuple):
+class Contest(NamedTuple):
     """The outcome for k readings, and for the stored rows at `beaten`."""
 
     code: npt.NDArray[np.int8]
@@ -179,7 +190,7 @@ class _Contest(NamedTuple):
     beaten_by: Positions
 
 
-def _contest(line: _Line, k: int) -> _Contest:
+def contest(line: Line, k: int) -> Contest:
     """Classify k readings that share their key with another reading or a stored row."""
     is_stored = line.item >= k
     new_group = np.r_[True, line.group[1:] != line.group[:-1]]
@@ -197,7 +208,7 @@ def _contest(line: _Line, k: int) -> _Contest:
     lost = is_stored & ~wins[holder]
     first_holder = holder[new_group][np.cumsum(new_group) - 1]
     mine = np.argsort(line.item)[:k]
-    return _Contest(
+    return Contest(
         code=outcome[mine],
         write_time=_write_times(line, keeps)[mine],
         replaces=((outcome == LOADED) & (holder > first_holder))[mine],
@@ -206,9 +217,9 @@ def _contest(line: _Line, k: int) -> _Contest:
     )
 
 
-def _known_time(record_time: "pd.Series[int]") -> npt.NDArray[np.int64]:
+def known_time(record_time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return record timestamps (ms), 0 if a producer sent none, and small enough to be counted in microseconds."""
-    return np.clip(record_time.to_numpy(), 0, _LATEST_MS).astype(np.int64)
+    return np.clip(record_time, 0, _LATEST_MS).astype(np.int64)
 
 
 def _equal(columns: list[npt.NDArray[Any]], left: Positions, right: Positions) -> Flags:
@@ -220,7 +231,7 @@ def _equal(columns: list[npt.NDArray[Any]], left: Positions, right: Positions) -
     return same
 
 
-def _write_times(line: _Line, keeps: Flags) -> npt.NDArray[np.int64]:
+def _write_times(line: Line, keeps: Flags) -> npt.NDArray[np.int64]:
     """Return for each holder the larger of its own time and the previous holder's write time plus 1 (microseconds).
 
     For the holder number r of its key, this is the running maximum of (own time - r), plus r.

@@ -23,6 +23,29 @@ RANGE_EXCESS = 4
 IN_KEYS = 100
 
 
+def time_of(name: str) -> str:
+    """Return the column with the write time of a measurement; no measurement has such a name."""
+    return f"{name} write time"
+
+
+def lookup_cells(
+    session: Session, measurements: Measurements, wanted: pa.Table, patience: float = PATIENCE
+) -> pa.Table:
+    """Look up the stored rows among wanted keys, as `lookup_rows`, with a write time of each cell.
+
+    Returns:
+        As `lookup_rows`, with a column `time_of` for each measurement. A write time is -1 if there is no value.
+    """
+    values = {field.name: (f'"{field.name}"', field.type) for field in measurements.fields}
+    values |= {time_of(name): (f'WRITETIME("{name}")', pa.int64()) for name in measurements.names}
+    values |= {"quality": ('"quality"', pa.string()), "write_time": ('WRITETIME("quality")', pa.int64())}
+    found = _ask(session, values, wanted, patience)
+    for name in ("write_time", *map(time_of, measurements.names)):
+        at = found.schema.get_field_index(name)
+        found = found.set_column(at, name, found[name].fill_null(-1))
+    return found
+
+
 def lookup_rows(session: Session, measurements: Measurements, wanted: pa.Table, patience: float = PATIENCE) -> pa.Table:
     """Look up the stored rows among wanted keys.
 

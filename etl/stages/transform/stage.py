@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pandas as pd
 import pyarrow as pa
 from cassandra.cluster import Session
@@ -22,9 +21,8 @@ from cassandra.cluster import Session
 from etl.cassandra.checks import check_columns
 from etl.cassandra.connection import connect
 from etl.cassandra.watermarks import read_watermarks
-from etl.codec.columns import READING
-from etl.codec.originals import originals
-from etl.model.schemas import CHUNK_ROWS, DAY_MS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, dead_letter_table, rows
+from etl.errors import SettingsError
+from etl.model.schemas import CHUNK_ROWS, DAY_MS, HOUR_MS, TIMESTAMP, TOUCHED, WATERMARKS, rows
 from etl.model.tables import pipeline_tables
 from etl.run.runner import Outcome, Work
 from etl.run.workspace import FEW_ROWS, once
@@ -34,18 +32,23 @@ from etl.stages.transform.classify import (
     DUPLICATE,
     LATE_REJECTED,
     LOADED,
+    MERGED,
     NO_WATERMARK,
     classify,
     first_of_keys,
 )
 from etl.stages.transform.clean import Times, clean, machine_numbers
-from etl.stages.transform.lookup import lookup_rows
+from etl.stages.transform.letters import letters_of, superseded_letters
+from etl.stages.transform.lookup import lookup_cells, lookup_rows, time_of
+from etl.stages.transform.merge import merge, replaced
 from etl.terminal import progress
 
 _DETAILS = {
     CONFLICTING: ("conflicting", "a later reading of the same equipment ID and timestamp has other values"),
     LATE_REJECTED: ("late", "further behind the watermark of its machine than the allowed lateness"),
 }
+_ROW_REPLACED = "the stored row, replaced by a later reading with other values"
+_VALUES_REPLACED = "values of the stored row, replaced by other values of a later reading"
 
 
 @dataclass
@@ -56,6 +59,7 @@ class _Run:
     session: Session
     allowed_lateness: int | None
     times: Times
+    merges: bool = False
     machines: dict[str, int] = field(default_factory=dict)
     watermarks: dict[str, int] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
@@ -70,13 +74,17 @@ def transform(work: Work, settings: TransformSettings, cassandra: CassandraSetti
     """Clean and classify the readings of a run; write rows, watermarks, touched days and dead letters.
 
     Raises:
-        SettingsError: a table or column is missing.
+        SettingsError: a table or column is missing, or a measurement is required although readings come in parts.
         Unreachable: Cassandra does not answer.
     """
+    merges = settings.partial == "merge"
+    if merges:
+        _refuse_required(work)
     lateness = None if settings.allowed_lateness is None else int(settings.allowed_lateness.total_seconds() * 1000)
     with connect(cassandra) as session:
         check_columns(session, pipeline_tables(work.measurements))
         run = _Run(work, session, lateness, Times(int(settings.oldest.timestamp() * 1000), _read_at(work)))
+        run.merges = merges
         run.watermarks = _snapshot(work, session)
         for letters in work.input.tables("dead-letters"):
             work.output.write("dead-letters", letters)
@@ -89,6 +97,14 @@ def transform(work: Work, settings: TransformSettings, cassandra: CassandraSetti
     _write_lost(run)
     _write_watermarks(run)
     return Outcome(_counts(run), work.input.manifest.summary.offsets)
+
+
+def _refuse_required(work: Work) -> None:
+    if required := [measurement.name for measurement in work.measurements.declared if measurement.required]:
+        raise SettingsError(
+            f"ETL_TRANSFORM_PARTIAL=merge: a part need not have {required[0]}, which the measurement file requires:"
+            " remove `required` there, or use conflict"
+        )
 
 
 def _read_at(work: Work) -> int:
@@ -121,7 +137,7 @@ def _cleaned(run: _Run) -> Iterator[pa.Table]:
         if rejected.num_rows:
             records = source.read(name.replace("readings", "records"))
             lost = readings.take(rejected["row"])
-            output.write("dead-letters", _letters(run, lost, records, rejected["reason"], rejected["detail"]))
+            output.write("dead-letters", letters_of(run.work, lost, records, rejected["reason"], rejected["detail"]))
         yield good.append_column("file", pa.array(np.full(good.num_rows, number, dtype=np.int32)))
 
 
@@ -179,32 +195,57 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
     codes, machine = np.unique(equipment, return_inverse=True)
     known = [run.watermarks.get(names[code], NO_WATERMARK) for code in codes]
     watermark = readings["watermark"] = np.array(known, dtype=np.int64)[machine]
-    values = [*run.work.measurements.names, "quality"]
     stored = _look_up(run, equipment, timestamp, watermark)
-    classes = classify(readings, stored, values, run.allowed_lateness)
-
-    loaded = classes.code == LOADED
-    # Stored rows may come from an unfinished run, which would not report its touched days.
-    there = loaded | (classes.code == DUPLICATE)
-    _touch(run, equipment[there], timestamp[there])
-    kept = readings if loaded.all() else readings[loaded]
-    _write_rows(run, kept, classes.write_time[loaded], classes.replaces[loaded])
-    superseded = classes.beaten_by >= 0
-    if superseded.any():
-        _write_superseded(run, stored[superseded], readings.take(classes.beaten_by[superseded]))
-    lost = (classes.code == CONFLICTING) | (classes.code == LATE_REJECTED)
+    code = (_finish_parts if run.merges else _finish_whole)(run, readings, stored)
+    lost = (code == CONFLICTING) | (code == LATE_REJECTED)
     if lost.any():
-        run.lost.append((readings["file"].to_numpy()[lost], readings["row"].to_numpy()[lost], classes.code[lost]))
-    for name, code in (
+        run.lost.append((readings["file"].to_numpy()[lost], readings["row"].to_numpy()[lost], code[lost]))
+    for name, number in (
         ("loaded", LOADED),
+        ("merged", MERGED),
         ("duplicate", DUPLICATE),
         ("conflicting", CONFLICTING),
         ("late_rejected", LATE_REJECTED),
     ):
-        run.counts[name] += int((classes.code == code).sum())
-    run.counts["late"] += int(classes.late.sum())
-    run.counts["superseded"] += int(superseded.sum())
+        run.counts[name] += int((code == number).sum())
     return len(readings)
+
+
+def _finish_whole(run: _Run, readings: pd.DataFrame, stored: pd.DataFrame) -> npt.NDArray[np.int8]:
+    """Classify readings, each of which is a whole row, and write the rows; return the classes."""
+    values = [*run.work.measurements.names, "quality"]
+    classes = classify(readings, stored, values, run.allowed_lateness)
+    loaded = classes.code == LOADED
+    # Stored rows may come from an unfinished run, which would not report its touched days.
+    there = loaded | (classes.code == DUPLICATE)
+    _touch(run, readings["equipment"].to_numpy()[there], readings["timestamp"].to_numpy()[there])
+    kept = readings if loaded.all() else readings[loaded]
+    _write_rows(run, kept, classes.write_time[loaded], classes.replaces[loaded])
+    superseded = classes.beaten_by >= 0
+    if superseded.any():
+        beaten = stored.loc[superseded, ["equipment", "timestamp", *values, "write_time"]]
+        _write_superseded(run, beaten, readings.take(classes.beaten_by[superseded]), _ROW_REPLACED)
+    run.counts["late"] += int(classes.late.sum())
+    return classes.code
+
+
+def _finish_parts(run: _Run, readings: pd.DataFrame, stored: pd.DataFrame) -> npt.NDArray[np.int8]:
+    """Classify readings that may be parts of a row, and write the values that the rows lack; return the classes."""
+    names = run.work.measurements.names
+    merged = merge(readings, stored, names, run.allowed_lateness)
+    equipment, timestamp = readings["equipment"].to_numpy(), readings["timestamp"].to_numpy()
+    # A conflicting part may have other values that its row holds.
+    there = merged.code != LATE_REJECTED
+    _touch(run, equipment[there], timestamp[there])
+    position = merged.writes["position"].to_numpy()
+    lines = merged.writes.assign(equipment=equipment[position], timestamp=timestamp[position])
+    _write_rows(run, lines, lines["write_time"].to_numpy(), np.zeros(len(lines), dtype=bool))
+    if len(merged.beaten):
+        beaten, by = replaced(stored, merged.beaten, names)
+        _write_superseded(run, beaten, readings.take(by), _VALUES_REPLACED)
+    run.counts["late"] += int(merged.late.sum())
+    run.counts["writes"] += len(lines)
+    return merged.code
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -229,22 +270,25 @@ def _look_up(
 ) -> pd.DataFrame:
     """Read the stored rows of sorted keys at or below their watermark."""
     wanted = first_of_keys(equipment, timestamp) & (timestamp <= watermark)
+    names = run.work.measurements.names
+    columns = [*names, "write_time", *(map(time_of, names) if run.merges else ())]
     if not wanted.any():
-        return pd.DataFrame(columns=["equipment", "timestamp", "write_time", *run.work.measurements.names, "quality"])
+        return pd.DataFrame(columns=["equipment", "timestamp", *columns, "quality"])
     table = pa.table(
         {
             "equipment_id": pa.array(list(run.machines), pa.string()).take(pa.array(equipment[wanted])),
             "timestamp": pa.array(timestamp[wanted]).cast(TIMESTAMP),
         }
     )
-    found = lookup_rows(run.session, run.work.measurements, table)
+    found = (lookup_cells if run.merges else lookup_rows)(run.session, run.work.measurements, table)
     return _frame(
         pa.table(
             {
                 "equipment": machine_numbers(found["equipment_id"], run.machines),
                 "timestamp": found["timestamp"].cast(pa.int64()),
-                **{name: found[name] for name in (*run.work.measurements.names, "write_time")},
-                "quality": found["quality"].fill_null(""),
+                **{name: found[name] for name in columns},
+                # Of a row of parts, a missing text is not the same as an empty one.
+                "quality": found["quality"] if run.merges else found["quality"].fill_null(""),
             }
         )
     )
@@ -289,29 +333,10 @@ def _touch(run: _Run, equipment: npt.NDArray[np.int64], timestamp: npt.NDArray[n
         run.touched[code, day] = run.touched.get((code, day), 0) | own
 
 
-def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame) -> None:
-    """Write the superseded rows as JSON; their origin is the reading that replaces them."""
-    names, machines = run.work.measurements.names, list(run.machines)
-    moments = stored["timestamp"].to_numpy().astype("datetime64[ms]")
-    texts = np.datetime_as_string(moments, unit="ms", timezone="UTC").tolist()
-    shown = ("timestamp", *names, "quality", "write_time")
-    columns = [texts, *(stored[name].tolist() for name in shown[1:])]
-    values = [
-        orjson.dumps({name: value for name, value in zip(shown, row, strict=True) if not pd.isna(value)})
-        for row in zip(*columns, strict=True)
-    ]
-    letters: dict[str, object] = {
-        "value": values,
-        "key": [machines[code].encode() for code in stored["equipment"]],
-        "content_type": READING,
-        "reason": "superseded",
-        "detail": "the stored row, replaced by a later reading with other values",
-        "stage": "transform",
-        "topic": _topic(run),
-        **{name: winners[name].to_numpy() for name in ("partition", "offset", "index", "record_time")},
-        "replays": 0,
-    }
-    run.work.output.write("superseded", dead_letter_table(len(values), letters))
+def _write_superseded(run: _Run, stored: pd.DataFrame, winners: pd.DataFrame, detail: str) -> None:
+    letters = superseded_letters(run.work, list(run.machines), stored, winners, detail)
+    run.work.output.write("superseded", letters)
+    run.counts["superseded"] += letters.num_rows
 
 
 def _write_lost(run: _Run) -> None:
@@ -327,28 +352,7 @@ def _write_lost(run: _Run) -> None:
         readings = source.read(name).take(pa.array(row[at]))
         records = source.read(name.replace("readings", "records"))
         reasons, details = (pa.array(texts) for texts in zip(*(_DETAILS[each] for each in code[at]), strict=True))
-        run.work.output.write("dead-letters", _letters(run, readings, records, reasons, details))
-
-
-def _letters(run: _Run, readings: pa.Table, records: pa.Table, reasons: pa.Array, details: pa.Array) -> pa.Table:
-    """Return dead letters of readings, each with original bytes and origin."""
-    values, keys, content_types, headers = originals(readings, records, run.work.measurements)
-    letters: dict[str, object] = {
-        "value": values,
-        "key": keys,
-        "content_type": content_types,
-        "headers": headers,
-        "reason": reasons,
-        "detail": details,
-        "stage": "transform",
-        "topic": _topic(run),
-        **{name: readings[name] for name in ("partition", "offset", "index", "record_time", "replays")},
-    }
-    return dead_letter_table(len(values), letters)
-
-
-def _topic(run: _Run) -> str:
-    return run.work.input.manifest.summary.offsets[0].topic
+        run.work.output.write("dead-letters", letters_of(run.work, readings, records, reasons, details))
 
 
 def _write_watermarks(run: _Run) -> None:
@@ -374,7 +378,9 @@ def _write_watermarks(run: _Run) -> None:
 
 def _counts(run: _Run) -> dict[str, int]:
     before = run.work.input.manifest.summary.counts
-    names = ("loaded", "duplicate", "late_rejected", "conflicting", "rejected", "late", "superseded")
+    names = ["loaded", "merged", "duplicate", "late_rejected", "conflicting", "rejected", "late", "superseded"]
+    if run.merges:
+        names.append("writes")
     counts = {name: run.counts[name] for name in names}
     counts["rejected"] += before.get("rejected", 0)
     return {"consumed": before["consumed"], **counts}

@@ -42,6 +42,9 @@
 {{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
 {{ include "sensor-etl.cassandra.env" (dict "root" $root "suffix" $suffix) | trim }}
 {{- end }}
+{{- if eq $stage "transform" }}
+- {name: ETL_TRANSFORM_PARTIAL, value: {{ $pipeline.partial }}}
+{{- end }}
 {{- if and (eq $stage "analyze") $root.Values.insight.limits }}
 - {name: ETL_ANALYZE_LIMITS_FILE, value: /etc/sensor-etl/config/limits.yaml}
 {{- end }}

@@ -249,6 +249,44 @@ def test_transform_keeps_a_one_row_stream_when_a_reading_of_a_batch_loses(
     assert table.num_rows == 1
 
 
+def test_transform_joins_the_parts_of_a_row_when_it_merges(
+    session: Session, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETL_TRANSFORM_PARTIAL", "merge")
+    store(session, 0, 229.0, None, (RECORD_TIME - 5) * 1000)
+    set_watermark(session, 0)
+    parts = [
+        reading(0, 0, None, mode="on"),
+        reading(1, 0, 230.0),
+        reading(2, 1, 231.0, bad="mode"),
+        reading(3, 1, None, mode="off"),
+        reading(4, 2, float("inf")),
+        reading(5, 2, None, mode="on"),
+    ]
+    source = transformed(workspace, consumed(workspace, parts))
+    assert counts(source) == {
+        "consumed": 6, "loaded": 3, "merged": 2, "rejected": 1, "superseded": 1, "writes": 5,
+    }  # fmt: skip
+    lines = [(row["voltage"], row["mode"], row["quality"], row["write_time"]) for row in rows(source, "rows")]
+    assert lines == [
+        (None, "on", None, RECORD_TIME * 1000),
+        (230.0, None, "", (RECORD_TIME + 1) * 1000),
+        (231.0, None, None, (RECORD_TIME + 2) * 1000),
+        (None, "off", "", (RECORD_TIME + 3) * 1000),
+        (None, "on", "", (RECORD_TIME + 5) * 1000),
+    ]
+    assert not any(row["replaces"] for row in rows(source, "rows"))
+    (lost,) = rows(source, "superseded")
+    assert json.loads(lost["value"]) == {
+        "timestamp": "2026-01-05T12:00:00.000Z",
+        "voltage": 229.0,
+        "write_time": (RECORD_TIME - 5) * 1000,
+    }
+    (letter,) = rows(source, "dead-letters")
+    assert (letter["reason"], letter["offset"]) == ("no-measurement", 4)
+    assert [row["timestamp"].timestamp() * 1000 for row in rows(source, "watermarks")] == [NOON + 2000]
+
+
 def test_transform_classifies_alike_when_it_spills(
     session: Session, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
