@@ -8,7 +8,8 @@ from cassandra import cqltypes
 from etl.model.tables import RUNS, TOUCHED_DAYS, WATERMARKS
 from tests.simulation.cassandra import PROTOCOL, Row, Write, type_of
 from tests.simulation.cassandra import Key as CellKey
-from tests.simulation.judging import Found, Letter, Load, Violation, compare
+from tests.simulation.judging import Found, Letter, Load, Violation, compare, compare_parts
+from tests.simulation.partial import rows
 from tests.simulation.plant import DEAD_LETTERS, Key, Reading, sent, wanted
 from tests.simulation.services import Services
 
@@ -37,14 +38,20 @@ def judge(services: Services) -> None:
     """
     if services.complaints:
         raise Violation(services.complaints[0])
-    compare(wanted(sent(services.plant)), _found(services), rejects_late=services.plan.lateness is not None)
+    found, rejects_late = _found(services), services.plan.lateness is not None
+    if services.plan.partial == "merge":
+        quality = {_key(key): _text(row.get("quality")) for key, row in services.table("sensor_data").items()}
+        by_arrival = services.plan.skew is None
+        compare_parts(rows(sent(services.plant)), found, quality, rejects_late=rejects_late, by_arrival=by_arrival)
+    else:
+        compare(wanted(sent(services.plant)), found, rejects_late=rejects_late)
 
 
 def _found(services: Services) -> Found:
     """Read all twins."""
-    rows = services.table("sensor_data").items()
+    stored = services.table("sensor_data").items()
     return Found(
-        table={_key(key): _reading(_key(key), row) for key, row in rows},
+        table={_key(key): _reading(_key(key), row) for key, row in stored},
         letters=[
             Letter(record.key or b"", record.value or b"", {name: raw or b"" for name, raw in record.headers})
             for record in services.broker.topics[DEAD_LETTERS][0].records()
@@ -73,6 +80,10 @@ def _reading(key: Key, row: Row) -> Reading:
 
 def _double(cell: Any) -> Any:
     return None if cell is None or cell.value is None else float(cqltypes.DoubleType.deserialize(cell.value, PROTOCOL))
+
+
+def _text(cell: Any) -> str:
+    return "none" if cell is None or cell.value is None else str(cell.value.decode())
 
 
 def _load(key: CellKey, row: Row) -> Load:

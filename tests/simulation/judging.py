@@ -8,6 +8,7 @@ import orjson
 import pyarrow as pa
 
 from etl.stages.load.stage import CLASSES
+from tests.simulation.partial import NAMES, Rows, Value
 from tests.simulation.plant import Key, Reading, Wanted
 
 HOUR_MS = 3_600_000
@@ -64,7 +65,51 @@ def compare(expected: Wanted, found: Found, *, rejects_late: bool = False) -> No
     lost = {each for each in expected.readings if found.table.get(each.key) != each}
     if not rejects_late:
         _compare_rows(expected.table, found.table)
-    _compare_letters({(each.key, each.voltage) for each in lost} - expected.unsure, expected.bad, found.letters)
+    _compare_letters({(each.key, each.voltage) for each in lost} - expected.unsure, found.letters)
+    check_services(expected.bad, found)
+
+
+def compare_parts(
+    expected: Rows, found: Found, quality: Mapping[Key, str], *, rejects_late: bool, by_arrival: bool
+) -> None:
+    """Compare what is there with what must be there; without `by_arrival`, `quality` has a limit in docs/delivery.md.
+
+    Raises:
+        Violation: they differ; the message names the first difference.
+    """
+    table = {
+        key: {name: value for name, value in row._asdict().items() if name != "key" and value is not None}
+        for key, row in found.table.items()
+    }
+    held = {(key, name, value) for key, row in table.items() for name, value in row.items()}
+    if extra := sorted(held - expected.given):
+        raise Violation(f"{extra[0]} of the table was never produced")
+    if not rejects_late:
+        for key, row in expected.table.items():
+            if table.get(key) != row:
+                raise Violation(f"row {key} holds {table.get(key)}, not {row}")
+            if by_arrival and quality[key] != expected.quality[key]:
+                raise Violation(f"row {key} has quality {quality[key]!r}, not {expected.quality[key]!r}")
+    lost = expected.given - held - expected.unsure
+    if missing := sorted(lost - {value for letter in found.letters if letter.lost for value in _values_of(letter)}):
+        raise Violation(f"the replaced value {missing[0]} is in no dead letter")
+    check_services(expected.bad, found)
+
+
+def _values_of(letter: Letter) -> set[Value]:
+    document = document_of(letter)
+    key = letter.key.decode(), milliseconds(document["timestamp"])
+    return {(key, name, document[name]) for name in NAMES if isinstance(document.get(name), float)}
+
+
+def check_services(bad: set[bytes], found: Found) -> None:
+    """Check what does not depend on how readings become rows: bad records, watermarks, ledger and touched days.
+
+    Raises:
+        Violation: something is wrong there.
+    """
+    if gone := sorted(bad - {letter.value for letter in found.letters}):
+        raise Violation(f"the bad record {gone[0]!r} is in no dead letter")
     newest: dict[str, int] = {}
     for machine, stamp in found.table:
         newest[machine] = max(stamp, newest.get(machine, stamp))
@@ -84,28 +129,26 @@ def _compare_rows(expected: Mapping[Key, Reading], rows: Mapping[Key, Reading]) 
             raise Violation(f"row {key} holds {rows[key]}, not {reading}")
 
 
-def _compare_letters(lost: set[tuple[Key, float]], bad: set[bytes], letters: Iterable[Letter]) -> None:
+def _compare_letters(lost: set[tuple[Key, float]], letters: Iterable[Letter]) -> None:
     readings: set[tuple[Key, float]] = set()
-    raw: set[bytes] = set()
     for letter in letters:
-        raw.add(letter.value)
         if letter.lost:
-            document = _document(letter)
-            readings.add(((letter.key.decode(), _milliseconds(document["timestamp"])), document["voltage"]))
+            document = document_of(letter)
+            readings.add(((letter.key.decode(), milliseconds(document["timestamp"])), document["voltage"]))
     if missing := sorted(lost - readings):
         raise Violation(f"the losing reading {missing[0]} is in no dead letter")
-    if gone := sorted(bad - raw):
-        raise Violation(f"the bad record {gone[0]!r} is in no dead letter")
 
 
-def _document(letter: Letter) -> dict[str, Any]:
+def document_of(letter: Letter) -> dict[str, Any]:
+    """Return the content of a reading's dead letter."""
     if b"arrow" in letter.headers.get("content-type", b""):
         (row,) = pa.ipc.open_stream(letter.value).read_all().to_pylist()
         return dict(row)
     return dict(orjson.loads(letter.value))
 
 
-def _milliseconds(stamp: Any) -> int:
+def milliseconds(stamp: Any) -> int:
+    """Return a timestamp of a dead letter in milliseconds."""
     if isinstance(stamp, int):
         return stamp
     return round((datetime.fromisoformat(stamp) if isinstance(stamp, str) else stamp).timestamp() * 1000)

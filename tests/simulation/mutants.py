@@ -33,7 +33,7 @@ MOST = 10_000
 Patch = AbstractContextManager[Any]
 # The functions as they are without a mutant.
 consume_choose, consume_decode, look_up = consume._choose, consume.decode, transform._look_up
-write_file, touch = workspace._write, transform._touch
+write_file, touch, write_rows = workspace._write, transform._touch, transform._write_rows
 
 
 def _moved(name: str, before: str | None = None) -> Patch:
@@ -143,6 +143,16 @@ def _never_null(classes: Any) -> Any:
     return classes
 
 
+def _as_wholes(run: Any, *given: Any) -> Any:
+    code = transform._finish_whole(run, *given)
+    run.counts["writes"] += int((code == classify.LOADED).sum())
+    return code
+
+
+def _with_nulls(run: Any, lines: Any, times: Any, replaces: Any) -> None:
+    write_rows(run, lines, times, replaces | run.merges)
+
+
 MUTANTS: dict[str, Callable[[], Patch]] = {
     "offsets are committed before the rows are written": lambda: _moved("commit_offsets", before="write_rows"),
     "watermarks are written before the rows": lambda: _moved("write_watermarks", before="write_rows"),
@@ -177,6 +187,8 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         schedule, "TRANSFORM", schedule.TRANSFORM.model_copy(update={"allowed_lateness": timedelta(0)})
     ),
     "the analysis does not hear of rows that were there already": _duplicates_are_not_touched,
+    "a part replaces its row": lambda: patch.object(transform, "_finish_parts", _as_wholes),
+    "a part deletes the values that it lacks": lambda: patch.object(transform, "_write_rows", _with_nulls),
 }
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from tests.simulation.kafka import Broker, Log, partition_of
+from tests.simulation.partial import Part, made_part
 from tests.simulation.world import World
 
 TOPIC = "readings"
@@ -62,7 +63,9 @@ class Plant:
     frequency: bool = False
     # Logs of a topic that was deleted and made anew.
     former: list[Log] = field(default_factory=list)
-    made: dict[bytes, Reading] = field(default_factory=dict)
+    # Whether they send readings in parts.
+    parts: bool = False
+    made: dict[bytes, Reading | Part] = field(default_factory=dict)
     bad: int = 0
     _made: int = 0
     _transactions: int = 0
@@ -106,6 +109,12 @@ class Plant:
         if again and chance.random() < 0.25:
             key = chance.choice(again).key
         self._made += 1
+        if self.parts:
+            # Of equal values the first one counts, so with wrong clocks another one may win that came between them.
+            conflicts = 0.2 if self.skew is None else 0.0
+            part = made_part(key, self._made, self.frequency, conflicts, chance)
+            self.made[part.value()] = part
+            return part.value()
         frequency = chance.choice([None, 50.0]) if self.frequency else None
         reading = Reading(key, voltage(self._made), chance.choice([None, 5.0, 6.5]), frequency)
         self.made[reading.value()] = reading
@@ -133,7 +142,7 @@ class Sent(NamedTuple):
     partition: int
     offset: int
     index: int
-    content: Reading | bytes
+    content: Reading | Part | bytes
 
 
 def sent(plant: Plant) -> Iterator[Sent]:
@@ -151,7 +160,8 @@ def wanted(records: Iterable[Sent]) -> Wanted:
     bad: set[bytes] = set()
     moments: dict[tuple[Key, int], list[float]] = {}
     for time, *_, content in sorted(records, key=lambda record: record[:4]):
-        if isinstance(content, bytes):
+        if not isinstance(content, Reading):
+            assert isinstance(content, bytes), "parts have a model of their own"
             bad.add(content)
             continue
         table[content.key] = content

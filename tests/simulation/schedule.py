@@ -95,6 +95,7 @@ def planned(chance: random.Random) -> Plan:
         compacts=chance.random() < 0.1,
         lateness=chance.choice([None] * 8 + [0, 1_800_000]),
         change=change,
+        partial=chance.choice(["conflict", "conflict", "merge"]),
     )
 
 
@@ -232,9 +233,9 @@ def run_stage(plan: Plan, name: str, run: str, shard: int = 0) -> None:
     """Run a stage of a run in the process that calls this."""
     own = {"run_id": run, "shard": shard, "shards": plan.shards, "keep_runs": plan.keep_runs}
     settings = RUN.model_copy(update=own)
-    transforming = TRANSFORM
+    transforming = TRANSFORM.model_copy(update={"partial": plan.partial})
     if plan.lateness is not None:
-        transforming = TRANSFORM.model_copy(update={"allowed_lateness": timedelta(milliseconds=plan.lateness)})
+        transforming = transforming.model_copy(update={"allowed_lateness": timedelta(milliseconds=plan.lateness)})
     # Looked up here, so that a mutant may replace one.
     parts: dict[str, tuple[Callable[..., Any], list[Any]]] = {
         "consume": (consume.consume, [CONSUME, KAFKA]),

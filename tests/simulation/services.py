@@ -57,6 +57,8 @@ class Plan:
     compacts: bool = False
     # Milliseconds that a reading may be behind its watermark.
     lateness: int | None = None
+    # Readings come in parts (merge) or as a whole.
+    partial: Literal["conflict", "merge"] = "conflict"
     change: Change | None = None
 
 
@@ -135,6 +137,7 @@ def built(world: World, plan: Plan, watch: Callable[[Services, Write], None]) ->
     tables = {table.name: Stored(table) for table in pipeline_tables(measurements)}
     database = Database(world, KEYSPACE, tables, plan.down)
     plant = Plant(world, broker, [f"machine-{number}" for number in range(plan.machines)], plan.skew, plan.tick)
+    plant.parts = plan.partial == "merge"
     services = Services(plan, world, broker, database, plant, measurements)
     database.watch = lambda write: watch(services, write)
     empty_store(world, lags=plan.lags)

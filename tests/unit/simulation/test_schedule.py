@@ -13,6 +13,8 @@ QUICK = (
     "touched days are not written",
     "bad records are dropped",
     "aborted transactions are read",
+    "a part replaces its row",
+    "a part deletes the values that it lacks",
 )
 
 
