@@ -104,7 +104,8 @@ def _header(headers: Headers, wanted: str) -> str | None:
 
 def _timed(mapping: ColumnMapping) -> bool:
     """Return whether timestamps need the mapping; others stay texts, which transform reads."""
-    return mapping.timestamp.format is not None or mapping.timestamp.zone != "UTC"
+    entry = mapping.timestamp
+    return entry.format is not None or entry.zone != "UTC" or bool(entry.columns) or entry.shift != 0
 
 
 def _part(

@@ -10,17 +10,25 @@
       running: {column: State, values: {"on": 1, "off": 0}}   # table of codes
     quality: {column: Status}         # of a historian: Good, Uncertain, Bad, or codes: opc-da, opc-ua
     bad: [I/O Timeout, -9999]         # cells that hold no value, and are named in `quality`
-    delimiter: ";"                    # CSV only, as is encoding; defaults: comma, utf-8
-    encoding: latin-1
+    delimiter: ";"                    # CSV only; default: comma
+    encoding: latin-1                 # of CSV; default: that of the byte-order mark, else utf-8
+    skip: 3                           # lines above the column names; those without all mapped columns need no entry
+    header: [Datetime, Machine, Voltage]            # names of the columns if no line of the file has them
+    comment: "#"                      # a line that begins with it holds no reading
+    sheet: January                    # of a workbook; default: the first
     decimal: ","                      # of numbers that are text, as is thousands; defaults: point, no mark
     thousands: "."
     missing: ["", "?", -9999]         # cells that hold no value, numbers by their value; default: the empty cell
 
 A timestamp without `format` is ISO 8601, or an epoch number, whose size determines the unit. `format` has strptime
-codes, or is `excel` for serial numbers of a spreadsheet (days since 1899-12-30). `zone` (default UTC) applies to
-timestamps without a zone. When clocks go forward, readings with skipped local times become dead letters. When clocks go
-back, an hour occurs twice, and all of its readings together determine the pass of each. Readings that stay ambiguous
-become dead letters (`ambiguous: refuse`, the default), or readings of the `first` or the `second` pass.
+codes, or is `excel` for serial numbers of a spreadsheet (days since 1899-12-30). `columns: [Date, Time]` joins several
+columns by a space. 24:00 ends a day. `shift`, such as -PT15M for times that mark the ends of intervals, is added to
+each timestamp: ISO 8601 or seconds.
+
+`zone` (default UTC) applies to timestamps without a zone. When clocks go forward, readings with skipped local times
+become dead letters. When clocks go back, an hour occurs twice, and all of its readings together determine the pass of
+each. Readings that stay ambiguous become dead letters (`ambiguous: refuse`, the default), or readings of the `first` or
+the `second` pass.
 
 In records and JSON files a column is a field of the element, or a path to one (see `etl.mapping.paths`):
 
@@ -35,40 +43,35 @@ In records and JSON files a column is a field of the element, or a path to one (
 
 import codecs
 import re
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-import pandas as pd
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from etl.errors import SettingsError
 from etl.mapping.paths import check_column, parse_path
 from etl.mapping.record_format import RecordFormat, RecordFormatEntry
+from etl.mapping.time_format import check_format
 from etl.mapping.units import conversion
 from etl.model.catalogue import EquipmentId
 from etl.model.measurements import Measurement, Measurements
 from etl.model.yaml_file import first_problem, read_document
 
-EXCEL = "excel"
+UTF_16 = ("utf-16", "utf-16-le", "utf-16-be")
 
-_CODES = frozenset("aAwdbBmyYHIpMSfzZjUWGVu%")
-# Common mistakes, and the intended entry.
-_MEANT = {
-    "s": "leave `format` out, the size of epoch numbers determines their unit",
-    "-d": "write %d, which takes one digit too",
-    "-m": "write %m, which takes one digit too",
-    "-H": "write %H, which takes one digit too",
-    "e": "write %d",
-    "k": "write %H",
-    "F": "write %Y-%m-%d",
-    "T": "write %H:%M:%S",
-    "R": "write %H:%M",
-}
-_DAYS = (("Yy", "mbB", "d"), ("Yy", "j"), ("Yy", "UW", "aAw"), ("G", "V", "aAwu"))
-_NEEDS = {"I": "p", "p": "I", "M": "HI", "S": "M", "f": "S"}
+_LONGEST_SHIFT = timedelta(days=366)
 
 
 def _zone(name: str) -> str:
@@ -81,54 +84,13 @@ def _zone(name: str) -> str:
 
 def _encoding(name: str) -> str:
     try:
-        # A newline must be one byte, because lines are split before they are decoded.
-        if "\n".encode(name) == b"\n":
-            return codecs.lookup(name).name
+        found = codecs.lookup(name).name
+        # A newline must be one byte, because lines are split before they are decoded; UTF-16 is converted before.
+        if found in UTF_16 or "\n".encode(name) == b"\n" or found == "utf-8-sig":
+            return found
     except LookupError:
         pass
     raise ValueError(f"{name!r} is no encoding that can be read, such as utf-8 or latin-1")
-
-
-def _format(form: str) -> str:
-    """Refuse a format at which pandas would guess, or which does not determine a moment."""
-    if form == EXCEL:
-        return form
-    example = f"write it with strptime codes, such as %d/%m/%Y %H:%M:%S, or {EXCEL!r}; none for ISO 8601 and epochs"
-    codes = re.findall(r"%(-?.?)", form, re.DOTALL)
-    for code in codes:
-        if code not in _CODES:
-            raise ValueError(f"{form!r} has {f'%{code}'!r}, which is no code: {_MEANT.get(code, example)}")
-    given = "".join(codes).replace("%", "")
-    if not given:
-        raise ValueError(f"{form!r} is no format: {example}")
-    if len(set(given)) < len(given):
-        raise ValueError(f"{form!r} has a code twice")
-    if not any(all(set(part) & set(given) for part in day) for day in _DAYS):
-        raise ValueError(f"{form!r} does not name the day, as %Y-%m-%d or %Y-%j does")
-    for code, needed in _NEEDS.items():
-        if code in given and not set(needed) & set(given):
-            raise ValueError(f"{form!r} has %{code} without %{' or %'.join(needed)}")
-    if "Z" in given and not form.endswith("%Z"):
-        raise ValueError(f"{form!r} has %Z, which can only be read at the end")
-    return _tried(form)
-
-
-def _tried(form: str) -> str:
-    """Let pandas parse a time that it has formatted, because it refuses more formats than the codes show."""
-    moment = datetime.fromisoformat("2026-11-05T07:08:09.123+00:00")
-    plain = without_zone_name(form)
-    try:
-        read = pd.to_datetime(pd.Series([moment.strftime(plain)]), format=plain, errors="coerce")[0]
-    except (ValueError, re.error) as error:
-        raise ValueError(f"{form!r} cannot be used: {' '.join(str(error).split())}") from error
-    if pd.isna(read) or read.date() != moment.date():
-        raise ValueError(f"{form!r} does not tell one day from another")
-    return form
-
-
-def without_zone_name(form: str) -> str:
-    """Remove %Z from the end of a format."""
-    return form.removesuffix("%Z").rstrip()
 
 
 def number_of(entry: str | int | float) -> float | None:
@@ -137,6 +99,17 @@ def number_of(entry: str | int | float) -> float | None:
         return float(entry.strip().replace(",", ".") if isinstance(entry, str) else entry)
     except (ValueError, OverflowError):
         return None
+
+
+def _shift(given: object) -> object:
+    """Convert a duration, ISO 8601 or seconds, to ms."""
+    try:
+        duration = TypeAdapter(timedelta).validate_python(given)
+    except ValidationError as error:
+        raise ValueError(f"{given!r} is no duration, such as -PT15M or -900 (seconds)") from error
+    if isinstance(given, bool) or abs(duration) > _LONGEST_SHIFT:
+        raise ValueError(f"{given!r} is no duration of at most {_LONGEST_SHIFT.days} days")
+    return round(duration / timedelta(milliseconds=1))
 
 
 class _Entry(BaseModel):
@@ -175,12 +148,31 @@ Scalar = str | int | float | bool
 
 
 class TimestampColumn(_Entry):
-    """The column of timestamps, its format (None: ISO 8601 or epoch), and the zone of local times."""
+    """The column of timestamps, its format (None: ISO 8601 or epoch), and the zone of local times.
+
+    `columns` are joined by a space; `column` is then the first of them. `shift` is added to each timestamp, ms.
+    """
 
     column: Column
-    format: Annotated[str, AfterValidator(_format)] | None = None
+    columns: Annotated[list[Column], Field(max_length=6)] = []
+    format: Annotated[str, AfterValidator(check_format)] | None = None
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     ambiguous: Literal["refuse", "first", "second"] = "refuse"
+    shift: Annotated[int, BeforeValidator(_shift)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "columns" not in given:
+            return given
+        if "column" in given or not isinstance(given["columns"], list) or not given["columns"]:
+            raise ValueError("give either a column, or columns such as [Date, Time]")
+        return given | {"column": given["columns"][0]}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns that make a timestamp, in order."""
+        return self.columns or [self.column]
 
 
 class TextColumn(_Entry):
@@ -248,7 +240,7 @@ def _short(entry: object) -> object:
 class ColumnMapping(_Entry):
     """The meaning of the columns of a file."""
 
-    format: Literal["csv", "parquet", "jsonl"] | None = None
+    format: Literal["csv", "parquet", "jsonl", "json", "excel"] | None = None
     timestamp: Annotated[TimestampColumn, BeforeValidator(_short)]
     equipment: Annotated[EquipmentColumn, BeforeValidator(_short)] = EquipmentColumn(column="$key")
     record: RecordFormatEntry = RecordFormat()
@@ -263,6 +255,10 @@ class ColumnMapping(_Entry):
     thousands: Literal[".", ",", " ", "'"] | None = None
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     missing: list[str | int | float] = [""]
+    skip: Annotated[int, Field(ge=0, le=10_000)] = 0
+    header: Annotated[list[str], Field(min_length=1)] | None = None
+    comment: Annotated[str, Field(pattern=r"^[!-~]{1,3}$")] | None = None
+    sheet: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _told_apart(self) -> "ColumnMapping":
@@ -270,6 +266,9 @@ class ColumnMapping(_Entry):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         if (self.tag is None) != (self.value is None):
             raise ValueError("tag and value go together: the columns of the long form")
+        for column in self.columns if self.header else []:
+            if (times := (self.header or []).count(column)) != 1:
+                raise ValueError(f"header has column {column!r} {times} times")
         return self
 
     @property
@@ -295,7 +294,7 @@ class ColumnMapping(_Entry):
     @property
     def columns(self) -> list[str]:
         """The names of the used columns, each once."""
-        named = [self.timestamp.column, *self.equipment.columns]
+        named = [*self.timestamp.names, *self.equipment.columns]
         if self.tag and self.value:
             named += [self.tag.column, self.value]
         else:

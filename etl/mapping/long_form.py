@@ -49,7 +49,7 @@ def join(columns: Mapping[str, Column], mapping: ColumnMapping, number: int, gro
         raise ValueError("a mapping without tag and value has no long form")
     tags = tags_of(columns, mapping.tag).to_pylist()
     wanted = {entry.column for entry in mapping.measurements.values()}
-    times = _cells(columns[mapping.timestamp.column])
+    times = zip(*(_cells(columns[name]) for name in mapping.timestamp.names), strict=True)
     keys = zip(
         groups.tolist(), equipment_ids(columns, mapping.equipment, number).to_pylist(), map(repr, times), strict=True
     )
@@ -79,7 +79,7 @@ def _pivoted(
     reading_of: list[tuple[int, str, int]],
 ) -> dict[str, Column]:
     first = np.array([rows[0] for rows in elements], dtype=np.int64)
-    kept = [mapping.timestamp.column, *mapping.equipment.columns]
+    kept = [*mapping.timestamp.names, *mapping.equipment.columns]
     found: dict[str, Column] = {name: _taken(columns[name], first) for name in kept}
     values = _cells(columns[mapping.value or ""])
     states = _cells(columns[mapping.quality.column]) if mapping.quality else None

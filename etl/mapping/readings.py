@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.mapping.ids import Column, equipment_ids, texts_of
 from etl.mapping.language import ColumnMapping, QualityColumn, number_of
@@ -63,10 +64,23 @@ def mapped(
 
 def times_of(columns: Mapping[str, Column], mapping: ColumnMapping, oldest_ms: int = OLDEST_MS) -> Times:
     """Return the times of n readings; an epoch number before `oldest_ms` is not a timestamp."""
-    column = columns[mapping.timestamp.column]
-    if not (isinstance(column, pa.Array) and pa.types.is_timestamp(column.type)):
-        column = texts_of(column)
+    cells = [columns[name] for name in mapping.timestamp.names]
+    if len(cells) == 1 and isinstance(cells[0], pa.Array) and pa.types.is_date(cells[0].type):
+        column = cells[0].cast(pa.timestamp("ms"))
+    elif len(cells) == 1 and isinstance(cells[0], pa.Array) and pa.types.is_timestamp(cells[0].type):
+        (column,) = cells
+    else:
+        column = pc.binary_join_element_wise(*map(_part_of_time, cells), " ")
     return read_times(column, mapping.timestamp, mapping.decimal, oldest_ms)
+
+
+def _part_of_time(column: Column) -> pa.Array:
+    """Return dates and times as texts; pandas keeps dates as timestamps of midnight."""
+    texts = texts_of(column)
+    if isinstance(column, pa.Array) and pa.types.is_timestamp(column.type):
+        dates = column.cast(pa.date32(), safe=False)
+        texts = pc.if_else(pc.equal(dates.cast(column.type), column), dates.cast(pa.string()), texts)
+    return texts
 
 
 def _note_bad(found: Mapped, name: str, wrong: Mapping[int, object], mapping: ColumnMapping) -> None:
@@ -93,4 +107,4 @@ def _grade(found: Mapped, name: str, status: Column, entry: QualityColumn, known
             bad[row] = grade.grade == BAD
     if bad.any():
         values = found.values[name]
-        found.values[name] = pa.compute.if_else(pa.array(bad), pa.scalar(None, values.type), values)
+        found.values[name] = pc.if_else(pa.array(bad), pa.scalar(None, values.type), values)

@@ -1,7 +1,8 @@
 """Convert the timestamps of a recorded file to UTC, directly or from local time with a zone."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -13,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.mapping.language import EXCEL, TimestampColumn, without_zone_name
+from etl.mapping.language import TimestampColumn
+from etl.mapping.time_format import EXCEL, without_zone_name
 from etl.model.timestamps import MISSING, OLDEST_MS, to_milliseconds
 
 Integers = npt.NDArray[np.int64]
@@ -29,6 +31,18 @@ _SERIAL = r"^\d{2,7}(?:\.\d+)?$"
 _SERIALS = 61.0, 2_958_466.0
 _SERIAL_ZERO_MS = -25_569 * DAY_MS
 _NAMED_ZONE = r"^(?P<rest>.*\S)\s*\b(?P<zone>[A-Za-z]{1,6}|[+-]\d{2,4})$"
+# A day may end at 24:00.
+_ISO_END = r"^(\d{4}-?\d{2}-?\d{2}[T ])24((?::?00(?::?00(?:[.,]0+)?)?)?(?:[Zz]|[+-]\d{2}(?::?\d{2})?)?)$"
+_CODES = {
+    **dict.fromkeys(["%d", "%m", "%y", "%I", "%U", "%W", "%V"], r"\d{1,2}"),
+    "%Y": r"\d{4}",
+    "%G": r"\d{4}",
+    "%j": r"\d{1,3}",
+    "%M": "0?0",
+    "%S": "0?0",
+    "%f": "0+",
+    "%%": "%",
+}
 _UTC_NAMES = ("UTC", "GMT", "Z")
 
 
@@ -54,7 +68,17 @@ class Repeat:
 
 
 def read_times(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int = OLDEST_MS) -> Times:
-    """Parse a column of texts or Arrow timestamps; an epoch before `oldest_ms` or in the future is not a timestamp."""
+    """Parse a column of texts or Arrow timestamps; an epoch before `oldest_ms` or in the future is not a timestamp.
+
+    24:00 is 00:00 of the next day. `shift` of the entry is added to UTC; the local time stays as it is written.
+    """
+    times = _read(column, entry, decimal, oldest_ms)
+    if entry.shift:
+        times = Times(np.where(times.utc == MISSING, MISSING, times.utc + entry.shift), times.local)
+    return times
+
+
+def _read(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int) -> Times:
     form = entry.format
     if pa.types.is_timestamp(column.type):
         ms = _typed(column)
@@ -62,6 +86,7 @@ def read_times(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms
     elif form is None:
         ms = to_milliseconds(column.to_pandas())
         ms[_implausible(column, ms, oldest_ms)] = MISSING
+        ms = _with_ends_of_days(column, ms, _ISO_END, lambda texts: to_milliseconds(texts.to_pandas()))
         absolute = pc.fill_null(pc.match_substring_regex(column, _ABSOLUTE), True).to_numpy(zero_copy_only=False)
     elif form == EXCEL:
         ms, absolute = _serials(column, decimal), np.zeros(len(column), dtype=bool)
@@ -103,7 +128,45 @@ def _serials(texts: pa.Array, decimal: str) -> Integers:
     return np.where(known, np.round(days * DAY_MS).astype(np.int64) + _SERIAL_ZERO_MS, MISSING)
 
 
+def _with_ends_of_days(texts: pa.Array, ms: Integers, end: str, read: Callable[[pa.Array], Integers]) -> Integers:
+    """Read the texts without a time that say 24:00; `end` matches one, with the hour between its two groups."""
+    lost = np.flatnonzero(ms == MISSING)
+    if not len(lost):
+        return ms
+    found = texts.take(pa.array(lost))
+    at_end = pc.fill_null(pc.match_substring_regex(found, end), False)
+    rows = lost[at_end.to_numpy(zero_copy_only=False)]
+    if len(rows):
+        midnight = read(pc.replace_substring_regex(found.filter(at_end), end, r"\100\2"))
+        ms[rows] = np.where(midnight == MISSING, MISSING, midnight + DAY_MS)
+    return ms
+
+
+@cache
+def _end_of_day(form: str) -> str | None:
+    """Return a pattern of the texts in a format whose hour is 24, None if it has no such hour."""
+    before, hour, after = form.partition("%H")
+    return f"^({_pattern(before)})24({_pattern(after)})$" if hour else None
+
+
+def _pattern(form: str) -> str:
+    parts = re.split(r"(%.|\s+)", form, flags=re.DOTALL)
+    return "".join(map(_of_part, parts))
+
+
+def _of_part(part: str) -> str:
+    if part.startswith("%"):
+        return _CODES.get(part, ".+")
+    return r"\s+" if part.isspace() else re.escape(part)
+
+
 def _formatted(texts: pa.Array, form: str) -> Integers:
+    ms = _parsed(texts, form)
+    end = _end_of_day(form)
+    return _with_ends_of_days(texts, ms, end, lambda found: _parsed(found, form)) if end else ms
+
+
+def _parsed(texts: pa.Array, form: str) -> Integers:
     # pandas would also accept words such as "now".
     digits = pc.if_else(pc.match_substring_regex(texts, r"\d"), texts, pa.scalar(None, pa.string()))
     parsed = pd.to_datetime(digits.to_pandas(), format=form, errors="coerce", utc="%z" in form)

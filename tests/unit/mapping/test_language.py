@@ -38,10 +38,16 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
         (GOOD + "delimiter: ';;'", "delimiter:"),
         (GOOD + "delimiter: '§'", "delimiter:"),
         (GOOD + "decimal: x", "decimal:"),
-        (GOOD + "encoding: utf-16", "encoding: 'utf-16' is no encoding that can be read"),
+        (GOOD + "encoding: utf-32", "encoding: 'utf-32' is no encoding that can be read"),
         (GOOD + "encoding: nosuch", "encoding: 'nosuch' is no encoding that can be read"),
-        (GOOD + "format: xls", "format: Input should be 'csv', 'parquet' or 'jsonl'"),
-        (GOOD + "header: 3", "header: Extra inputs are not permitted"),
+        (GOOD + "format: xls", "format: Input should be 'csv', 'parquet', 'jsonl', 'json' or 'excel'"),
+        (GOOD + "headers: 3", "headers: Extra inputs are not permitted"),
+        (GOOD + "header: [t, V]", "header has column 'U' 0 times"),
+        (GOOD + "skip: -1", "skip: Input should be greater than or equal to 0"),
+        (GOOD.replace(": t", ": {columns: []}"), "timestamp: give either a column, or columns such as [Date, Time]"),
+        (GOOD.replace(": t", ": {column: t, columns: [d, t]}"), "timestamp: give either a column, or columns"),
+        (GOOD.replace(": t", ": {column: t, shift: late}"), "timestamp.shift: 'late' is no duration, such as -PT15M"),
+        (GOOD.replace(": t", ": {column: t, shift: P2Y}"), "timestamp.shift: 'P2Y' is no duration of at most 366 days"),
     ],
 )
 def test_a_wrong_mapping_is_one_clear_line_when_read(tmp_path, text, expected):
@@ -58,6 +64,13 @@ def test_a_missing_number_beyond_a_double_is_no_number_when_read(tmp_path):
     path = tmp_path / "mapping.yaml"
     path.write_text(f"{GOOD}missing: [{'9' * 400}, -1]")
     assert read_mapping(path, read_measurements()).missing_numbers == [-1.0]
+
+
+def test_two_columns_of_a_time_are_read_in_order_when_mapped(tmp_path):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(GOOD.replace(": t", ": {columns: [d, t], shift: -900.5}"))
+    mapping = read_mapping(path, read_measurements())
+    assert (mapping.columns, mapping.timestamp.shift) == (["d", "t", "U"], -900_500)
 
 
 def test_a_text_has_no_scale_when_mapped(tmp_path):

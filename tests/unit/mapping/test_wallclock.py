@@ -1,5 +1,7 @@
 """Timestamps of a recorded file's column: epochs that can be, spreadsheets' serial numbers, formats, names of zones."""
 
+from datetime import UTC, datetime
+
 import pyarrow as pa
 import pytest
 
@@ -154,3 +156,38 @@ def test_repeated_hours_are_found_when_a_zone_has_them(zone, first, minutes):
 
 def test_repeated_hours_are_not_found_when_a_zone_has_none():
     assert repeats("Asia/Kolkata", MORNING, 4 * MORNING) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "expected"),
+    [
+        ("2026-01-05 24:00", None, "2026-01-06T00:00"),
+        ("2024-12-24T24:00:00.000Z", None, "2024-12-25T00:00"),
+        ("2026-01-05T24:00+02:00", None, "2026-01-05T22:00"),
+        ("2026-01-05T24:01Z", None, None),
+        ("24.12.2024 24:00", "%d.%m.%Y %H:%M", "2024-12-25T00:00"),
+        ("24.12.2024  24:00:00", "%d.%m.%Y %H:%M:%S", "2024-12-25T00:00"),
+        ("202601312400", "%Y%m%d%H%M", "2026-02-01T00:00"),
+        ("24h00 31/12/25", "%Hh%M %d/%m/%y", "2026-01-01T00:00"),
+        ("2026-01-05 24:00 +0100", "%Y-%m-%d %H:%M %z", "2026-01-05T23:00"),
+        ("5 Jan 2026 24:00", "%d %b %Y %H:%M", "2026-01-06T00:00"),
+        ("24.12.2024 24:30", "%d.%m.%Y %H:%M", None),
+        ("31.02.2024 24:00", "%d.%m.%Y %H:%M", None),
+    ],
+)
+def test_a_day_ends_at_24_when_written_so(text, form, expected):
+    wanted = None if expected is None else int(datetime.fromisoformat(f"{expected}+00:00").timestamp() * 1000)
+    assert utc([text], format=form) == [wanted]
+
+
+def test_24_is_local_when_a_zone_is_mapped():
+    found = utc(["24.10.2026 24:00", "25.10.2026 24:00"], format="%d.%m.%Y %H:%M", zone="Europe/Paris")
+    assert [f"{datetime.fromtimestamp(ms / 1000, UTC):%d %H:%M}" for ms in found] == ["24 22:00", "25 23:00"]
+
+
+def test_the_shift_applies_to_utc_when_clocks_go_back():
+    times = read_times(
+        pa.array(["2026-10-25 03:00", "x"]), TimestampColumn(column="t", zone="Europe/Paris", shift="-PT15M"), "."
+    )
+    assert f"{datetime.fromtimestamp(times.utc[0] / 1000, UTC):%H:%M}" == "01:45"
+    assert times.utc[1] == MISSING
