@@ -58,6 +58,8 @@ def _wrong_form(detail: str) -> str:
     if fields := re.search(r"(\d+) fields instead of (\d+)", detail):
         got, expected = int(fields[1]), int(fields[2])
         if got == expected + 1:
-            return "each line may end with a delimiter that the line of column names lacks: add one there"
+            return (
+                "the line of column names may lack a name, such as that of row numbers: add all by `header` and `skip`"
+            )
         return "the first line may not be that of the column names, or `delimiter` of the mapping may be another"
     return "`format` of the mapping may be another"

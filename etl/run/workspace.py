@@ -36,12 +36,16 @@ _VERSIONED = ("sensor-etl", "pyarrow", "pandas", "kafka-python", "confluent-kafk
 
 @dataclass(frozen=True)
 class File:
-    """A file of an attempt: its size in bytes and, for Parquet, its rows."""
+    """A file of an attempt: its size in bytes and, for Parquet, its rows.
+
+    `folder` is the attempt that holds it, if that is another one than that of the manifest.
+    """
 
     name: str
     size: int
     sha256: str
     rows: int = 0
+    folder: str = ""
 
     @property
     def kind(self) -> str:
@@ -182,6 +186,22 @@ def find(workspace: Workspace, stage: str, name: str) -> bytes | None:
     return _read(workspace, _path(workspace, stage, name))
 
 
+def store(workspace: Workspace, stage: str, name: str, data: bytes) -> None:
+    """Store a value under a name for later attempts; it replaces the one before."""
+    _write(workspace, _path(workspace, stage, name), data)
+
+
+def earlier(workspace: Workspace, stage: str, name: str) -> Iterator[bytes]:
+    """Yield the values under a name of the other runs, in all of their shards."""
+    try:
+        paths = workspace.files.glob(f"{workspace.root}/*/{stage}/**/{name}")
+    except OSError as error:
+        raise Unreachable(f"workspace cannot be read: {error}") from error
+    for path in paths:
+        if not path.startswith(f"{workspace.root}/{workspace.run}/") and (data := _read(workspace, path)):
+            yield data
+
+
 def find_manifest(workspace: Workspace, stage: str) -> Manifest | None:
     """Return the manifest of the first finished attempt of a stage in this shard, None if there is none."""
     found = _finished(workspace, workspace.run, stage)
@@ -240,7 +260,8 @@ class Source:
         file = next((file for file in self.manifest.files if file.name == name), None)
         if file is None:
             raise DeliveryError(f"{name} is not in the manifest of {self.manifest.summary.stage}")
-        path = _path(self.workspace, self.manifest.summary.stage, self.manifest.summary.attempt, name)
+        attempt = file.folder or self.manifest.summary.attempt
+        path = _path(self.workspace, self.manifest.summary.stage, attempt, name)
         data = _read(self.workspace, path)
         if data is None or len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
             raise DeliveryError(f"{path} is missing or differs from its manifest: start a new run")
@@ -263,15 +284,17 @@ class Attempt:
     started: float
     files: list[File]
 
-    def write(self, kind: str, table: pa.Table) -> File:
-        """Write one Parquet file `<kind>-NNNNN.parquet`, at most one chunk of readings."""
+    def write(self, kind: str, table: pa.Table, *, elsewhere: bool = False) -> File:
+        """Write one Parquet file `<kind>-NNNNN.parquet`, at most one chunk; `elsewhere`: for another's manifest."""
         number = sum(file.kind == kind for file in self.files)
         sink = pa.BufferOutputStream()
         # Doubles and timestamps rarely repeat, so only text benefits from a dictionary.
         texts = [column.name for column in table.schema if pa.types.is_string(column.type)]
         pq.write_table(table, sink, compression="lz4", use_dictionary=texts, write_statistics=False)
         data = sink.getvalue()
-        file = File(f"{kind}-{number:05d}.parquet", data.size, hashlib.sha256(data).hexdigest(), table.num_rows)
+        folder = self.name if elsewhere else ""
+        name = f"{kind}-{number:05d}.parquet"
+        file = File(name, data.size, hashlib.sha256(data).hexdigest(), table.num_rows, folder)
         _write(self.workspace, _path(self.workspace, self.stage, self.name, file.name), data.to_pybytes())
         self.files.append(file)
         return file

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from etl.errors import SettingsError
 from etl.mapping.ids import Column, shown_cells
 from etl.mapping.language import ColumnMapping
 from etl.mapping.long_form import join
@@ -25,11 +24,15 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Cells:
-    """n rows of a file: n texts, typed values or objects per column, n line numbers, and the bytes of each line."""
+    """n rows of a file: n texts, typed values or objects per column, n line numbers, and the bytes of each line.
+
+    `blank` returns whether the bytes of a line hold nothing.
+    """
 
     columns: dict[str, Column]
     lines: Integers
     raw: Callable[[int], bytes]
+    blank: Callable[[bytes], bool] = lambda line: not line.strip()
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -95,7 +98,7 @@ def to_readings(
         return Block(table, times.local, cells.lines, cells.raw, broken)
     rows = np.flatnonzero(~good).tolist()
     letters = [_letter(cells, mapping, row, times, usable=bool(usable[row])) for row in rows]
-    letters = sorted([*broken, *(each for each in letters if each.value.strip())], key=lambda letter: letter.line)
+    letters = sorted([*broken, *(each for each in letters if not cells.blank(each.value))], key=lambda letter: letter.line)
     at = np.flatnonzero(good)
     return Block(table.take(at), times.local[at], cells.lines[at], lambda row: cells.raw(int(at[row])), letters)
 
@@ -104,7 +107,7 @@ def _joined(cells: Cells, mapping: ColumnMapping) -> Cells:
     """Join the rows of the long form to readings; the bytes of a reading are those of its lines."""
     joined = join(cells.columns, mapping, len(cells), np.zeros(len(cells), np.int64))
     lines = np.array([cells.lines[rows[0]] for rows in joined.elements], dtype=np.int64)
-    return Cells(joined.columns, lines, lambda row: b"\n".join(map(cells.raw, joined.elements[row])))
+    return Cells(joined.columns, lines, lambda row: b"\n".join(map(cells.raw, joined.elements[row])), cells.blank)
 
 
 def _letter(cells: Cells, mapping: ColumnMapping, row: int, times: Times, *, usable: bool) -> BrokenLine:
@@ -112,18 +115,14 @@ def _letter(cells: Cells, mapping: ColumnMapping, row: int, times: Times, *, usa
         reason, detail = "missing-key", "no equipment ID of 1 to 255 bytes without control characters"
         detail = f"{detail}: {shown_cells(cells.columns, mapping.equipment.columns, row)}"
         return BrokenLine(int(cells.lines[row]), cells.raw(row), reason, detail)
-    if times.utc[row] == MISSING:
-        cell, reason, detail = mapping.timestamp.column, "timestamp", "no timestamp"
-        if times.local[row] != MISSING:
-            detail = f"no such time in {mapping.timestamp.zone}, where clocks go forward"
-    else:
+    if times.utc[row] != MISSING:
         return BrokenLine(int(cells.lines[row]), cells.raw(row), "no-measurement", "no measurement at all")
-    value = cells.columns[cell or ""][row]
-    shown = value.as_py() if isinstance(value, pa.Scalar) else value
-    text = str(shown)[:80]
-    if reason == "timestamp" and mapping.timestamp.format is None and re.fullmatch(r"[\d.]+", text):
+    shown, detail = shown_cells(cells.columns, mapping.timestamp.names, row), "no timestamp"
+    if times.local[row] != MISSING:
+        detail = f"no such time in {mapping.timestamp.zone}, where clocks go forward"
+    elif mapping.timestamp.format is None and re.search(r"is '[\d.]+'$", shown):
         detail = "no epoch of the time from 2000 on (`format` reads dates such as %Y%m%d, or `excel`)"
-    return BrokenLine(int(cells.lines[row]), cells.raw(row), reason, f"{detail}: {cell} is {text!r}")
+    return BrokenLine(int(cells.lines[row]), cells.raw(row), "timestamp", f"{detail}: {shown}")
 
 
 def _json(bad: dict[int, dict[str, object]], ms: Integers, good: Flags, values: dict[str, pa.Array]) -> pa.Array:
@@ -147,14 +146,3 @@ def _plain(value: object) -> object:
 # Rows of a file, and its broken lines.
 Parsed = tuple[Cells, list[BrokenLine]]
 
-
-def check_columns(mapping: ColumnMapping, present: Sequence[str], name: str) -> None:
-    """Check that a file has each mapped column once.
-
-    Raises:
-        SettingsError: a column is missing or occurs twice; the message lists the columns.
-    """
-    for column in mapping.columns:
-        if (times := present.count(column)) != 1:
-            problem = f"has column {column!r} {times} times" if times else f"has no column {column!r}"
-            raise SettingsError(f"recorded file {name} {problem}; it has {', '.join(present)}")

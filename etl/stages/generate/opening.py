@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
@@ -35,26 +36,65 @@ _WRONG_NAMES = re.compile(r"Certificate|SSL|InvalidURL|Credentials")
 _JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)")
 
 
+_FORMATS = {
+    "csv": "csv",
+    "tsv": "csv",
+    "parquet": "parquet",
+    "pq": "parquet",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "json": "json",
+    "xlsx": "excel",
+    "xlsm": "excel",
+    "xlsb": "excel",
+    "xls": "excel",
+    "ods": "excel",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recorded file: its URL, or a path in a filesystem of fsspec if the URL names several; `name` has no secret.
+
+    Size and version (an ETag, or the time of the last change) are None if they are not known.
+    """
+
+    url: str
+    name: str
+    files: Any = None
+    path: str = ""
+    size: int | None = None
+    version: str | None = None
+
+
 def endings(path: str) -> list[str]:
     """Return the endings of a path or URL, in lower case and without points, the codec last."""
     found = (PurePosixPath(shown(part)).suffixes for part in re.split("::", path))
     return [ending.lstrip(".").lower() for ending in next(filter(None, found), [])]
 
 
-def opened(url: str, *, seek: bool) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield the file at a URL, decompressed by its ending, or each member of a zip in order, with a printable name.
+def file_format(path: str) -> str | None:
+    """Return the format that the ending names, or the ending before that of a codec; None if it names none."""
+    found = endings(path)
+    if found and found[-1] in CODECS:
+        found.pop()
+    return _FORMATS.get(found[-1]) if found else None
+
+
+def opened(source: Found, *, seek: bool) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield a file, decompressed by its ending, or each member of a zip in order, with a printable name.
 
     Args:
-        url: path or fsspec URL.
+        source: the file.
         seek: whether the reader seeks, as a reader of Parquet does.
 
     Raises:
         SettingsError: the file is missing, may not be read, or has another format than its ending says.
         Unreachable: the storage does not answer.
     """
-    name = shown(url)
-    raw = _Storage(url, name)
-    codec = (endings(url) or [""])[-1]
+    name = source.name
+    raw = _Storage(source)
+    codec = (endings(name) or [""])[-1]
     with raw, reading(name):
         if codec == "zip":
             yield from _members(_seekable(raw), name, seek=seek)
@@ -138,8 +178,15 @@ def reading(name: str) -> Iterator[None]:
         ) from error
 
 
-def _in_one_go() -> dict[str, Any]:
+def is_http(url: str) -> bool:
+    """Return whether a URL is read by HTTP."""
+    return url.startswith(("http://", "https://"))
+
+
+def http_options(url: str) -> dict[str, Any]:
     """Read HTTP without ranges, because not every server supports them, and wait as long as data arrive."""
+    if not is_http(url):
+        return {}
     from aiohttp import ClientTimeout
 
     return {"block_size": 0, "client_kwargs": {"timeout": ClientTimeout(None, sock_connect=30, sock_read=60)}}
@@ -148,11 +195,15 @@ def _in_one_go() -> dict[str, Any]:
 class _Storage(io.RawIOBase):
     """A file of any storage. Its errors state whether a retry may help, and contain no secret."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url, self._name, self._in_one_go = url, name, url.startswith(("http://", "https://"))
+    def __init__(self, source: Found) -> None:
+        url = source.url
+        self._url, self._name, self._in_one_go = url, source.name, is_http(url)
         with self._telling("opened"):
-            options = _in_one_go() if self._in_one_go else {}
-            self._file: Any = fsspec.open(url, "rb", **options).open()
+            self._file: Any = (
+                source.files.open(source.path, "rb")
+                if source.files
+                else fsspec.open(url, "rb", **http_options(url)).open()
+            )
 
     @contextmanager
     def _telling(self, done: str) -> Iterator[None]:

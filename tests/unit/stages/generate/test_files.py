@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from etl.errors import SettingsError
 from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 from etl.model.schemas import DEAD_LETTERS, generated
-from etl.stages.generate import files as recorded
+from etl.stages.generate import delimited
+from etl.stages.generate import lines as text_lines
 from etl.stages.generate.files import recorded_readings
 
 ROOT = Path(__file__).parents[4]
@@ -103,7 +105,7 @@ def test_a_line_is_a_reading_when_it_is_good(read):
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_bad_line_is_a_dead_letter_when_others_are_good(read, monkeypatch, line, reason, end, careful):
     if careful:
-        monkeypatch.setattr(recorded, "_clean", lambda *_: None)
+        monkeypatch.setattr(delimited, "_clean", lambda *_: None)
     good = GOOD.rstrip() + end
     readings, letters = read(HEADER.rstrip() + end + good + line + end + good + good)
     assert letters == [(3, reason, line)]
@@ -113,7 +115,7 @@ def test_a_bad_line_is_a_dead_letter_when_others_are_good(read, monkeypatch, lin
 @pytest.mark.parametrize("careful", [False, True])
 def test_empty_lines_are_nothing_when_in_between(read, monkeypatch, careful):
     if careful:
-        monkeypatch.setattr(recorded, "_clean", lambda *_: None)
+        monkeypatch.setattr(delimited, "_clean", lambda *_: None)
     readings, letters = read(b"\n" + HEADER + b"\n" + GOOD + b"\r\n  \n" + GOOD + b"bad\n\n")
     assert len(readings) == 2
     assert letters == [(8, "recorded", b"bad")]
@@ -167,11 +169,11 @@ def test_a_literal_quote_is_text_when_inside_a_field(read):
 
 
 def test_a_huge_line_is_cut_when_it_is_kept(read, monkeypatch):
-    monkeypatch.setattr(recorded, "BLOCK_BYTES", 64 * 1024)
+    monkeypatch.setattr(text_lines, "BLOCK_BYTES", 64 * 1024)
     for huge in (b"x" * 3_000_000, b"2026-01-05T08:00:01Z,pump,1,1," + b"x" * 600_000):
         readings, letters = read(HEADER + GOOD + huge + b"\n" + GOOD)
         assert len(readings) == 2
-        assert letters == [(3, "recorded", huge[: recorded.MAX_LINE_BYTES])]
+        assert letters == [(3, "recorded", huge[: text_lines.MAX_LINE_BYTES])]
 
 
 @pytest.mark.parametrize("data", [b"", HEADER, b"\n\n"])
@@ -221,16 +223,17 @@ def test_any_file_reads_the_same_when_blocks_and_paths_differ(
     mapping = read_mapping(folder / "mapping.yaml", declared)
     whole = parse(folder / "file.csv", mapping, declared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorded, "BLOCK_BYTES", block)
-        patch.setattr(recorded, "BLOCK_ROWS", rows)
+        patch.setattr(text_lines, "BLOCK_BYTES", block)
+        patch.setattr(text_lines, "BLOCK_ROWS", rows)
         assert parse(folder / "file.csv", mapping, declared) == whole
-        patch.setattr(recorded, "_clean", lambda *_: None)
+        patch.setattr(delimited, "_clean", lambda *_: None)
         assert parse(folder / "file.csv", mapping, declared) == whole
     assert [line for line, _, _ in whole[1]] == sorted({line for line, _, _ in whole[1]})
     quoted = any(b'"' in line for line in lines)
     if not quoted:
-        kept = sum(bool(line.strip()) for line in b"\n".join(lines).split(b"\n"))
-        assert len(whole[0]) + len(whole[1]) == kept
+        kept = [line for line in b"\n".join(lines).split(b"\n") if line.strip(b" ,\r\n")]
+        units = bool(kept) and not re.search(rb"\d", kept[0].split(b",")[0])
+        assert len(whole[0]) + len(whole[1]) in (len(kept), len(kept) - units)
 
 
 @given(data=st.binary(max_size=200), name=st.sampled_from(["file.csv", "file.jsonl"]))
@@ -270,7 +273,7 @@ def times(read, texts, mapping):
 
 @pytest.mark.parametrize("block", [30, 4_000_000])
 def test_the_repeated_hour_is_told_by_order_when_clocks_go_back(read, monkeypatch, block):
-    monkeypatch.setattr(recorded, "BLOCK_BYTES", block)
+    monkeypatch.setattr(text_lines, "BLOCK_BYTES", block)
     walls = ["01:59", "02:00", "02:30", "02:59", "02:00", "02:30", "02:59", "03:00"]
     texts = [(f"25.10.2026 {wall}", "a") for wall in walls]
     found, _ = times(read, texts, zoned("%d.%m.%Y %H:%M"))
@@ -398,7 +401,7 @@ def test_parquet_times_are_floored_when_finer(read, tmp_path):
     [
         (b"time,machine,U,P\n", "file.csv", "has no column 'S'; it has time, machine, U, P"),
         (b"time,machine,U,P,S,U\n", "file.csv", "has column 'U' 2 times"),
-        (b"\xff\xfe\n", "file.csv", "column names cannot be read"),
+        (b"\xff\n", "file.csv", "column names cannot be read"),
         (GOOD, "file.txt", "`format:`"),
         (b"PAR1 not", "file.parquet", "no good Parquet"),
         (gzip.compress(HEADER + GOOD * 1000)[:-20], "file.csv.gz", "damaged"),

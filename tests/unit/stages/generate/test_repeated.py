@@ -10,7 +10,7 @@ import pytest
 
 from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
-from etl.stages.generate import files as recorded
+from etl.stages.generate import lines as text_lines
 from etl.stages.generate import repeated
 from etl.stages.generate.files import recorded_readings
 
@@ -32,7 +32,7 @@ def read(tmp_path):
         mapping = read_mapping(tmp_path / "mapping.yaml", measurements)
         with pytest.MonkeyPatch.context() as patch:
             if block:
-                patch.setattr(recorded, "BLOCK_BYTES", block)
+                patch.setattr(text_lines, "BLOCK_BYTES", block)
             blocks = list(recorded_readings(str(tmp_path / "file.csv"), mapping, measurements))
         readings = pa.concat_tables(each.readings for each in blocks).to_pylist()
         letters = pa.concat_tables(each.dead_letters for each in blocks).to_pylist()

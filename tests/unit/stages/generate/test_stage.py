@@ -12,6 +12,7 @@ from etl.model.schemas import DEAD_LETTERS, generated
 from etl.run.runner import run_stage
 from etl.run.workspace import Shard, Source, open_workspace
 from etl.settings import GenerateSettings, RunSettings, read_stage_settings
+from etl.stages.generate import progress
 from etl.stages.generate import stage as stage_module
 from etl.stages.generate.stage import generate
 
@@ -112,8 +113,8 @@ def test_nothing_is_written_when_gateways_fill_the_topic(run):
 
 @pytest.mark.parametrize("rows", [7, 250_000])
 def test_recorded_readings_are_in_order_of_the_file_when_written(run, monkeypatch, rows):
-    monkeypatch.setattr(stage_module, "CHUNK_ROWS", rows)
-    monkeypatch.setattr("etl.stages.generate.files.BLOCK_ROWS", 5)
+    monkeypatch.setattr(progress, "CHUNK_ROWS", rows)
+    monkeypatch.setattr("etl.stages.generate.lines.BLOCK_ROWS", 5)
     counts, tables = run(source="recorded", recorded_url=str(DATA / "plant.csv"), mapping_file=DATA / "plant.yaml")
     assert counts == {"generated": 300, "rejected": 7}
     times = tables["readings"]["timestamp"].to_pylist()
@@ -139,7 +140,7 @@ def test_nothing_is_written_when_the_mapping_is_wrong(run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "cause"),
     [
-        ("a.csv", "time,machine,U\n2026-01-05T08:00:00Z,p,1,\n2026-01-05T08:01:00Z,p,2,\n", "end with a delimiter"),
+        ("a.csv", "time,machine,U\n1,2026-01-05T08:00:00Z,p,1\n2,2026-01-05T08:01:00Z,p,2\n", "lack a name"),
         ("a.csv", "time,machine,U\n46027,p,1\n46028,p,2\n", "another `format`"),
         (
             "a.csv",
