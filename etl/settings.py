@@ -278,7 +278,7 @@ class GenerateSettings(BaseSettings):
     late_by: Duration = Field(timedelta(hours=1), description="synthetic: longest delay of a late reading")
     out_of_order_rate: Rate = Field(0.0, description="synthetic: share of readings delayed by a few intervals")
     recorded_url: str | None = Field(
-        None, description="recorded: path or fsspec URL of a file (CSV, Parquet, JSON lines) or a zip"
+        None, description="recorded: path or fsspec URL of a file, a folder, or a pattern such as `data/**/*.csv`"
     )
     mapping_file: Path | None = Field(None, description="recorded: YAML file that maps columns to measurements")
     oldest: AwareDatetime = Field(

@@ -34,7 +34,8 @@ from etl.settings import (
     RunSettings,
     read_settings,
 )
-from etl.stages.generate.files import recorded_readings
+from etl.stages.generate.files import file_readings
+from etl.stages.generate.listing import list_files
 from etl.urls import shown
 
 # A service that is not available within this time is reported; a stage would wait for it.
@@ -118,13 +119,15 @@ def _source() -> str | Check:
     mapping = read_mapping(settings.mapping_file, measurements)
     # The first rows show whether file, format and columns are right.
     oldest = int(settings.oldest.timestamp() * 1000)
-    for block in recorded_readings(settings.recorded_url, mapping, measurements, oldest):
+    files = list_files(settings.recorded_url, mapping).files
+    blocks = ((found, block) for found in files for block in file_readings(found, mapping, measurements, oldest))
+    for found, block in blocks:
         if block.readings.num_rows or block.dead_letters.num_rows:
             if any_usable(block.readings, measurements):
-                break
+                return f"the first rows of {found.name} fit the mapping; recorded files: {len(files)}"
             text = f"of its first rows, {all_rejected(block.readings.num_rows, [block.dead_letters])}"
             return Check("warn", "source", text)
-    return "the recorded file fits its mapping"
+    return "no recorded file has a row"
 
 
 def _kafka(patient: bool) -> Iterator[Check]:

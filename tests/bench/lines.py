@@ -25,6 +25,11 @@ def _generate(material: Material) -> Iterator[Figure]:
     yield stages.generate(material.place, material.readings)
 
 
+def _files(material: Material) -> Iterator[Figure]:
+    yield stages.read_file(material.place, material.recorded, "csv", "CSV", material.readings)
+    yield stages.read_file(material.place, material.recorded, "parquet", "Parquet", material.readings)
+
+
 def _produce(material: Material) -> Iterator[Figure]:
     yield stages.produce(material.place, material.generated, material.readings, "arrow")
     yield stages.produce(material.place, material.generated, material.readings, "json")
@@ -78,6 +83,7 @@ def _long_run(material: Material) -> Iterator[Figure]:
 
 PARTS: dict[str, Callable[[Material], Iterator[Figure]]] = {
     "generate": _generate,
+    "files": _files,
     "produce": _produce,
     "consume": _consume,
     "transform": _transform,

@@ -4,6 +4,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
 
 from etl.codec.json_records import encode_json
 from etl.model.measurements import read_measurements
@@ -55,6 +61,21 @@ class Material:
     def some(self, share: int) -> list[tuple[bytes, bytes]]:
         """The records of the first readings, for what is slow."""
         return self.records[: max(1, self.readings // share)]
+
+    @cached_property
+    def recorded(self) -> Path:
+        """A folder with two measurements of all readings, in `readings.csv` and `readings.parquet`, and a mapping."""
+        folder = self.place.folder / "recorded"
+        folder.mkdir()
+        tables = _output(self.generated, "generate").tables("readings")
+        table = pa.concat_tables(table.select(["equipment_id", "timestamp", "voltage", "current"]) for table in tables)
+        pq.write_table(table, folder / "readings.parquet")
+        texts = pc.strftime(table["timestamp"], format="%Y-%m-%dT%H:%M:%SZ")
+        csv.write_csv(table.set_column(1, "timestamp", texts), folder / "readings.csv")
+        (folder / "mapping.yaml").write_text(
+            "timestamp: timestamp\nequipment: equipment_id\nmeasurements: {voltage: voltage, current: current}\n"
+        )
+        return folder
 
     @cached_property
     def arrow_topic(self) -> str:

@@ -1,6 +1,7 @@
 """Our own stages, each run in this process, so that neither the start of Python nor imports count."""
 
 from importlib import import_module
+from pathlib import Path
 
 from etl.run.runner import Stage, run_stage
 from etl.settings import RunSettings, read_settings, read_stage_settings
@@ -25,6 +26,23 @@ def generate(place: Place, readings: int) -> Figure:
     def once() -> Figure:
         with run_like(place):
             return run("generate", "generate", readings, {})
+
+    return median(once, place.both)
+
+
+def read_file(place: Place, folder: Path, ending: str, name: str, readings: int) -> Figure:
+    """Read a recorded file of two measurements in runs that are thrown away."""
+
+    def once() -> Figure:
+        with (
+            run_like(place),
+            settings(
+                ETL_GENERATE_SOURCE="recorded",
+                ETL_GENERATE_RECORDED_URL=folder / f"readings.{ending}",
+                ETL_GENERATE_MAPPING_FILE=folder / "mapping.yaml",
+            ),
+        ):
+            return run("generate", f"generate from {name}", readings, {})
 
     return median(once, place.both)
 

@@ -50,6 +50,8 @@ STRESS = tuple(f"cassandra-stress, batches of {size}" for size in (100, 400))
 
 TARGETS = (
     Target("generate", "rate", ">=", 1_000_000),
+    Target("generate from CSV", "rate", ">=", 500_000),
+    Target("generate from Parquet", "rate", ">=", 2_000_000),
     Target("produce Arrow", "rate", ">=", 500_000),
     Target("produce JSON", "rate", ">=", 0.8, ("kafka-python produces bytes",)),
     Target("consume Arrow, kafka-python", "rate", ">=", 500_000),

@@ -98,7 +98,9 @@ def to_readings(
         return Block(table, times.local, cells.lines, cells.raw, broken)
     rows = np.flatnonzero(~good).tolist()
     letters = [_letter(cells, mapping, row, times, usable=bool(usable[row])) for row in rows]
-    letters = sorted([*broken, *(each for each in letters if not cells.blank(each.value))], key=lambda letter: letter.line)
+    letters = sorted(
+        [*broken, *(each for each in letters if not cells.blank(each.value))], key=lambda letter: letter.line
+    )
     at = np.flatnonzero(good)
     return Block(table.take(at), times.local[at], cells.lines[at], lambda row: cells.raw(int(at[row])), letters)
 
@@ -145,4 +147,3 @@ def _plain(value: object) -> object:
 
 # Rows of a file, and its broken lines.
 Parsed = tuple[Cells, list[BrokenLine]]
-

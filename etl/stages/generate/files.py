@@ -81,7 +81,7 @@ def _rows(
     """Return the rows of a file in blocks, and a function that returns the original bytes of a line."""
     if own := [column for column in mapping.columns if column.startswith(_OF_RECORDS)]:
         raise SettingsError(
-            f"recorded file {name} has no {own[0]}, which records of a topic have: write `equipment: {{column: NAME}}` or"
+            f"recorded file {name} has no {own[0]}, which only records have: write `equipment: {{column: NAME}}` or"
             " `equipment: {constant: ID}` into the mapping"
         )
     if kind == "parquet":

@@ -115,7 +115,8 @@ def is_units(names: Sequence[str], fields: Sequence[str], mapping: ColumnMapping
     if not fits(fields, names) or any(re.search(r"\d", cells[column]) for column in mapping.timestamp.names):
         return False
     numbers = [measurement.name for measurement in measurements.declared if measurement.type == "double"]
-    texts = [cells[mapping.measurements[name].column].strip() for name in numbers if name in mapping.measurements]
+    columns = [mapping.measurements[name].column for name in numbers if name in mapping.measurements]
+    texts = [cells[column].strip() for column in ([mapping.value] if mapping.value else columns)]
     unlike = (*mapping.missing_texts, "\ufffd")
     return any(texts) and not any(_VALUE.match(text) or text in unlike for text in texts if text)
 

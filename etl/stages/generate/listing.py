@@ -12,9 +12,10 @@ from fsspec.implementations.local import LocalFileSystem
 from etl.errors import SettingsError
 from etl.mapping.language import ColumnMapping
 from etl.stages.generate.opening import Found, endings, file_format, http_options, is_http, trouble
-from etl.urls import parts, shown
+from etl.urls import shown
 
 _HIDDEN = re.compile(r"(^|/)[._][^/]*(/|$)")  # _SUCCESS of Spark, .crc, ._ of macOS
+_CHAIN = re.compile(r"::(?=[A-Za-z][\w+.-]*://|[/.])")  # zip://*.csv::/folder/all.zip
 _VERSIONS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "modified")
 
 log = structlog.get_logger("etl.recorded")
@@ -62,7 +63,7 @@ def list_files(url: str, mapping: ColumnMapping) -> Listing:
 
 
 def is_pattern(url: str) -> bool:
-    """Return whether a path or URL has wildcards; `?` and `[` mean something else in a URL of HTTP."""
+    """Return whether a path or URL has wildcards: `*`, `[abc]` (not by HTTP), and `?` in a path without a scheme."""
     return bool(re.search(r"\*" if is_http(url) else r"[*?\[]", shown(url)))
 
 
@@ -107,7 +108,7 @@ def _readable(found: list[Found], mapping: ColumnMapping) -> list[Found]:
 
 
 def _found(url: str, files: Any, path: str, entry: dict[str, Any]) -> Found:
-    outer = parts(url)[1:]
+    outer = _CHAIN.split(url)[1:]
     if outer:
         name = f"{shown('::'.join(outer))}/{path}"
     else:

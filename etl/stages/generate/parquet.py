@@ -116,7 +116,8 @@ def _check_types(mapping: ColumnMapping, measurements: Measurements, schema: pa.
     if mapping.tag and mapping.value:
         wanted |= {mapping.tag.column: is_key, mapping.value: is_number}
     else:
-        wanted |= {e.column: is_number if types[m] == "double" else is_text for m, e in mapping.measurements.items()}
+        is_value = [*is_number, of.is_boolean]
+        wanted |= {e.column: is_value if types[m] == "double" else is_text for m, e in mapping.measurements.items()}
     for column, checks in wanted.items():
         found = _type(schema, column)
         plain = found.value_type if of.is_dictionary(found) else found

@@ -429,9 +429,9 @@ def test_a_missing_file_is_one_clear_line_when_opened(tmp_path, declared):
 
 
 def test_a_wrong_parquet_type_is_one_clear_line_when_mapped(read, tmp_path):
-    table = pa.table({"time": [1], "machine": ["a"], "U": [True], "P": [1], "S": ["on"]})
+    table = pa.table({"time": [1], "machine": ["a"], "U": [[1]], "P": [1], "S": ["on"]})
     pq.write_table(table, tmp_path / "source.parquet")
-    with pytest.raises(SettingsError, match="column 'U' of type bool"):
+    with pytest.raises(SettingsError, match="column 'U' of type list"):
         read((tmp_path / "source.parquet").read_bytes(), name="file.parquet")
 
 

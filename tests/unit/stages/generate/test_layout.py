@@ -151,6 +151,18 @@ missing: ["", -200]
     assert [(line, reason) for line, reason, _ in letters] == [(3, "no-measurement"), (4, "timestamp")]
 
 
+def test_the_long_form_is_joined_when_each_line_has_a_tag(rows_of):
+    mapping = """
+timestamp: timestamp
+equipment: {column: tag, pattern: '(.+)[.]'}
+tag: {column: tag, pattern: '[.](.+)'}
+value: value
+measurements: {voltage: U, current: I}
+"""
+    data = "Export\ntag,timestamp,value\n,UTC,[x]\np.U,2026-01-05T08:00Z,230\np.I,2026-01-05T08:00Z,1\np.U,never,1\n"
+    assert rows_of(data, mapping) == (READ[:1], [(6, "timestamp", b"p.U,never,1")])
+
+
 def test_the_beginning_of_an_interval_is_stored_when_times_mark_its_end(rows_of):
     mapping = "timestamp: {column: time, zone: Europe/Zurich, shift: -PT15M}\nequipment: {constant: m}\n"
     walls = ["01:45", "02:00", "02:15", "02:30", "02:45", "03:00", "02:15", "02:30", "02:45", "03:00", "03:15"]
@@ -159,6 +171,11 @@ def test_the_beginning_of_an_interval_is_stored_when_times_mark_its_end(rows_of)
     assert letters == []
     quarters = [(23, 30), (23, 45), *((hour, minute) for hour in (0, 1) for minute in (0, 15, 30, 45)), (2, 0)]
     assert [time[11:16] for _, time, _ in readings] == [f"{hour:02}:{minute:02}" for hour, minute in quarters]
+
+
+def test_an_entry_for_files_is_named_when_the_mapping_is_of_a_topic(rows_of):
+    with pytest.raises(SettingsError, match=r"has no \$topic, which only records have: write `equipment: "):
+        rows_of(FILE, MAPPING.replace("equipment: machine", "equipment: $topic"))
 
 
 # JSON arrays
@@ -232,3 +249,13 @@ def test_a_nested_value_is_read_when_the_column_is_a_path(rows_of):
     data = '{"time": 1767600000, "machine": "p", "v": {"U": 230}, "v.I": 1, "w": 3}\n'
     mapping = MAPPING.replace("U}", "v.U, current: v.I, state: w.x}")
     assert rows_of(data, mapping, "file.jsonl")[0] == READ[:1]
+
+
+def test_elements_are_readings_when_they_are_within_objects(rows_of):
+    data = (
+        '{"id": "p", "all": [{"t": 1767600000, "U": 230}, 7, {"t": 1767600060, "U": 231}, {"t": "x"}]}\n{"id": "q"}\n'
+    )
+    mapping = "timestamp: t\nequipment: $.id\nreadings: all\nmeasurements: {voltage: U}\n"
+    lines = data.encode().splitlines()
+    expected = (READ, [(1, "recorded", lines[0]), (1, "timestamp", b'{"t": "x"}'), (2, "recorded", lines[1])])
+    assert rows_of(data, mapping, "file.jsonl") == expected
