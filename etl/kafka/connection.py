@@ -118,9 +118,9 @@ def _reach_one(
             check = "ETL_KAFKA_CA_FILE and ETL_KAFKA_SECURITY_PROTOCOL"
             if is_about_client(error):
                 check = "ETL_KAFKA_CERTIFICATE_FILE: Kafka needs a client certificate of a CA that it trusts"
-            raise SettingsError(
-                f"TLS with Kafka at {host}:{port} failed ({error.reason or error}): check {check}"
-            ) from error
+            # Of the broker's certificate it says more: another name, an unknown authority, or expired.
+            reason = getattr(error, "verify_message", "") or error.reason or str(error)
+            raise SettingsError(f"TLS with Kafka at {host}:{port} failed ({reason}): check {check}") from error
         except socket.gaierror:
             reason = f"the name {host} is not known"
         except (OSError, kafka_errors.KafkaError) as error:

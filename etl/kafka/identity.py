@@ -86,7 +86,8 @@ def rdkafka_options(settings: KafkaSettings, failures: list[Any]) -> dict[str, A
     """Return the options of TLS and login for librdkafka; a failure to get a token is added to `failures`."""
     options: dict[str, Any] = {"security.protocol": settings.security_protocol}
     files = {
-        "ssl.ca.location": settings.ca_file,
+        # By itself librdkafka does not read SSL_CERT_FILE.
+        "ssl.ca.location": settings.ca_file or ssl.get_default_verify_paths().cafile,
         "ssl.certificate.location": settings.certificate_file,
         "ssl.key.location": settings.key_file or settings.certificate_file,
     }

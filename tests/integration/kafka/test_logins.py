@@ -108,6 +108,19 @@ def test_client_without_a_login_is_told_its_rights_when_it_only_encrypts(broker:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+def test_authorities_of_the_system_count_when_no_file_is_named(
+    broker: Listeners, topic: str, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = KafkaSettings(**password(broker, "scram", ca_file=None), client=client)
+    with pytest.raises(SettingsError, match=r"failed \(.*certificate.*\): check ETL_KAFKA_CA_FILE"):
+        connection.reach(settings)
+    monkeypatch.setenv("SSL_CERT_FILE", str(broker.service.ca_file))
+    with port.connect(settings) as connected:
+        connected.create_topic(topic, 1, 1, {})
+        send_one(settings, topic, b"a")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_token_is_renewed_when_it_expires_meanwhile(
     broker: Listeners, oauth: TokenServer, topic: str, client: str
 ) -> None:
