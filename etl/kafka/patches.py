@@ -31,7 +31,7 @@ def greet(options: dict[str, Any], server: str, seconds: float) -> None:
         connection = manager.get_connection(node, timeout_ms=timeout, pop_on_close=False, refresh_metadata_on_err=False)
         await manager.wait_for(connection.init_future, timeout)
         if not connection.sasl_enabled:
-            await _refuse_sasl(connection)
+            await _refuse_sasl(connection, timeout)
 
     try:
         client._net.run(connected)
@@ -39,10 +39,11 @@ def greet(options: dict[str, Any], server: str, seconds: float) -> None:
         client.close()
 
 
-async def _refuse_sasl(connection: Any) -> None:
+async def _refuse_sasl(connection: Any, timeout: int) -> None:
     """Raise an error if a port expects a login: it answers about versions, and ends the connection at all else."""
+    request = SaslHandshakeRequest(mechanism="none", max_version=1)
     try:
-        answer = await connection.send_request(SaslHandshakeRequest(mechanism="none", max_version=1))
+        answer = await connection.send_request(request, request_timeout_ms=timeout)
     except KafkaError:
         return
     if answer.error_code != IllegalSaslStateError.errno:
