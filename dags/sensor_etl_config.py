@@ -9,7 +9,7 @@ import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from kubernetes.client import V1Pod
+from kubernetes.client import V1ContainerStateTerminated, V1Pod
 
 CONFIG = Path(os.environ.get("SENSOR_ETL_DAG_CONFIG", "/opt/sensor-etl"))
 SETTINGS = yaml.safe_load((CONFIG / "dag.yaml").read_text())
@@ -43,19 +43,33 @@ class EtlPodOperator(KubernetesPodOperator):
     """Run a stage in a pod. If its settings are wrong, the task is not retried: a person has to change them."""
 
     def cleanup(self, pod: V1Pod, remote_pod: V1Pod, *arguments: Any, **named: Any) -> None:
-        """Clean up as the operator does, then fail the task permanently if a retry cannot help."""
+        """Clean up as the operator does, then fail the task permanently if a retry cannot help.
+
+        If Kubernetes ended the pod, the error begins with the reason, which the last lines of the stage do not state.
+        """
         try:
             super().cleanup(pod, remote_pod, *arguments, **named)
         except AirflowSkipException:
             raise
         except AirflowException as error:
-            if exit_code(remote_pod, self.base_container_name) == WRONG_SETTINGS:
+            ended = terminated(remote_pod, self.base_container_name)
+            if ended and ended.exit_code == WRONG_SETTINGS:
                 raise AirflowFailException(str(error)) from error
+            if reason := reason_of_kubernetes(remote_pod, ended):
+                raise AirflowException(f"{reason}\n{error}") from error
             raise
 
 
-def exit_code(pod: V1Pod, container: str) -> int | None:
-    """Return the exit code of a container of a pod; None if it has not ended by itself."""
+def terminated(pod: V1Pod, container: str) -> V1ContainerStateTerminated | None:
+    """Return how a container of a pod ended; None if it has not ended by itself."""
     statuses = (pod.status and pod.status.container_statuses) or []
     states = [status.state for status in statuses if status.name == container]
-    return next((state.terminated.exit_code for state in states if state and state.terminated), None)
+    return next((state.terminated for state in states if state and state.terminated), None)
+
+
+def reason_of_kubernetes(pod: V1Pod, ended: V1ContainerStateTerminated | None) -> str | None:
+    """Return why Kubernetes ended a pod; None if its container ended by itself."""
+    if ended and ended.reason == "OOMKilled":
+        return "OOMKilled: the pod needs more memory than its limit (the chart's value resources.limits.memory)"
+    # Such as Evicted and DeadlineExceeded.
+    return f"{pod.status.reason}: {pod.status.message}" if pod.status and pod.status.reason else None

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 import yaml
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk.definitions.param import process_params
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from kubernetes.client import (
+    V1ContainerState,
+    V1ContainerStateTerminated,
+    V1ContainerStatus,
+    V1ObjectMeta,
+    V1Pod,
+    V1PodStatus,
+)
 
 from tests.dags.config import PODS
 from tests.dags.conftest import Load, variables
@@ -48,6 +58,16 @@ def pod(dag: Any, stage: str, dag_run: Any, *, conf: dict[str, Any] | None = Non
             pod_request=manifest, client=None, mode="sync", context=context, operator=operator
         )
     return manifest
+
+
+def ended(exit_code: int, reason: str, *, pod: str | None = None, message: str | None = None) -> V1PodStatus:
+    """What Kubernetes says of a pod whose container has ended; for some reasons it ends the whole pod."""
+    state = V1ContainerStateTerminated(exit_code=exit_code, reason=reason, message="Kafka does not answer")
+    image = {"image": "sensor-etl", "image_id": "sensor-etl"}
+    base = V1ContainerStatus(
+        name="base", ready=False, restart_count=0, state=V1ContainerState(terminated=state), **image
+    )
+    return V1PodStatus(phase="Failed", reason=pod, message=message, container_statuses=[base])
 
 
 def mounts(manifest: Any) -> dict[str, tuple[str | None, bool]]:
@@ -248,3 +268,25 @@ def test_empty_shard_is_no_reason_to_skip(load_dag: Load, stage: str) -> None:
     assert operator.task_display_name
     assert operator.retries == 2
     assert operator.log_pod_spec_on_failure is False
+
+
+@pytest.mark.parametrize(
+    ("status", "begin"),
+    [
+        (ended(137, "OOMKilled"), "OOMKilled: the pod needs more memory than its limit"),
+        (ended(137, "Error", pod="Evicted", message="The node was low on resource: memory."), "Evicted: The node was"),
+        (V1PodStatus(phase="Failed", reason="DeadlineExceeded", message="Pod was active"), "DeadlineExceeded: Pod was"),
+        (ended(4, "Error"), "Pod stage returned a failure.\nKafka does not answer"),
+    ],
+)
+def test_error_begins_with_the_reason_when_kubernetes_ended_the_pod(
+    load_dag: Load, monkeypatch: pytest.MonkeyPatch, status: V1PodStatus, begin: str
+) -> None:
+    # There is no pod to be looked at, labelled or deleted.
+    for action in ("is_istio_enabled", "patch_already_checked", "process_pod_deletion"):
+        monkeypatch.setattr(KubernetesPodOperator, action, lambda self, pod, **_: None)
+    pod = V1Pod(metadata=V1ObjectMeta(name="stage"), status=status)
+    with pytest.raises(AirflowException) as error:
+        load_dag().get_task("transform").prepare_for_execution().cleanup(pod, pod)
+    assert str(error.value).startswith(begin)
+    assert not isinstance(error.value, AirflowFailException)
