@@ -1,19 +1,19 @@
-"""Write the generated parts of the docs: tables of settings and of access rights. `make docs` runs it.
+"""Write the generated parts of the docs: tables of settings, access rights and scenarios. `make docs` runs it.
 
-A generated part is between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls` or a class of
+A generated part is between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls`, `scenarios` or a class of
 `etl.settings`. The chart gets the ACLs, too, and its values schema and README (`docs.chart`).
 """
 
 import re
 from pathlib import Path
 
-from docs import chart
+from docs import chart, scenarios
 from etl import settings
 from etl.admin.access import kafka_operations, read_access
 
 DOCS = Path(__file__).parent
 ACLS = DOCS.parent / "charts" / "sensor-etl" / "files" / "acls.yaml"
-_PART = re.compile(r"<!-- (access|acls|\w+Settings) -->\n.*?<!-- end -->", re.DOTALL)
+_PART = re.compile(r"<!-- (access|acls|scenarios|\w+Settings) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def updated(text: str) -> str:
@@ -39,9 +39,8 @@ def _camel_case(operation: str) -> str:
 
 
 def _generated(name: str) -> str:
-    if name == "access":
-        return _access()
-    return _acls() if name == "acls" else _settings(name)
+    tables = {"access": _access, "acls": _acls, "scenarios": scenarios.table}
+    return tables[name]() if name in tables else _settings(name)
 
 
 def _settings(name: str) -> str:

@@ -62,9 +62,10 @@ class Airflow:
         raise TimeoutError(f"no run of {INSIGHT} followed that of {run}")
 
     def log(self, run: str, task: str, attempt: int = 1) -> str:
-        """Return the log of a task as text."""
+        """Return the log of a task as text, with the messages of its exceptions."""
         path = f"/dags/{DAG}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?map_index=-1&full_content=true"
-        return "\n".join(str(line.get("event", line)) for line in self.call("GET", path)["content"])
+        lines = self.call("GET", path)["content"]
+        return "\n".join(text for line in lines for text in (str(line.get("event", line)), *_errors(line)))
 
 
 def log_in(address: str, user: str, password: str) -> Airflow:
@@ -75,6 +76,11 @@ def log_in(address: str, user: str, password: str) -> Airflow:
     """
     answer = _call("POST", f"{address}/auth/token", {"username": user, "password": password}, {})
     return Airflow(address, answer["access_token"])
+
+
+def _errors(line: dict[str, Any]) -> list[str]:
+    """What the UI shows below the line of an exception."""
+    return [str(error["exc_value"]) for error in line.get("error_detail") or []]
 
 
 def _time(text: str) -> datetime:

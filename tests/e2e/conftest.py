@@ -1,6 +1,7 @@
 """A kind cluster with everything in it: brought up once, left running for the next time (`make down` removes it)."""
 
 import base64
+import inspect
 import json
 import os
 import re
@@ -23,14 +24,15 @@ from images.command import step
 from images.tools import tool
 from tests.e2e import earlier as earlier_chart
 from tests.e2e.airflow import Airflow, log_in
+from tests.e2e.runs import Kubectl, new_run
 
 NAME = os.environ.get("ETL_CLUSTER", "sensor-etl-e2e")
 HERE = Path(__file__).parent
 VALUES = [install.SMALL, HERE / "values.yaml"]
 # With the operators instead of one broker and one node of ours: the chart's default modes.
 OPERATORS = ["kafka.mode=strimzi", "cassandra.mode=k8ssandra"] if os.environ.get("OPERATORS") else []
-Kubectl = Callable[..., str]
 Run = Callable[..., tuple[int, str]]
+FINISHED_SECONDS = 3600
 
 CQL = """
 import sys
@@ -60,9 +62,14 @@ class Earlier(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Earlier:
-    """A release of an earlier chart, in a cluster that is ready for it, for `cluster` to upgrade."""
+def earlier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Earlier:
+    """A release of an earlier chart, in a cluster that is ready for it, for `cluster` to upgrade.
+
+    It takes minutes, so there is none unless a test names this fixture itself.
+    """
     install.prepare(NAME)
+    if not any("earlier" in inspect.signature(item.function).parameters for item in request.session.items):
+        return Earlier({}, "no test looks at it")
     why_not = "an earlier chart is upgraded without operators" if OPERATORS else earlier_chart.why_not(NAME)
     if why_not:
         return Earlier({}, why_not)
@@ -110,13 +117,29 @@ def airflow(cluster: str, secret: Callable[[str, str], str]) -> Airflow:
     return log_in(install.address(cluster), "admin", password)
 
 
+@pytest.fixture(scope="session")
+def finished(airflow: Airflow) -> str:
+    """A run of three machines and an hour that has ended well; several tests look at what it left."""
+    run = new_run("finished")
+    airflow.trigger(run, machines=3, durationSeconds=FINISHED_SECONDS)
+    assert airflow.wait(run) == "success"
+    return run
+
+
 # Anew for each test, since it leads to one pod, which tests replace.
 @pytest.fixture
 def cassandra(
     cluster: str, secret: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CassandraSettings]:
     """Cassandra as its superuser, from this machine."""
-    ca = tmp_path_factory.mktemp("cassandra") / "ca.crt"
+    with open_cassandra(cluster, secret, tmp_path_factory.mktemp("cassandra")) as settings:
+        yield settings
+
+
+@contextmanager
+def open_cassandra(cluster: str, secret: Callable[[str, str], str], folder: Path) -> Iterator[CassandraSettings]:
+    """Cassandra as its superuser, from this machine, while its pod is the same; the CA is written into the folder."""
+    ca = folder / "ca.crt"
     ca.write_text(secret("sensor-etl-cassandra-ca-cert", "ca.crt"))
     with forwarded(cluster, "service/sensor-etl-dc1-service", 9042) as port:
         yield CassandraSettings(

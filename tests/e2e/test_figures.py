@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.airflow import INSIGHT, Airflow
-from tests.e2e.test_pipeline import STAGES, counts, new_run
+from tests.e2e.runs import STAGES, counts, new_run
 
 
 def seconds(airflow: Airflow, dag: str, run: str) -> float:
@@ -24,6 +24,7 @@ def keep(artefacts: Path, **figures: float) -> None:
         print(f"{name}: {value:,.1f}")
 
 
+@pytest.mark.long
 def test_small_run_is_compared_with_five_pods_that_sleep(airflow: Airflow, artefacts: Path) -> None:
     sleep, small = new_run("sleep"), new_run("small")
     for dag, run in (("e2e_sleep", sleep), ("sensor_etl", small)):

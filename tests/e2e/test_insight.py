@@ -15,8 +15,8 @@ from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings
 from images.errors import ServiceError
 from tests.e2e.airflow import INSIGHT, Airflow
-from tests.e2e.conftest import CQL, Kubectl, Run, forwarded
-from tests.e2e.test_pipeline import generated, new_run, range_of
+from tests.e2e.conftest import CQL, FINISHED_SECONDS, Kubectl, Run, forwarded
+from tests.e2e.runs import generated, new_run, range_of
 from tests.e2e.test_ui import QUIET, browser
 
 SEE_EVENTS = """
@@ -39,13 +39,10 @@ class Analysed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def analysed(airflow: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Analysed:
-    run = new_run("insight")
-    airflow.trigger(run, machines=3, durationSeconds=120)
-    assert airflow.wait(run) == "success"
-    begin = range_of(airflow, run, 120)
-    machines = {name for name, _ in generated(tmp_path_factory.mktemp("expected"), begin, 120, 3)}
-    found = airflow.insight(run)
+def analysed(airflow: Airflow, finished: str, tmp_path_factory: pytest.TempPathFactory) -> Analysed:
+    begin = range_of(airflow, finished, FINISHED_SECONDS)
+    machines = {name for name, _ in generated(tmp_path_factory.mktemp("expected"), begin, FINISHED_SECONDS, 3)}
+    found = airflow.insight(finished)
     return Analysed(airflow, found["dag_run_id"], found["state"], machines, begin)
 
 
@@ -78,8 +75,8 @@ def test_analysis_runs_by_itself_after_a_load(analysed: Analysed) -> None:
 
 def test_each_machine_of_the_run_has_a_row_of_its_day(analysed: Analysed, cassandra: CassandraSettings) -> None:
     query = "SELECT day FROM machine_days WHERE equipment_id = %s AND year = %s AND day = %s"
-    # Readings of two minutes can be of two days.
-    days = {analysed.day.date(), (analysed.day + timedelta(seconds=119)).date()}
+    # Readings of an hour can be of two days.
+    days = {analysed.day.date(), (analysed.day + timedelta(seconds=FINISHED_SECONDS - 1)).date()}
     with connect(cassandra) as session:
         found = {
             name

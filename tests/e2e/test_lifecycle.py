@@ -9,6 +9,7 @@ from images import install
 from tests.e2e.conftest import SECRETS, Earlier
 
 
+@pytest.mark.long
 def test_passwords_and_certificates_survive_the_upgrade_from_an_earlier_chart(
     cluster: str, earlier: Earlier, secret: Callable[[str, str], str]
 ) -> None:

@@ -8,8 +8,6 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from images import install
-from tests.e2e.airflow import Airflow
-from tests.e2e.test_pipeline import new_run
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -38,14 +36,11 @@ def page(cluster: str, secret: Callable[[str, str], str]) -> Iterator[Page]:
         chromium.close()
 
 
-def test_log_of_a_pod_is_on_the_page_of_its_task(page: Page, cluster: str, airflow: Airflow, artefacts: Path) -> None:
-    run = new_run("page")
-    airflow.trigger(run, machines=2, durationSeconds=60)
-    assert airflow.wait(run) == "success"
-    page.goto(f"{install.address(cluster)}/dags/sensor_etl/runs/{run}/tasks/load")
+def test_log_of_a_pod_is_on_the_page_of_its_task(page: Page, cluster: str, finished: str, artefacts: Path) -> None:
+    page.goto(f"{install.address(cluster)}/dags/sensor_etl/runs/{finished}/tasks/load")
     expect(page.get_by_text("stage=load").last).to_be_visible(timeout=60_000)
     page.screenshot(path=artefacts / "log.png")
-    page.goto(f"{install.address(cluster)}/dags/sensor_etl/runs/{run}")
+    page.goto(f"{install.address(cluster)}/dags/sensor_etl/runs/{finished}")
     for name in ("Data Generation", "Kafka Producer", "Kafka Consumer", "Data Transformation", "Data Loading"):
         expect(page.get_by_text(name).first).to_be_visible(timeout=60_000)
     page.screenshot(path=artefacts / "run.png")

@@ -18,7 +18,7 @@ from images import install
 from images.tools import tool
 from tests.e2e.airflow import Airflow, log_in
 from tests.e2e.conftest import OPERATORS, SECRETS, VALUES, Kubectl
-from tests.e2e.test_pipeline import STAGES, generated, new_run, range_of, stored
+from tests.e2e.runs import STAGES, generated, new_run, range_of, stored
 
 # What an earlier chart has not made.
 NEW_SECRETS = {"sensor-etl-page": "password", "sensor-etl-cassandra-page": "password"}
