@@ -333,6 +333,31 @@ class ConsumeSettings(BaseSettings):
         return {int(item[1] or ALL_PARTITIONS): int(item[2]) for item in items if item}
 
 
+class RegistrySettings(BaseSettings):
+    """Connection to a schema registry with Confluent's API, for records of format `registry`."""
+
+    model_config = SettingsConfigDict(env_prefix="ETL_REGISTRY_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    url: str | None = Field(None, description="http(s) URL of the schema registry; several, comma-separated")
+    username: str | None = Field(None, description="user of basic authentication; none: no authentication")
+    password: SecretStr | None = Field(None, description="the user's password")
+    ca_file: Path | None = Field(None, description="PEM file of the CA that signed the registry's certificate")
+    timeout: PositiveFloat = Field(60, description="seconds of retries until the registry counts as unreachable")
+
+    @field_validator("url")
+    @classmethod
+    def _urls(cls, given: str | None) -> str | None:
+        if given and not all(url.strip().startswith(("http://", "https://")) for url in given.split(",")):
+            raise ValueError("begins with neither http:// nor https://")
+        return given
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RegistrySettings":
+        if bool(self.username) != bool(self.password):
+            raise ValueError("ETL_REGISTRY_USERNAME and ETL_REGISTRY_PASSWORD go together")
+        return self
+
+
 class TransformSettings(BaseSettings):
     """Settings of `transform` for late and old readings."""
 
@@ -449,6 +474,7 @@ PARTS: tuple[type[BaseSettings], ...] = (
     GenerateSettings,
     ProduceSettings,
     ConsumeSettings,
+    RegistrySettings,
     TransformSettings,
     LoadSettings,
     AnalyzeSettings,

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -82,6 +82,11 @@ class Summary:
     shard: int = 0
     shards: int = 1
 
+    @property
+    def part(self) -> "Shard":
+        """The shard."""
+        return Shard(self.shard, self.shards)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -102,7 +107,7 @@ class Manifest:
         return sum(file.rows for file in self.files if file.kind == kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Shard:
     """Shard number `index`, from 0, of `count` shards of a run."""
 
@@ -209,6 +214,17 @@ def find_manifest(workspace: Workspace, stage: str) -> Manifest | None:
         if data := _read(workspace, _path(workspace, stage, attempt, MANIFEST)):
             return _manifest(json.loads(data))
     return None
+
+
+def find_manifests(workspace: Workspace, stage: str) -> list[Manifest]:
+    """Return the manifests of a stage in all other runs and shards, the oldest attempt first."""
+    found = sorted((attempt, run, shard) for run, shard, attempt in _finished(workspace, "*", stage))
+    manifests = []
+    for attempt, run, shard in found:
+        other = replace(workspace, run=run, shard=shard)
+        if run != workspace.run and (data := _read(other, _path(other, stage, attempt, MANIFEST))):
+            manifests.append(_manifest(json.loads(data)))
+    return manifests
 
 
 def find_shards(workspace: Workspace, stage: str) -> set[Shard]:

@@ -15,24 +15,49 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from etl.codec.formats.births import Births
 from etl.codec.json_records import parse_json
+from etl.errors import SettingsError
 from etl.kafka.records import Records
 from etl.mapping.record_format import RecordFormat
+from etl.settings import RegistrySettings
 
 # Parses records, all of which have a value; returns the object of each, or a ValueError with the reason in one line.
 Parser = Callable[[Records], list[Any]]
 
 
-def open_parser(format: RecordFormat, folder: Path) -> Parser:  # noqa: A002 - the word of the mapping file
+def open_parser(
+    format: RecordFormat,  # noqa: A002
+    folder: Path,
+    registry: RegistrySettings,
+    topic: str = "",
+    births: Births | None = None,
+) -> Parser:
     """Return the parser of a format.
 
     Args:
         format: the entry of the mapping file.
         folder: the folder of the mapping file, to which its other files are relative.
+        registry: the schema registry, for format `registry` alone.
+        topic: the name of the Kafka topic, for format `sparkplug` alone.
+        births: the birth certificates before this run, also for `sparkplug`; the parser adds those of the records.
 
     Raises:
-        SettingsError: a file of the format cannot be used, or a package is not installed.
+        SettingsError: a file or a setting of the format cannot be used, or its packages are not installed.
     """
+    try:
+        if format.format == "sparkplug":
+            from etl.codec.formats import sparkplug
+
+            return sparkplug.open_parser(Births() if births is None else births, topic)
+        return _open(format, folder, registry)
+    except ImportError as error:
+        raise SettingsError(f"format {format.format} needs the extra `formats` or `registry`: {error}") from error
+
+
+def _open(format: RecordFormat, folder: Path, registry: RegistrySettings) -> Parser:  # noqa: A002
+    """Import the module of a format only here, because its libraries are large."""
+    file = folder / (format.schema_file or "")
     if format.format == "csv":
         from etl.codec.formats import csv_lines
 
@@ -40,5 +65,17 @@ def open_parser(format: RecordFormat, folder: Path) -> Parser:  # noqa: A002 - t
     if format.format == "avro":
         from etl.codec.formats import avro
 
-        return avro.open_parser(folder / format.schema_file if format.schema_file else None)
+        return avro.open_parser(file if format.schema_file else None)
+    if format.format == "protobuf":
+        from etl.codec.formats import protobuf
+
+        return protobuf.open_parser(file, format.message or "")
+    if format.format == "registry":
+        from etl.codec.formats import registry as with_registry
+
+        return with_registry.open_parser(registry)
+    if format.format == "senml":
+        from etl.codec.formats import senml
+
+        return senml.open_parser()
     return lambda records: parse_json([value or b"" for value in records.values])

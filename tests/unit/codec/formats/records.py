@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from etl.codec.formats import open_parser
 from etl.kafka.records import Headers, Records
-from etl.mapping.record_format import RecordFormat
+from etl.mapping.record_format import RecordFormat, RecordFormatEntry
+from etl.settings import RegistrySettings
 
+_ENTRY: TypeAdapter[RecordFormat] = TypeAdapter(RecordFormatEntry)
 TIME = 1_767_600_000_000
 
 
@@ -26,7 +30,7 @@ def records(*values: bytes, keys: Sequence[bytes | None] = (), headers: Sequence
 
 def parsed(entry: object, *values: bytes, folder: Path = Path()) -> list[Any]:
     """Parse records with a format as it stands in a mapping; errors become their text in angle brackets."""
-    parse = open_parser(RecordFormat.model_validate(entry), folder)
+    parse = open_parser(_ENTRY.validate_python(entry), folder, RegistrySettings())
     return shown(parse(records(*values)))
 
 

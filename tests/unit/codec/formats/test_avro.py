@@ -15,6 +15,7 @@ from etl.codec.formats import open_parser
 from etl.codec.formats.avro_schema import read_schema
 from etl.errors import SettingsError
 from etl.mapping.record_format import RecordFormat
+from etl.settings import RegistrySettings
 from tests.unit.codec.formats.records import parsed
 
 LOGICAL: list[tuple[Any, bytes, Any]] = [
@@ -154,5 +155,5 @@ def test_settings_are_refused_in_one_line_when_the_schema_file_is_no_schema(tmp_
     for name, reason in (("s.avsc", "recor"), ("none.avsc", "No such file")):
         entry = RecordFormat(format="avro", schema_file=name)
         with pytest.raises(SettingsError, match=reason) as caught:
-            open_parser(entry, tmp_path)
+            open_parser(entry, tmp_path, RegistrySettings())
         assert "\n" not in str(caught.value)
