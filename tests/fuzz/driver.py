@@ -21,7 +21,7 @@ from tests.fuzz.mutate import mutated
 from tests.quiet import quiet
 
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS = ("decoder", "recorded", "mapping", "measurements", "settings", "urls", "webhook")
+TARGETS = ("decoder", "formats", "recorded", "mapping", "measurements", "settings", "urls", "webhook")
 # Generous, because a shared machine is slow at times: one check takes milliseconds.
 HANG_SECONDS = 120
 MEMORY_BYTES = 1024**3

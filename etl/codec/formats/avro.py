@@ -3,6 +3,7 @@
 The format: https://avro.apache.org/docs/1.12.0/specification/
 """
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
@@ -23,6 +24,7 @@ _SINGLE = b"\xc3\x01"
 _HEADER = Schema(parse_schema({"type": "map", "values": "bytes"}), 1, 0)
 _LONG = Schema(parse_schema("long"), 1, 0)
 _SYNC_BYTES = 16
+_STREAM = re.compile(r" from <[^>]*>")
 Read = Callable[[bytes], Any]
 
 
@@ -91,7 +93,8 @@ def _datum(stream: BytesIO, schema: Schema) -> Any:
         return schemaless_reader(stream, schema.parsed, None)
     # fastavro raises errors of many types for wrong bytes, such as IndexError for a branch of a union.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        # The address of the stream would be another one in each attempt.
+        reason = " ".join(_STREAM.sub("", str(error)).split())[:200] or type(error).__name__
         raise ValueError(f"no Avro with this schema: {reason}") from error
 
 

@@ -144,11 +144,18 @@ class _Plan:
         if field.enum_type is not None:
             names = {number: value.name for number, value in field.enum_type.values_by_number.items()}
             return lambda number: names.get(number, number)
-        return bytes.hex if field.type == FieldDescriptor.TYPE_BYTES else None
+        texts: dict[int, Convert] = {FieldDescriptor.TYPE_BYTES: bytes.hex, FieldDescriptor.TYPE_STRING: _text}
+        return texts.get(field.type)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):  # proto2 does not check it
+        raise ValueError("a text of the Protobuf message is not UTF-8")
+    return value
 
 
 def _key(key: Any) -> str:
-    return key if isinstance(key, str) else str(key).lower()
+    return str(key).lower() if isinstance(key, bool | int) else _text(key)
 
 
 def _timestamp(message: Any) -> str:

@@ -38,7 +38,7 @@ _BUILT_IN = {"confluent/meta.proto": _META, "confluent/type/decimal.proto": _DEC
 
 
 class Messages:
-    """The types of messages of one schema; each has the position at which the schema declares it."""
+    """The types of messages of one schema, by their positions in it; `serialized` is their descriptor set."""
 
     def __init__(self, text: str, references: Mapping[str, str]) -> None:
         """Compile a schema.
@@ -50,9 +50,9 @@ class Messages:
         Raises:
             ValueError: it is no schema; the message has one line.
         """
-        data = _compiled({**_BUILT_IN, **references, _MAIN: text})
-        self._pool = descriptors(data)
-        self._file = next(file for file in FileDescriptorSet.FromString(data).file if file.name == _MAIN)
+        self.serialized = _compiled({**_BUILT_IN, **references, _MAIN: text})
+        self._pool = descriptors(self.serialized)
+        self._file = next(file for file in FileDescriptorSet.FromString(self.serialized).file if file.name == _MAIN)
 
     def at(self, indexes: tuple[int, ...]) -> Descriptor:
         """Return the type at these positions: that of a message in the file, then that of a message in it, and so on.

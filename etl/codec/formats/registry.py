@@ -47,7 +47,11 @@ def open_parser(settings: RegistrySettings) -> Parser:
     Raises:
         SettingsError: the settings cannot be used.
     """
-    client = _client(settings)
+    return parser(_client(settings), settings)
+
+
+def parser(client: SchemaRegistryClient, settings: RegistrySettings) -> Parser:
+    """Return the parser with a client of the registry."""
     known: dict[int | str, Decode | ValueError] = {}
 
     def parse(value: bytes, headers: Headers) -> Any:

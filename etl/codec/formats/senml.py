@@ -37,6 +37,7 @@ _LABELS = {
     8: "vd",
 }
 _VALUES = {"v", "vs", "vb", "vd", "s"}
+_TYPES: dict[str, tuple[type, ...]] = {"vs": (str,), "vb": (bool,), "vd": (str, bytes)}
 _BASES = ("bn", "bt", "bu", "bv", "bs", "bver")
 
 
@@ -107,9 +108,12 @@ def _entry(item: Mapping[str, Any], bases: Mapping[str, Any], time: int) -> dict
         found["unit"] = unit
     if "v" in item or not _VALUES & set(item):
         found["value"] = _sum(item, "v", bases, "bv")
-    for name in ("vs", "vb", "vd"):
+    for name, types in _TYPES.items():
         if name in item:
-            found["value"] = item[name].hex() if isinstance(item[name], bytes) else item[name]
+            given = item[name]
+            if not isinstance(given, types):
+                raise ValueError(f"SenML {name} has the wrong type")
+            found["value"] = given.hex() if isinstance(given, bytes) else given
     if "s" in item:
         found["sum"] = _sum(item, "s", bases, "bs")
     return found

@@ -38,7 +38,8 @@ _MESSAGES: dict[str, tuple[str, ...]] = {
 
 def payload() -> Descriptor:
     """Return the type of the payloads."""
-    file = FileDescriptorProto(name="sparkplug.proto", package=_PACKAGE, syntax="proto2")
+    # The specification has proto2, with the same bytes; but proto3 refuses texts that are not UTF-8.
+    file = FileDescriptorProto(name="sparkplug.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         _add(file.message_type.add(name=name), fields)
     pool = DescriptorPool()
@@ -47,10 +48,12 @@ def payload() -> Descriptor:
 
 
 def _add(message: DescriptorProto, fields: tuple[str, ...]) -> None:
-    number = 0
+    if "oneof" in fields:
+        message.oneof_decl.add(name="value")
+    within, number = False, 0
     for text in fields:
         if text == "oneof":
-            message.oneof_decl.add(name="value")
+            within = True
             continue
         number += 1
         *repeated, kind, name = text.split()
@@ -60,5 +63,8 @@ def _add(message: DescriptorProto, fields: tuple[str, ...]) -> None:
             field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
         else:
             field.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
-        if message.oneof_decl:
+        if within:
             field.oneof_index = 0
+        elif not repeated:  # each optional field is the only one of a group, in proto3
+            field.oneof_index, field.proto3_optional = len(message.oneof_decl), True
+            message.oneof_decl.add(name=f"_{name}")
