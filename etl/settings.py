@@ -485,7 +485,7 @@ PARTS: tuple[type[BaseSettings], ...] = (
 STAGE_PARTS: dict[str, tuple[type[BaseSettings], ...]] = {
     "generate": (GenerateSettings,),
     "produce": (ProduceSettings, KafkaSettings),
-    "consume": (ConsumeSettings, KafkaSettings),
+    "consume": (ConsumeSettings, KafkaSettings, RegistrySettings),
     "transform": (TransformSettings, CassandraSettings),
     "load": (LoadSettings, CassandraSettings, KafkaSettings),
 }

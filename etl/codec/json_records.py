@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.codec.columns import JSON, DeadRecord, Mask, Part
+from etl.codec.magic import registry_hint
 from etl.model.measurements import Measurement, Measurements
 
 
@@ -22,7 +23,7 @@ def decode_json(values: Mapping[int, bytes], dead: list[DeadRecord]) -> dict[int
         if type(item) is dict:
             objects[position] = item
         elif isinstance(item, ValueError):
-            dead.append(DeadRecord(position, "undecodable", f"no JSON: {item}"))
+            dead.append(DeadRecord(position, "undecodable", f"no JSON: {item}{registry_hint(values[position])}"))
         else:
             dead.append(DeadRecord(position, "undecodable", "the JSON is no object"))
     return objects

@@ -14,33 +14,39 @@ import pyarrow as pa
 from etl.codec.columns import TooLarge
 from etl.codec.envelope import Decoded, decode
 from etl.codec.foreign import Foreign
+from etl.codec.formats.births import Births, load
 from etl.errors import DeliveryError, NothingNew, SettingsError
 from etl.kafka.client import Client, connect
 from etl.kafka.ports import read
 from etl.kafka.records import Records, Span
 from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
+from etl.run.carried import begin_with, leave
 from etl.run.runner import Outcome, Work
 from etl.run.workspace import WHOLE, Attempt, Range, Shard, once
-from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings
+from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings, RegistrySettings
 from etl.terminal import progress
 
 
-def consume(work: Work, settings: ConsumeSettings, kafka: KafkaSettings) -> Outcome:
+def consume(
+    work: Work, settings: ConsumeSettings, kafka: KafkaSettings, registry: RegistrySettings | None = None
+) -> Outcome:
     """Read the run's range of offsets, which its first attempt fixes before it reads any record.
 
     Raises:
         NothingNew: the range is empty, and the run has no other shard.
         DeliveryError: the log no longer holds records of the range.
         SettingsError: the topic is missing or may not be read, or an offset cannot be used.
-        Unreachable: Kafka does not answer.
+        Unreachable: Kafka or the schema registry does not answer.
     """
-    foreign = _foreign(settings, work.measurements)
+    foreign, births = _foreign(work, settings, kafka, registry)
     shard = work.workspace.shard
     with connect(kafka) as client:
         stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, settings, shard)))
         ranges = [Range(**item) for item in json.loads(stored)]
         _check(ranges, client)
+    if births is not None:
+        _learn(kafka, ranges, births)
     output = _Output(work.output)
     ends = {r.partition: r.begin for r in ranges}
     capped = False
@@ -58,22 +64,40 @@ def consume(work: Work, settings: ConsumeSettings, kafka: KafkaSettings) -> Outc
             if capped:
                 break
     output.flush()
+    if births is not None:
+        leave(work.output, "births", births.dump())
     counts = {"consumed": output.consumed, "rejected": output.rejected, "records": output.records}
     if capped:
         ranges = [replace(r, end=ends[r.partition], left=r.end - ends[r.partition]) for r in ranges]
     return Outcome(counts, ranges)
 
 
-def _foreign(settings: ConsumeSettings, measurements: Measurements) -> Foreign | None:
+def _foreign(
+    work: Work, settings: ConsumeSettings, kafka: KafkaSettings, registry: RegistrySettings | None
+) -> tuple[Foreign | None, Births | None]:
+    """Return the reader of foreign records; for Sparkplug B also the births that earlier runs have seen."""
     if settings.mapping_file is None:
-        return None
+        return None, None
     # They import pandas, which takes half a second.
     from etl.codec.formats import open_parser
     from etl.codec.mapped import foreign
     from etl.mapping.language import read_mapping
 
-    mapping = read_mapping(settings.mapping_file, measurements, topic=True)
-    return foreign(mapping, open_parser(mapping.record, settings.mapping_file.parent))
+    mapping = read_mapping(settings.mapping_file, work.measurements, topic=True)
+    births = None
+    if mapping.record.format == "sparkplug":
+        births = load([begin_with(work.workspace, "consume", "births", lambda states: load(states).dump())])
+    parse = open_parser(mapping.record, settings.mapping_file.parent, registry, kafka.topic, births)
+    return foreign(mapping, parse), births
+
+
+def _learn(kafka: KafkaSettings, ranges: list[Range], births: Births) -> None:
+    """Read the births of the range first, because those of a node may be in another partition than its data."""
+    from etl.codec.formats.sparkplug import learn
+
+    spans = {r.partition: Span(r.begin, r.end) for r in ranges if r.begin < r.end}
+    for block in read(kafka, kafka.topic, spans) if len(spans) > 1 else ():
+        learn(block, births, kafka.topic)
 
 
 def _dump(ranges: list[Range]) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 
 from etl.codec.formats.births import Births
 from etl.codec.json_records import parse_json
+from etl.codec.magic import registry_hint
 from etl.errors import SettingsError
 from etl.kafka.records import Records
 from etl.mapping.record_format import RecordFormat
@@ -29,7 +30,7 @@ Parser = Callable[[Records], list[Any]]
 def open_parser(
     format: RecordFormat,  # noqa: A002
     folder: Path,
-    registry: RegistrySettings,
+    registry: RegistrySettings | None = None,
     topic: str = "",
     births: Births | None = None,
 ) -> Parser:
@@ -55,7 +56,7 @@ def open_parser(
         raise SettingsError(f"format {format.format} needs the extra `formats` or `registry`: {error}") from error
 
 
-def _open(format: RecordFormat, folder: Path, registry: RegistrySettings) -> Parser:  # noqa: A002
+def _open(format: RecordFormat, folder: Path, registry: RegistrySettings | None) -> Parser:  # noqa: A002
     """Import the module of a format only here, because its libraries are large."""
     file = folder / (format.schema_file or "")
     if format.format == "csv":
@@ -73,9 +74,20 @@ def _open(format: RecordFormat, folder: Path, registry: RegistrySettings) -> Par
     if format.format == "registry":
         from etl.codec.formats import registry as with_registry
 
+        if registry is None:
+            raise SettingsError("format registry is read from a topic alone")
         return with_registry.open_parser(registry)
     if format.format == "senml":
         from etl.codec.formats import senml
 
         return senml.open_parser()
-    return lambda records: parse_json([value or b"" for value in records.values])
+    return _parse_json
+
+
+def _parse_json(records: Records) -> list[Any]:
+    values = [value or b"" for value in records.values]
+    found = parse_json(values)
+    for at, item in enumerate(found):
+        if isinstance(item, ValueError):
+            found[at] = ValueError(f"no JSON: {item}{registry_hint(values[at])}")
+    return found

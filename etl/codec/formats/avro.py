@@ -16,7 +16,7 @@ from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from etl.codec.formats import Parser
 from etl.codec.formats.avro_blocks import decompressed
 from etl.codec.formats.avro_schema import Schema, prepared, read_schema
-from etl.codec.formats.magic import registry_hint
+from etl.codec.magic import registry_hint
 from etl.errors import SettingsError
 
 _CONTAINER = b"Obj\x01"

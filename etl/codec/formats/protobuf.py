@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from etl.codec.formats import Parser
-from etl.codec.formats.magic import registry_hint
 from etl.codec.formats.texts import decimal_value, exact, moment
+from etl.codec.magic import registry_hint
 from etl.errors import SettingsError
 
 MOST_MEMORY = 256 * 1024 * 1024

@@ -56,7 +56,7 @@ def open_parser() -> Parser:
 def _pack(value: bytes) -> list[dict[str, Any]]:
     first = value.lstrip()[:1]
     try:
-        items = json.loads(value, parse_float=Decimal, parse_int=Decimal) if first in (b"[", b"{") else _cbor(value)
+        items = json.loads(value, parse_float=_written, parse_int=_written) if first in (b"[", b"{") else _cbor(value)
     except RecursionError as error:
         raise ValueError("no SenML: it is nested too deeply") from error
     except ValueError as error:
@@ -64,6 +64,13 @@ def _pack(value: bytes) -> list[dict[str, Any]]:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ValueError("no SenML: it is no list of objects")
     return [{_LABELS.get(name, name): given for name, given in item.items()} for item in items]
+
+
+def _written(digits: str) -> Decimal | float:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:  # an exponent of twenty digits
+        return float(digits)
 
 
 def _cbor(value: bytes) -> Any:

@@ -759,3 +759,12 @@ def test_orjson_when_a_number_is_infinite_still_refuses_it() -> None:
     # The reason for the second parser: should this change, it can go.
     with pytest.raises(ValueError, match="infinity"):
         orjson.loads(b"1e400")
+
+
+def test_prefix_of_a_schema_registry_is_told_when_a_record_of_json_begins_with_it() -> None:
+    decoded = decode(block((b"press-1", b"\0\0\0\x01\x02\x06abc", [])), "readings", MEASUREMENTS)
+    (letter,) = decoded.dead_letters.to_pylist()
+    assert letter["reason"] == "undecodable"
+    assert letter["detail"].endswith(
+        "; it begins with the magic byte of a schema registry and ID 258: set format registry in the mapping"
+    )
