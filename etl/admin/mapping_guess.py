@@ -16,7 +16,8 @@ from etl.errors import SettingsError
 from etl.mapping.guess import guess_mapping
 from etl.model.measurements import Measurements
 from etl.settings import KafkaSettings
-from etl.stages.generate.opening import endings, opened
+from etl.stages.generate.opening import Found, endings, opened
+from etl.urls import shown
 
 _SAMPLE_BYTES = 256 * 1024
 _DELIMITERS = ",;\t|"
@@ -30,13 +31,13 @@ def guess_file(url: str, measurements: Measurements) -> str:
         Unreachable: the storage of the file does not answer.
     """
     parquet = bool({"parquet", "pq"} & set(endings(url)))
-    for name, file in opened(url, seek=parquet):
+    for name, file in opened(Found(url, shown(url)), seek=parquet):
         with file:
             if parquet:
                 table = next(pq.ParquetFile(file).iter_batches(batch_size=SAMPLE))
                 return guess_mapping(table.to_pydict(), measurements, {}, keyed=False)
             return _guess_text(file, name, measurements)
-    raise SettingsError(f"recorded file {url} holds no file")
+    raise SettingsError(f"recorded file {shown(url)} holds no file")
 
 
 def _guess_text(file: BinaryIO, name: str, measurements: Measurements) -> str:

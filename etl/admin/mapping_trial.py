@@ -13,6 +13,7 @@ from etl.codec.columns import CONTENT_TYPE
 from etl.codec.envelope import decode
 from etl.codec.foreign import Foreign
 from etl.codec.formats import open_parser
+from etl.codec.formats.births import Births
 from etl.codec.json_records import encode_json
 from etl.codec.mapped import foreign
 from etl.kafka.client import connect
@@ -21,7 +22,7 @@ from etl.kafka.records import Records, Span
 from etl.mapping.language import read_mapping
 from etl.model.measurements import Measurements
 from etl.model.timestamps import OLDEST_MS
-from etl.settings import KafkaSettings
+from etl.settings import KafkaSettings, RegistrySettings
 from etl.stages.generate.files import recorded_readings
 from etl.stages.transform.clean import Times, clean
 
@@ -67,7 +68,9 @@ def _as_records(readings: pa.Table, measurements: Measurements) -> Records:
     return records
 
 
-def try_topic(kafka: KafkaSettings, mapping_file: Path | None, measurements: Measurements) -> Trial:
+def try_topic(
+    kafka: KafkaSettings, registry: RegistrySettings, mapping_file: Path | None, measurements: Measurements
+) -> Trial:
     """Return the newest records of each partition of the topic, read by a mapping, or without one.
 
     Raises:
@@ -77,7 +80,8 @@ def try_topic(kafka: KafkaSettings, mapping_file: Path | None, measurements: Mea
     reader = None
     if mapping_file is not None:
         mapping = read_mapping(mapping_file, measurements, topic=True)
-        reader = foreign(mapping, open_parser(mapping.record, mapping_file.parent))
+        parse = open_parser(mapping.record, mapping_file.parent, registry, kafka.topic, Births())
+        reader = foreign(mapping, parse)
     trial = Trial()
     for records in newest_records(kafka):
         _add_readings(trial, records, kafka.topic, measurements, reader)

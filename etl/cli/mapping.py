@@ -7,7 +7,7 @@ import typer
 
 from etl.cli.help import variables
 from etl.errors import SettingsError
-from etl.settings import ConsumeSettings, GenerateSettings, KafkaSettings, RunSettings, read_settings
+from etl.settings import ConsumeSettings, GenerateSettings, KafkaSettings, RegistrySettings, RunSettings, read_settings
 
 if TYPE_CHECKING:
     from etl.admin.mapping_trial import Trial
@@ -24,7 +24,7 @@ Topic = Annotated[bool, typer.Option("--topic", help="The newest records of the 
 @app.command(
     "try",
     help="Show the readings of a file or of the topic as they would be stored, the dead letters, and unknown fields.",
-    epilog=variables(ConsumeSettings, GenerateSettings, KafkaSettings),
+    epilog=variables(ConsumeSettings, GenerateSettings, KafkaSettings, RegistrySettings),
 )
 def try_mapping(
     file: File = None,
@@ -40,7 +40,7 @@ def try_mapping(
     measurements = _measurements(file, topic)
     if file is None:
         chosen = mapping or read_settings(ConsumeSettings).mapping_file
-        trial = try_topic(read_settings(KafkaSettings), chosen, measurements)
+        trial = try_topic(read_settings(KafkaSettings), read_settings(RegistrySettings), chosen, measurements)
     else:
         chosen = mapping or read_settings(GenerateSettings).mapping_file
         if chosen is None:
