@@ -19,7 +19,11 @@ def one_element(value: bytes, path: str, index: int) -> bytes:
     item = parse_json([value])[0]
     if isinstance(item, ValueError):
         raise item
-    pruned, number = _pruned(item, parse_path(path), index)
+    steps = parse_path(path)
+    if type(item) is list and not isinstance(steps[0], int):
+        pruned, number = _one_root(item, steps, index)
+    else:
+        pruned, number = _pruned(item, steps, index)
     if pruned is None:
         raise IndexError(f"the record has only {number} elements")
     return json.dumps(pruned, ensure_ascii=False, separators=(",", ":")).encode()
@@ -42,6 +46,18 @@ def _blank_end(text: str, at: int) -> int:
     while text[at : at + 1] in (" ", "\t", "\n", "\r"):
         at += 1
     return at
+
+
+def _one_root(roots: list[Any], steps: Path, index: int) -> tuple[Any, int]:
+    """Return an array of records with only one of their elements; what is no record counts as an element."""
+    total = 0
+    for root in roots:
+        is_record = type(root) in (dict, list)
+        pruned, number = _pruned(root, steps, index - total) if is_record else (root, 1)
+        if total <= index < total + number:
+            return [pruned], total + number
+        total += number
+    return None, total
 
 
 def _pruned(item: Any, steps: Path, index: int) -> tuple[Any, int]:

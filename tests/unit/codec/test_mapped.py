@@ -292,6 +292,8 @@ def test_decode_when_an_element_lies_deep_keeps_the_record_around_it(read):
         (b'"text"', "undecodable"),
         (b'{"other":[]}', "schema"),
         (b'{"metrics":null}', "schema"),
+        (b"[5]", "schema"),
+        (b"[null]", "schema"),
     ],
 )
 def test_decode_when_a_record_has_no_elements_keeps_it_whole(read, value, reason):
