@@ -4,6 +4,7 @@ The format: https://avro.apache.org/docs/1.12.0/specification/
 """
 
 import re
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
@@ -15,6 +16,7 @@ from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
 from etl.codec.formats import Parser
 from etl.codec.formats.avro_blocks import decompressed
+from etl.codec.formats.avro_flat import flat
 from etl.codec.formats.avro_schema import Schema, prepared, read_schema
 from etl.codec.magic import registry_hint
 from etl.errors import SettingsError
@@ -75,10 +77,19 @@ def _fingerprint(text: bytes) -> bytes:
 
 def reader(schema: Schema) -> Read:
     """Return a function that reads one datum; it raises ValueError for bytes that are not exactly one."""
+    most = schema.most_bytes or sys.maxsize
+    fast = flat(schema.parsed)
 
     def read(value: bytes) -> Any:
-        if len(value) > schema.most_bytes > 0:
+        if len(value) > most:
             raise ValueError(f"{len(value)} bytes may take too much memory with this schema")
+        if fast:
+            try:
+                item, end = fast(value, 0)
+                if end == len(value):
+                    return item
+            except Exception:  # noqa: S110 - fastavro finds the reason
+                pass
         stream = BytesIO(value)
         item = _datum(stream, schema)
         if stream.tell() != len(value):
@@ -91,11 +102,15 @@ def reader(schema: Schema) -> Read:
 def _datum(stream: BytesIO, schema: Schema) -> Any:
     try:
         return schemaless_reader(stream, schema.parsed, None)
-    # fastavro raises errors of many types for wrong bytes, such as IndexError for a branch of a union.
     except Exception as error:
-        # The address of the stream would be another one in each attempt.
-        reason = " ".join(_STREAM.sub("", str(error)).split())[:200] or type(error).__name__
-        raise ValueError(f"no Avro with this schema: {reason}") from error
+        raise _wrong(error) from error
+
+
+def _wrong(error: Exception) -> ValueError:
+    """Return the error of bytes that do not fit the schema; fastavro has many, such as IndexError for a wrong union."""
+    # The address of the stream would be another one in each attempt.
+    reason = " ".join(_STREAM.sub("", str(error)).split())[:200] or type(error).__name__
+    return ValueError(f"no Avro with this schema: {reason}")
 
 
 def _container(value: bytes) -> list[Any]:

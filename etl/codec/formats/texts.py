@@ -2,9 +2,11 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DIGITS = {1_000: 3, 1_000_000: 6, 1_000_000_000: 9}
+_TWO_DIGITS = [f"{number:02}" for number in range(60)]
 _LARGEST_BYTES = 256
 
 
@@ -29,11 +31,18 @@ def exact(number: Decimal) -> float | str:
 def moment(count: int, per_second: int, zone: str = "Z") -> str:
     """Return the ISO 8601 text of a time since 1970; beyond the years 1 to 9999 a text that is no timestamp."""
     seconds, rest = divmod(count, per_second)
+    minute, second = divmod(seconds, 60)
     try:
-        text = datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+        # Faster than a format with a width.
+        return f"{_minute(minute)}:{_TWO_DIGITS[second]}.{str(rest).zfill(_DIGITS[per_second])}{zone}"
     except (ValueError, OverflowError, OSError):
         return f"{count}/{per_second} s from 1970"
-    return f"{text}.{rest:0{_DIGITS[per_second]}}{zone}"
+
+
+@lru_cache(maxsize=10_000)
+def _minute(minute: int) -> str:
+    """Return the text of a minute since 1970; the readings of a block share few, and formatting is slow."""
+    return datetime.fromtimestamp(60 * minute, UTC).isoformat()[:16]
 
 
 def day(count: int) -> str:

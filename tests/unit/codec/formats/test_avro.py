@@ -9,9 +9,12 @@ from typing import Any
 
 import fastavro
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from zstandard import ZstdCompressor
 
 from etl.codec.formats import open_parser
+from etl.codec.formats.avro_flat import flat
 from etl.codec.formats.avro_schema import read_schema
 from etl.errors import SettingsError
 from etl.mapping.record_format import RecordFormat
@@ -157,3 +160,44 @@ def test_settings_are_refused_in_one_line_when_the_schema_file_is_no_schema(tmp_
         with pytest.raises(SettingsError, match=reason) as caught:
             open_parser(entry, tmp_path, RegistrySettings())
         assert "\n" not in str(caught.value)
+
+
+SIMPLE = {
+    "type": "record",
+    "name": "S",
+    "fields": [
+        {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "u", "type": ["null", "double"]},
+        {"name": "f", "type": "float"},
+        {"name": "n", "type": ["int", "string", "boolean", "null"]},
+        {"name": "d", "type": {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 3}},
+        {"name": "in", "type": {"type": "record", "name": "I", "fields": [{"name": "b", "type": "bytes"}]}},
+    ],
+}
+DATA = st.fixed_dictionaries(
+    {
+        "ts": st.integers(-(2**63), 2**63 - 1),
+        "u": st.none() | st.floats(),
+        "f": st.floats(width=32),
+        "n": st.integers(-(2**31), 2**31 - 1) | st.text() | st.booleans() | st.none(),
+        "d": st.binary(max_size=300),
+        "in": st.fixed_dictionaries({"b": st.binary()}),
+    }
+)
+
+
+@given(DATA, st.data())
+def test_fast_reader_agrees_with_fastavro_when_a_record_is_whole_or_damaged(datum: Any, data: st.DataObject) -> None:
+    schema = read_schema(json.dumps(SIMPLE).encode())
+    fast = flat(schema.parsed)
+    assert fast
+    value = bytearray(written(json.loads(json.dumps(SIMPLE).replace("logicalType", "x")), datum))
+    for _ in range(data.draw(st.integers(0, 2))):
+        value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        item, end = fast(bytes(value), 0)
+    except Exception:
+        return
+    stream = io.BytesIO(value)
+    assert repr(fastavro.schemaless_reader(stream, schema.parsed, None)) == repr(item)
+    assert stream.tell() == end
