@@ -321,6 +321,23 @@ def test_own_limits_and_webhook_reach_the_analysis(render: Render) -> None:
     assert "ETL_ANALYZE_LIMITS_FILE" not in str(render(file=SMALL))
 
 
+def test_registry_and_its_secrets_reach_consume_alone_when_the_values_name_them(render: Render) -> None:
+    registry = {"url": "https://registry:8081", "secretName": "login", "caSecretName": "authority"}
+    objects = render({f"pipeline.schemaRegistry.{name}": value for name, value in registry.items()}, file=SMALL)
+    for name, pod in pods(objects):
+        if not name.startswith("template "):
+            continue  # the pod of `helm test` runs all stages
+        mine = name == "template consume.yaml"
+        for variable, value in (
+            ("ETL_REGISTRY_URL", "https://registry:8081"),
+            ("ETL_REGISTRY_CA_FILE", "/etc/sensor-etl/secrets/registry.crt"),
+        ):
+            assert ({"name": variable, "value": value} in pod["spec"]["containers"][0].get("env", [])) == mine, name
+        for part in ("'login'", "etl_registry_username", "etl_registry_password", "'authority'", "registry.crt"):
+            assert (part in str(pod["spec"]["volumes"])) == mine, name
+    assert "REGISTRY" not in str(render({"pipeline.schemaRegistry.secretName": "login"}, file=SMALL))
+
+
 def test_page_is_restarted_when_measurements_change(render: Render) -> None:
     usual, other = (
         find(render(values, file=SMALL), "Deployment", "plant-sensor-etl-page")["spec"]["template"]["metadata"]

@@ -34,6 +34,9 @@
 {{- if .postgresql.enabled }}{{ $names = append $names .postgresql.auth.existingSecret }}{{ end }}
 {{- end }}
 {{- end }}
+{{- with .Values.pipeline.schemaRegistry }}
+{{- if .url }}{{ $names = append (append $names .secretName) .caSecretName }}{{ end }}
+{{- end }}
 {{- if .Values.insight.enabled }}{{ $names = append $names .Values.insight.webhookSecretName }}{{ end }}
 {{- if and (include "sensor-etl.page" .) .Values.page.auth.enabled }}{{ $names = append $names .Values.page.auth.existingSecret }}{{ end }}
 {{- $all := list }}

@@ -51,6 +51,12 @@
 {{- if and (eq $stage "consume") $pipeline.topicMapping }}
 - {name: ETL_CONSUME_MAPPING_FILE, value: /etc/sensor-etl/config/topicMapping.yaml}
 {{- end }}
+{{- with and (eq $stage "consume") $pipeline.schemaRegistry.url }}
+- {name: ETL_REGISTRY_URL, value: {{ . | quote }}}
+{{- if $pipeline.schemaRegistry.caSecretName }}
+- {name: ETL_REGISTRY_CA_FILE, value: /etc/sensor-etl/secrets/registry.crt}
+{{- end }}
+{{- end }}
 {{- if eq $stage "generate" }}
 {{- if $pipeline.catalogue }}
 - {name: ETL_GENERATE_CATALOGUE_FILE, value: /etc/sensor-etl/config/catalogue.yaml}
@@ -179,6 +185,21 @@ projected:
 {{- end }}
 {{- if has $stage (splitList " " (include "sensor-etl.cassandra.stages" $root)) }}
 {{ include "sensor-etl.cassandra.secretSources" (dict "root" $root "name" (include "sensor-etl.cassandra.roleSecret" .)) | trim }}
+{{- end }}
+{{- with and (eq $stage "consume") $root.Values.pipeline.schemaRegistry.url $root.Values.pipeline.schemaRegistry }}
+{{- if .secretName }}
+- secret:
+    name: {{ .secretName }}
+    items:
+      - {key: username, path: etl_registry_username}
+      - {key: password, path: etl_registry_password}
+{{- end }}
+{{- if .caSecretName }}
+- secret:
+    name: {{ .caSecretName }}
+    items:
+      - {key: ca.crt, path: registry.crt}
+{{- end }}
 {{- end }}
 {{- with and (eq $stage "analyze") $root.Values.insight.webhookSecretName }}
 - secret:
