@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from tests.integration.topics import (
     stream,
     transaction,
 )
+from tests.unit.codec.formats.records import message
 
 
 def voltages(run: str) -> list[float | None]:
@@ -55,6 +57,34 @@ def test_consume_when_formats_are_mixed(kafka: local.Service, client: port.Clien
     (record,) = output("r1", "records")
     assert (record["offset"], record["key"], record["value"]) == (1, b"m2", value)
     assert client.committed(topic) == {0: None, 1: None}
+
+
+MAPPING = """
+record: sparkplug
+readings: metrics
+timestamp: timestamp
+equipment: {template: "{$.group}-{$.node}"}
+tag: name
+value: value
+measurements: {voltage: U}
+"""
+
+
+def test_consume_names_aliases_by_births_of_other_partitions_and_runs_when_it_reads_sparkplug(
+    kafka: local.Service, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mapping.yaml").write_text(MAPPING, encoding="utf-8")
+    monkeypatch.setenv("ETL_CONSUME_MAPPING_FILE", str(tmp_path / "mapping.yaml"))
+    birth = message({"name": "U", "alias": 1, "datatype": 10, "double_value": 230.5})
+    data = message({"alias": 1, "double_value": 231.0, "timestamp": 1_767_600_001_000})
+    send(kafka, topic, {"key": b"spBv1.0/Plant/NBIRTH/Press", "value": birth, "partition": 1})
+    time.sleep(0.01)  # a birth of another partition counts by its record timestamp
+    send(kafka, topic, {"key": b"spBv1.0/Plant/NDATA/Press", "value": data})
+    run_consume("r1")
+    assert sorted(voltages("r1"), key=str) == [230.5, 231.0]
+    monkeypatch.setenv("ETL_CONSUME_FROM_OFFSET", "0:0,1:1")
+    assert run_consume("r2").summary.counts == {"consumed": 1, "rejected": 0, "records": 1}
+    assert voltages("r2") == [231.0]
 
 
 BAD_INPUT: list[tuple[str, dict[str, Any]]] = [

@@ -4,24 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.message_factory import GetMessageClass
 
 from etl.codec.formats import open_parser
 from etl.codec.formats.births import Births, load
 from etl.codec.formats.sparkplug import Source, find_source, learn
-from etl.codec.formats.sparkplug_types import payload
 from etl.kafka.records import Headers, Records
 from etl.mapping.record_format import RecordFormat
 from etl.settings import RegistrySettings
-from tests.unit.codec.formats.records import records, shown
+from tests.unit.codec.formats.records import TIME, message, records, shown
 
-PAYLOAD = GetMessageClass(payload())
 NODE, DEVICE = b"spBv1.0/Plant/%s/Line 1", b"spBv1.0/Plant/%s/Line 1/pump"
-T = 1_767_600_000_000
-
-
-def message(*metrics: dict[str, Any], **given: Any) -> bytes:
-    return bytes(PAYLOAD(timestamp=T, seq=given.pop("seq", 0), metrics=metrics, **given).SerializeToString())
+T = TIME
 
 
 def parsed(block: Records, births: Births | None = None, topic: str = "t") -> list[Any]:
