@@ -76,16 +76,17 @@ def new_run(what: str) -> str:
 def stored(settings: CassandraSettings, begin: datetime, end: datetime) -> Rows:
     """Rows of the table in a range of time, by equipment and timestamp."""
     names = ", ".join(COLUMNS)
-    query = f"SELECT equipment_id, timestamp, {names} FROM sensor_data WHERE equipment_id = %s AND day = %s"
+    query = (
+        f"SELECT equipment_id, timestamp, {names} FROM sensor_data"
+        " WHERE equipment_id = %s AND day = %s AND timestamp >= %s AND timestamp <= %s"
+    )
     found: Rows = {}
     with connect(settings) as session:
-        equipment = [row[0] for row in session.execute("SELECT DISTINCT equipment_id, day FROM sensor_data")]
-        days = [begin.date() + timedelta(days=n) for n in range((end.date() - begin.date()).days + 1)]
-        for machine in set(equipment):
-            for day in days:
-                for row in session.execute(query, (machine, day)):
-                    if begin.replace(tzinfo=None) <= row[1] < end.replace(tzinfo=None):
-                        found[row[0], row[1]] = tuple(row[2:])
+        for machine, day in session.execute("SELECT DISTINCT equipment_id, day FROM sensor_data"):
+            for row in session.execute(query, (machine, day, begin, end)):
+                # Cassandra compares milliseconds.
+                if begin.replace(tzinfo=None) <= row[1] < end.replace(tzinfo=None):
+                    found[row[0], row[1]] = tuple(row[2:])
     return found
 
 
