@@ -24,6 +24,26 @@ with connect(read_settings(KafkaSettings)) as client, open_producer(client.setti
     producer.flush()
 """
 
+TRY_ALL = """
+import sys
+from cassandra import Unauthorized
+from etl.cassandra.connection import connect
+from etl.settings import CassandraSettings, read_settings
+with connect(read_settings(CassandraSettings)) as session:
+    for statement in sys.argv[1:]:
+        try:
+            session.execute(statement)
+        except Unauthorized as error:
+            print("refused:", error)
+"""
+BEYOND_LOAD = (
+    "CREATE TABLE sensors.own (id int PRIMARY KEY)",
+    "ALTER TABLE sensors.sensor_data ADD own int",
+    "DROP TABLE sensors.sensor_data",
+    "CREATE ROLE own",
+    "SELECT * FROM sensors.sensor_data LIMIT 1",
+)
+
 
 def test_consumer_reads_what_the_producer_may_not(run: Run) -> None:
     allowed, log = run("consume", READ_TOPIC)
@@ -39,20 +59,12 @@ def test_producer_writes_what_the_consumer_may_not(run: Run) -> None:
     assert "may not" in log or "Authorization" in log
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "CREATE TABLE sensors.own (id int PRIMARY KEY)",
-        "ALTER TABLE sensors.sensor_data ADD own int",
-        "DROP TABLE sensors.sensor_data",
-        "CREATE ROLE own",
-        "SELECT * FROM sensors.sensor_data LIMIT 1",
-    ],
-)
-def test_load_may_only_modify(run: Run, statement: str) -> None:
-    denied, log = run("load", CQL, statement)
-    assert denied != 0, log
-    assert "no " in log.lower() or "not" in log.lower() or "unauthorized" in log.lower(), log
+def test_load_may_only_modify(run: Run) -> None:
+    # One pod for all of them, since a pod takes seconds to start.
+    denied, log = run("load", TRY_ALL, *BEYOND_LOAD)
+    assert denied == 0, log
+    refusals = [line for line in log.splitlines() if line.startswith("refused: ")]
+    assert len(refusals) == len(BEYOND_LOAD), log
 
 
 def test_transform_may_only_read(run: Run) -> None:

@@ -4,6 +4,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from images import cluster as kind
 from images.command import run
 from images.install import NAMESPACE
+from images.tools import tool
 from tests.e2e.conftest import OPERATORS, Kubectl
 
 ELSEWHERE = "e2e-network"
@@ -51,6 +53,22 @@ DENY = {
         "egress": [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}],
     },
 }
+
+# What each pod needs to reach.
+NEEDS: dict[str, set[str]] = {
+    "network-generate": set(),
+    "network-produce": {KAFKA},
+    "network-consume": {KAFKA},
+    "network-transform": {CASSANDRA},
+    "network-load": {KAFKA, CASSANDRA},
+    "network-analyze": {KAFKA, CASSANDRA},
+    "deployment/sensor-etl-page": {CASSANDRA},
+    "network-schema": {KAFKA, CASSANDRA},
+    "deployment/sensor-etl-airflow-dag-processor": {DATABASE},
+    "deployment/sensor-etl-airflow-scheduler": {DATABASE, WEB, KUBERNETES},
+}
+FOREIGNER, DENIED = ("network-foreigner", ELSEWHERE), ("network-denied", ELSEWHERE)
+STRANGERS = (("network-stranger", NAMESPACE), FOREIGNER)
 
 Probe = Callable[..., set[str]]
 
@@ -117,11 +135,18 @@ def remove(cluster: str, pods: tuple[str, ...]) -> None:
 def probe(cluster: str, pods: None, outside: str) -> Probe:
     """Which servers take a connection from a pod, named as for `kubectl exec`."""
 
-    def reached(pod: str, namespace: str = NAMESPACE) -> set[str]:
-        command = ("python", "-c", PROBE, KAFKA, CASSANDRA, DATABASE, WEB, KUBERNETES, outside)
-        return set(kind.kubectl(cluster, "--namespace", namespace, "exec", pod, "--", *command).split())
+    # The tool is looked up here, because that takes a lock of this process.
+    kubectl = (tool("kubectl"), "--kubeconfig", kind.kubeconfig(cluster))
 
-    return reached
+    def reached(pod: str, namespace: str) -> set[str]:
+        command = ("python", "-c", PROBE, KAFKA, CASSANDRA, DATABASE, WEB, KUBERNETES, outside)
+        return set(run(*kubectl, "--namespace", namespace, "exec", pod, "--", *command).split())
+
+    # A connection that a policy drops takes ten seconds, so several pods try at once.
+    everyone = [*((pod, NAMESPACE) for pod in NEEDS), *STRANGERS, DENIED]
+    with ThreadPoolExecutor(4) as pool:
+        found = dict(zip(everyone, pool.map(lambda each: reached(*each), everyone), strict=True))
+    return lambda pod, namespace=NAMESPACE: found[pod, namespace]
 
 
 @pytest.fixture(scope="module")
@@ -130,36 +155,22 @@ def guarded(probe: Probe) -> set[str]:
 
     Policies need not hold for what runs on the pod's own node, as Kubernetes' API does where there is one node only.
     """
-    found = probe("network-foreigner", ELSEWHERE) - probe("network-denied", ELSEWHERE)
+    found = probe(*FOREIGNER) - probe(*DENIED)
     if not found:
         pytest.skip("this cluster does not enforce NetworkPolicies")
     return found | {KAFKA, CASSANDRA, DATABASE}
 
 
-@pytest.mark.parametrize(
-    ("pod", "needs"),
-    [
-        ("network-generate", set()),
-        ("network-produce", {KAFKA}),
-        ("network-consume", {KAFKA}),
-        ("network-transform", {CASSANDRA}),
-        ("network-load", {KAFKA, CASSANDRA}),
-        ("network-analyze", {KAFKA, CASSANDRA}),
-        ("deployment/sensor-etl-page", {CASSANDRA}),
-        ("network-schema", {KAFKA, CASSANDRA}),
-        ("deployment/sensor-etl-airflow-dag-processor", {DATABASE}),
-        ("deployment/sensor-etl-airflow-scheduler", {DATABASE, WEB, KUBERNETES}),
-    ],
-)
+@pytest.mark.parametrize(("pod", "needs"), NEEDS.items())
 def test_pod_reaches_what_it_needs_and_nothing_else(probe: Probe, guarded: set[str], pod: str, needs: set[str]) -> None:
     assert probe(pod) & guarded == needs & guarded
 
 
 @pytest.mark.skipif(bool(OPERATORS), reason="pods that the operators make are theirs to guard")
-@pytest.mark.parametrize(("pod", "namespace"), [("stranger", NAMESPACE), ("foreigner", ELSEWHERE)])
+@pytest.mark.parametrize(("pod", "namespace"), STRANGERS)
 def test_stranger_reaches_no_server_when_it_has_not_the_labels_or_not_the_namespace(
     probe: Probe, guarded: set[str], pod: str, namespace: str
 ) -> None:
-    reached = probe(f"network-{pod}", namespace)
+    reached = probe(pod, namespace)
     assert WEB in reached
     assert not reached & {KAFKA, CASSANDRA, DATABASE}

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from etl.cassandra.connection import connect
 from etl.settings import CassandraSettings
 from images import cluster as kind
@@ -14,6 +16,7 @@ def rows(settings: CassandraSettings) -> int:
         return int(session.execute("SELECT count(*) FROM runs").one()[0])
 
 
+@pytest.mark.long
 def test_data_and_passwords_are_kept_when_the_release_is_uninstalled(
     cluster: str, kubectl: Kubectl, secret: Callable[[str, str], str], cassandra: CassandraSettings
 ) -> None:
