@@ -120,6 +120,9 @@ def _duplicates_are_not_touched() -> Any:
         return classes
 
     def touched(run: Any, equipment: Any, timestamp: Any) -> None:
+        if run.merges:
+            touch(run, equipment, timestamp)
+            return
         # The classes of the readings that the table will hold.
         there = codes[-1][np.isin(codes[-1], (classify.LOADED, classify.DUPLICATE))]
         touch(run, equipment[there == classify.LOADED], timestamp[there == classify.LOADED])
