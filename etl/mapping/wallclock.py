@@ -48,7 +48,7 @@ _UTC_NAMES = ("UTC", "GMT", "Z")
 
 @dataclass(frozen=True)
 class Times:
-    """UTC ms of n timestamps, and local ms of those without a zone; MISSING if there is none.
+    """UTC ms of n timestamps, and local ms of those without a zone; MISSING if there is none, or no need in UTC.
 
     The UTC of a local time that occurs twice is that of its first pass.
     """
@@ -87,7 +87,7 @@ def _read(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int
         ms = to_milliseconds(column.to_pandas())
         ms[_implausible(column, ms, oldest_ms)] = MISSING
         ms = _with_ends_of_days(column, ms, _ISO_END, lambda texts: to_milliseconds(texts.to_pandas()))
-        absolute = pc.fill_null(pc.match_substring_regex(column, _ABSOLUTE), True).to_numpy(zero_copy_only=False)
+        absolute = _absolute(column) if entry.zone != "UTC" else np.full(len(ms), True)
     elif form == EXCEL:
         ms, absolute = _serials(column, decimal), np.zeros(len(column), dtype=bool)
     elif form.endswith("%Z") and "%z" not in form:
@@ -98,6 +98,12 @@ def _read(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int
     if entry.zone != "UTC":
         ms = np.where(absolute, ms, _to_utc(local, entry.zone))
     return Times(ms, local)
+
+
+def _absolute(texts: pa.Array) -> Flags:
+    """Return which texts name a zone, or are numbers."""
+    found: Flags = pc.fill_null(pc.match_substring_regex(texts, _ABSOLUTE), True).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _typed(column: pa.Array) -> Integers:

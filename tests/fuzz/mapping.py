@@ -13,6 +13,7 @@ from tests.fuzz.refusal import check_refusal
 BATCH = 20
 WORDS = (
     *(b"format: ", b"csv", b"parquet", b"jsonl", b"timestamp: ", b"column: ", b"zone: ", b"ambiguous: ", b"first"),
+    *(b"columns: ", b"[time, machine]", b"shift: ", b"-PT15M", b"skip: ", b"header: ", b"comment: ", b"sheet: "),
     *(b"equipment: ", b"constant: ", b"measurements: ", b"voltage: ", b"power: ", b"state: ", b"scale: ", b"offset: "),
     *(b"delimiter: ", b"encoding: ", b"decimal: ", b"thousands: ", b"missing: ", b"latin-1", b"utf-16", b"idna"),
     *(b"punycode", b"undefined", b"unicode_escape", b"utf-7", b"cp037", b"rot13", b"Europe/Paris", b"../etc", b"UTC"),

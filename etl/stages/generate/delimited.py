@@ -39,8 +39,9 @@ def csv_rows(text: Text, mapping: ColumnMapping, measurements: Measurements, nam
         number, lines = (number, [*lines, *more]) if lines else (first, more)
         if number < layout.first:
             lines, number = lines[layout.first - number :], max(number, min(layout.first, number + len(lines)))
-        while (place := _names_again(lines, layout, text, mapping)) is not None:
-            yield from _parsed(number, lines[:place], layout, text, mapping, last=True)[0]
+        while (place := _names_again(data := b"\n".join(lines), lines, layout, text, mapping)) is not None:
+            above = lines[:place]
+            yield from _parsed(number, above, b"\n".join(above), layout, text, mapping, last=True)[0]
             number, lines = number + place, lines[place:]
             if more and sum(map(bool, lines)) <= _LINES_OF_LAYOUT:
                 break
@@ -49,7 +50,7 @@ def csv_rows(text: Text, mapping: ColumnMapping, measurements: Measurements, nam
             number, lines = layout.first, lines[layout.first - number :]
             repeated += 1
         if place is None:
-            parsed, done = _parsed(number, lines, layout, text, mapping, last=not more)
+            parsed, done = _parsed(number, lines, data, layout, text, mapping, last=not more)
             yield from parsed
             number, lines = number + done, lines[done:]
     if repeated:
@@ -57,23 +58,22 @@ def csv_rows(text: Text, mapping: ColumnMapping, measurements: Measurements, nam
 
 
 def _parsed(
-    number: int, lines: list[bytes], layout: Layout, text: Text, mapping: ColumnMapping, *, last: bool
+    number: int, lines: list[bytes], data: bytes, layout: Layout, text: Text, mapping: ColumnMapping, *, last: bool
 ) -> tuple[list[Parsed], int]:
-    """Parse lines; return the rows, and the number of lines that need no later one."""
+    """Parse lines, which `data` holds joined; return the rows, and the number of lines that need no later one."""
     if not lines:
         return [], 0
-    clean = _clean(number, lines, layout, text, mapping)
+    clean = _clean(number, lines, data, layout, text, mapping)
     if clean:
         return [clean], len(lines)
     records, done = _records(number, lines, layout, text, mapping, last=last)
     return [_careful(records, layout, text, mapping)], done
 
 
-def _names_again(lines: list[bytes], layout: Layout, text: Text, mapping: ColumnMapping) -> int | None:
+def _names_again(data: bytes, lines: list[bytes], layout: Layout, text: Text, mapping: ColumnMapping) -> int | None:
     """Return the place of the first line that has the names of the columns again, as in files put together."""
     wanted = [column.encode(text.encoding, "replace") for column in mapping.columns]
     rarest = max(wanted, key=len)
-    data = b"\n".join(lines)
     if not all(name in data for name in wanted):
         return None
     for place, line in enumerate(lines):
@@ -107,12 +107,14 @@ def _well_quoted(delimiter: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?:" + field + rb"(?:" + separator + rb"|\r?\n|\r?\Z))*+")
 
 
-def _clean(number: int, lines: list[bytes], layout: Layout, text: Text, mapping: ColumnMapping) -> Parsed | None:
+def _clean(
+    number: int, lines: list[bytes], data: bytes, layout: Layout, text: Text, mapping: ColumnMapping
+) -> Parsed | None:
     """Parse lines fast if each is one record; return None if they have other errors than the number of fields."""
     if mapping.comment:
         comment = mapping.comment.encode()
         lines = [b"" if line.startswith(comment) else line for line in lines]
-    data = b"\n".join(lines)
+        data = b"\n".join(lines)
     quoted = b'"' in data
     # Arrow accepts text after a closing quote, which is an error.
     if not data or (quoted and not _well_quoted(layout.delimiter).fullmatch(data)):
@@ -122,7 +124,7 @@ def _clean(number: int, lines: list[bytes], layout: Layout, text: Text, mapping:
         decoded = data.decode(text.encoding)
     except UnicodeDecodeError:
         return None
-    if len(max(lines, key=len)) > MAX_LINE_BYTES:
+    if max(map(len, lines)) > MAX_LINE_BYTES:
         return None
     wrong: list[pa_csv.InvalidRow] = []
 

@@ -24,7 +24,6 @@ from etl.stages.generate.repeated import told_apart
 
 _TEXTS = {"csv": csv_rows, "jsonl": json_lines, "json": json_values}
 _SOUGHT = ("parquet", "excel")  # formats whose readers seek
-_OF_RECORDS = ("$key", "$topic", "$time", "$header.")
 _NO_FORMAT = "recorded file {}: its ending names no format: add `format:` to the mapping"
 log = structlog.get_logger("etl.recorded")
 
@@ -79,11 +78,6 @@ def _rows(
     file: BinaryIO, kind: str, mapping: ColumnMapping, measurements: Measurements, name: str
 ) -> tuple[Iterator[Parsed], Callable[[bytes], bytes]]:
     """Return the rows of a file in blocks, and a function that returns the original bytes of a line."""
-    if own := [column for column in mapping.columns if column.startswith(_OF_RECORDS)]:
-        raise SettingsError(
-            f"recorded file {name} has no {own[0]}, which only records have: write `equipment: {{column: NAME}}` or"
-            " `equipment: {constant: ID}` into the mapping"
-        )
     if kind == "parquet":
         return parquet_rows(file, mapping, measurements, name, lines.BLOCK_ROWS), bytes
     if kind == "excel":

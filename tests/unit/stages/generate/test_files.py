@@ -326,7 +326,7 @@ def test_json_lines_are_readings_when_they_are_objects(read):
     readings, letters = read(b"\xef\xbb\xbf" + b"\r\n".join(lines), name="file.jsonl")
     assert [(row["equipment_id"], row["voltage"], row["power"], row["state"]) for row in readings] == [
         ("pump", 230.0, 1500.0, "on"),
-        ("7", None, None, None),
+        ("7", None, 1000.0, None),
         ("pump", float("inf"), None, None),
         ("pump", None, None, None),
         ("pump", 8.0, None, None),
@@ -334,7 +334,7 @@ def test_json_lines_are_readings_when_they_are_objects(read):
     assert json.loads(readings[1]["json"]) == {
         "timestamp": "2026-01-05T08:00:01.000Z",
         "voltage": "high",
-        "power": True,
+        "power": 1000.0,
         "state": 3,
     }
     assert json.loads(readings[3]["json"])["voltage"] == 123456789012345678901234567890

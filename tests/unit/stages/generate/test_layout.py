@@ -173,11 +173,6 @@ def test_the_beginning_of_an_interval_is_stored_when_times_mark_its_end(rows_of)
     assert [time[11:16] for _, time, _ in readings] == [f"{hour:02}:{minute:02}" for hour, minute in quarters]
 
 
-def test_an_entry_for_files_is_named_when_the_mapping_is_of_a_topic(rows_of):
-    with pytest.raises(SettingsError, match=r"has no \$topic, which only records have: write `equipment: "):
-        rows_of(FILE, MAPPING.replace("equipment: machine", "equipment: $topic"))
-
-
 # JSON arrays
 
 
