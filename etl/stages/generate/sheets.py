@@ -93,8 +93,10 @@ def _texts(row: list[Any]) -> list[str]:
 def _plain(cell: Any) -> object:
     """Return a cell as JSON has it: dates and times as ISO 8601, an empty cell as None."""
     if isinstance(cell, dt.datetime):
-        # A spreadsheet has milliseconds at most; its times are doubles.
-        return (cell + dt.timedelta(microseconds=500)).isoformat(sep=" ", timespec="milliseconds")
+        # Times of a spreadsheet are doubles, a little off; a date is a time of midnight.
+        near = cell + dt.timedelta(microseconds=500)
+        text = near.isoformat(sep=" ", timespec="milliseconds")
+        return text.removesuffix(" 00:00:00.000")
     if isinstance(cell, dt.date | dt.time):
         return cell.isoformat()
     if isinstance(cell, dt.timedelta):

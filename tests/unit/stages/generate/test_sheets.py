@@ -75,6 +75,12 @@ def test_a_serial_number_is_a_time_when_the_format_says_so(rows_of):
     assert rows_of(workbook(one=[NAMES, [46027.5, 7, 1]]), mapping, "file.xlsx")[0] == [("7", "2026-01-05 12:00:00", 1)]
 
 
+def test_date_and_time_are_joined_when_they_are_two_columns(rows_of):
+    book = workbook(one=[["day", "time", "machine", "U"], [(46027,), (8 / 24,), "p", 230.5]])
+    mapping = MAPPING.replace(": time", ": {columns: [day, time]}")
+    assert rows_of(book, mapping, "file.xlsx") == ([FOUND], [])
+
+
 def test_the_sheet_is_that_of_the_mapping_when_there_are_several(rows_of):
     book = workbook(cover=[["Hello"]], data=[NAMES, ROW])
     assert rows_of(book, MAPPING + "sheet: data", "file.xlsx")[0] == [FOUND]
