@@ -77,7 +77,7 @@ def _parsed(records: Records, positions: Sequence[int], parse: Parser, dead: lis
         elif type(item) in (dict, list):
             items[position] = item
         else:
-            dead.append(DeadRecord(position, "undecodable", "the value is no object and no array"))
+            dead.append(DeadRecord(position, "schema", "the value is no object and no array"))
     return items
 
 

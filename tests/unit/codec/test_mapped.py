@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from etl.codec.envelope import Decoded, decode
 from etl.codec.formats import open_parser
@@ -331,3 +333,39 @@ def test_decode_when_records_are_of_the_project_itself_reads_them_without_the_ma
     headers = [("content-type", b"application/vnd.sensor-etl.reading+json")]
     decoded = read("equipment: id\n" + PLAIN, (b"m1", {"timestamp": "2026-01-05T06:00:00Z", "voltage": 1}, headers))
     assert readings(decoded) == [{"equipment_id": "m1", "timestamp": "2026-01-05T06:00:00Z", "voltage": 1.0}]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, TIME) | st.floats() | st.sampled_from(["a", "U", "2026-01-05", "1 kV"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["ts", "U", "id", "m", "n", "q"]), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+MAPPINGS = [
+    PLAIN,
+    "readings: m\nequipment: id\n" + PLAIN,
+    "readings: m.n\nequipment: $.id\n" + PLAIN,
+    'readings: "*.m"\nequipment: $name\n' + PLAIN,
+    "readings: '[0].m'\nequipment: id\n" + PLAIN,
+    "readings: m\nequipment: id\ntag: n\nvalue: U\nquality: q\n" + PLAIN,
+    "equipment: id\nquality: {column: q, codes: opc-da}\nbad: [-5]\ntimestamp: {column: ts, zone: Europe/Berlin}\n"
+    "measurements: {voltage: {column: U, unit: kV, values: {a: 7}}}\n",
+]
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(values=st.lists(JSON_VALUES, min_size=1, max_size=4))
+def test_decode_when_records_are_any_json_keeps_each_element_once_and_replays_it(read, mapping, values):
+    decoded = read(mapping, *values)
+    assert decoded.sizes.sum() == decoded.readings.num_rows + decoded.dead_letters.num_rows
+    for _, _, reason, letter in letters(decoded):
+        # Sent again, it is rejected for the same reason, and nothing else of its record comes with it.
+        again = read(mapping, letter)
+        assert again.readings.num_rows == 0 or "tag:" in mapping
+        assert {each[2] for each in letters(again)} >= {reason}
+    found = originals(decoded.readings, decoded.records, MEASUREMENTS)
+    for reading, value in zip(readings(decoded), found.values, strict=True):
+        assert reading in readings(read(mapping, value))
