@@ -235,7 +235,7 @@ def test_manifest_is_plain_json_when_committed(tmp_path: Path) -> None:
     attempt, manifest = finish(workspace)
     raw = json.loads((tmp_path / "run-1" / "consume" / attempt.name / "manifest.json").read_text())
     assert raw["run"] == "run-1"
-    assert raw["files"][0].keys() == {"name", "size", "sha256", "rows"}
+    assert raw["files"][0].keys() == {"name", "size", "sha256", "rows", "folder"}
     assert raw["summary"]["offsets"][0] == {
         "topic": "topic",
         "partition": 0,
