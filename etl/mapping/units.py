@@ -1,5 +1,6 @@
 """Convert units by name, with the units library Pint: https://pint.readthedocs.io."""
 
+import logging
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -37,8 +38,12 @@ def _registry() -> Any:
 
     # Fractions keep factors such as 1000 and 5/9 exact.
     registry: Any = pint.UnitRegistry(non_int_type=Fraction)
+    # Pint warns of each definition that replaces its own.
+    pint_log = logging.getLogger("pint.util")
+    before, pint_log.disabled = pint_log.disabled, True
     for definition in _DEFINED:
         registry.define(definition)
+    pint_log.disabled = before
     return registry
 
 

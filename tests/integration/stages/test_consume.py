@@ -71,7 +71,7 @@ measurements: {voltage: U}
 
 
 def test_consume_names_aliases_by_births_of_other_partitions_and_runs_when_it_reads_sparkplug(
-    kafka: local.Service, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: local.Service, python: port.Client, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mapping.yaml").write_text(MAPPING, encoding="utf-8")
     monkeypatch.setenv("ETL_CONSUME_MAPPING_FILE", str(tmp_path / "mapping.yaml"))
