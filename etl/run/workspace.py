@@ -90,13 +90,17 @@ class Summary:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole output of one attempt, and the summaries of the previous stages, oldest first."""
+    """The whole output of one attempt, and the summaries of the previous stages, oldest first.
+
+    `unknown` counts the elements by field that no mapping and no measurement names.
+    """
 
     run: str
     summary: Summary
     measurements: str
     files: list[File]
     history: list[Summary] = field(default_factory=list)
+    unknown: dict[str, int] = field(default_factory=dict)
 
     def names(self, kind: str) -> list[str]:
         """Return the files of one kind (`readings`, `rows`, ...), in order."""
@@ -257,6 +261,7 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
         measurements=raw["measurements"],
         files=[File(**item) for item in raw["files"]],
         history=[_summary(item) for item in raw["history"]],
+        unknown=raw.get("unknown", {}),
     )
 
 
@@ -299,6 +304,7 @@ class Attempt:
     name: str
     started: float
     files: list[File]
+    unknown: dict[str, int] = field(default_factory=dict)
 
     def write(self, kind: str, table: pa.Table, *, elsewhere: bool = False) -> File:
         """Write one Parquet file `<kind>-NNNNN.parquet`, at most one chunk; `elsewhere`: for another's manifest."""
@@ -342,7 +348,7 @@ def commit(
         shards=attempt.workspace.shard.count,
     )
     history = [] if before is None else [*before.history, before.summary]
-    manifest = Manifest(attempt.workspace.run, summary, measurements, list(attempt.files), history)
+    manifest = Manifest(attempt.workspace.run, summary, measurements, list(attempt.files), history, attempt.unknown)
     path = _path(attempt.workspace, attempt.stage, attempt.name, MANIFEST)
     _write(attempt.workspace, path, json.dumps(manifest, default=vars).encode())
     return manifest

@@ -4,12 +4,14 @@ A shard reads its own partitions.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import structlog
 
 from etl.codec.columns import TooLarge
 from etl.codec.envelope import Decoded, decode
@@ -21,11 +23,17 @@ from etl.kafka.ports import read
 from etl.kafka.records import Records, Span
 from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS
+from etl.printable import printable
 from etl.run.carried import begin_with, leave
 from etl.run.runner import Outcome, Work
 from etl.run.workspace import WHOLE, Attempt, Range, Shard, once
 from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings, RegistrySettings
 from etl.terminal import progress
+
+# Fields that the manifest names: a gateway may send any number.
+_MOST_UNKNOWN, _LONGEST_NAME = 100, 100
+_KNOWN_AT_ONCE = 10_000
+log = structlog.get_logger("etl.consume")
 
 
 def consume(
@@ -64,6 +72,7 @@ def consume(
             if capped:
                 break
     output.flush()
+    _note_unknown(work.output, output.unknown)
     if births is not None:
         leave(work.output, "births", births.dump())
     counts = {"consumed": output.consumed, "rejected": output.rejected, "records": output.records}
@@ -98,6 +107,14 @@ def _learn(kafka: KafkaSettings, ranges: list[Range], births: Births) -> None:
     spans = {r.partition: Span(r.begin, r.end) for r in ranges if r.begin < r.end}
     for block in read(kafka, kafka.topic, spans) if len(spans) > 1 else ():
         learn(block, births, kafka.topic)
+
+
+def _note_unknown(output: Attempt, unknown: Counter[str]) -> None:
+    """Keep the number of elements by field that the mapping does not name, so that a change of a gateway is seen."""
+    for name, number in unknown.most_common(_MOST_UNKNOWN):
+        output.unknown[printable(name[:_LONGEST_NAME])] = number
+    if unknown:
+        log.info("fields that are not mapped", number=len(unknown), first=", ".join(list(output.unknown)[:5]))
 
 
 def _dump(ranges: list[Range]) -> bytes:
@@ -191,6 +208,7 @@ class _Output:
     consumed: int = 0
     rejected: int = 0
     records: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
     _waiting: list[Decoded] = field(default_factory=list)
     _rows: int = 0
     _bytes: int = 0
@@ -203,6 +221,9 @@ class _Output:
         self._rows += rows
         self._bytes += size
         self.records += len(records.offsets)
+        self.unknown += decoded.unknown
+        if len(self.unknown) > _KNOWN_AT_ONCE:
+            self.unknown = Counter(dict(self.unknown.most_common(_MOST_UNKNOWN)))
         self.rejected += decoded.dead_letters.num_rows
         self.consumed += rows + decoded.dead_letters.num_rows
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from etl.cli import app
 from etl.run.dead_letters import Choice, list_letters, replay
 from etl.run.runner import Stage, run_stage
+from etl.run.workspace import find_manifest, open_workspace
 from etl.settings import RunSettings, read_settings, read_stage_settings
 from etl.stages import consume
 from etl.stages.load import stage as load
@@ -71,6 +72,9 @@ def test_topic_of_a_gateway_is_stored_and_its_losers_replay_when_it_has_a_mappin
         {"value": b"[5]", "headers": [("site", b"berlin")]},
     )
     counts = run("first")
+    consumed = find_manifest(open_workspace(read_settings(RunSettings).workspace_url, "first"), "consume")
+    assert consumed
+    assert consumed.unknown == {"at": 4, "I": 1}
     assert {name: counts[name] for name in ("consumed", "loaded", "conflicting", "rejected")} == {
         "consumed": 5,
         "loaded": 2,
