@@ -1,10 +1,13 @@
 """Guess a first mapping of a recorded file, or of the topic; write nothing."""
 
+import codecs
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from statistics import median
 from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
@@ -42,7 +45,8 @@ def guess_file(url: str, measurements: Measurements) -> str:
 
 def _guess_text(file: BinaryIO, name: str, measurements: Measurements) -> str:
     data = file.read(_SAMPLE_BYTES)
-    text = data.decode("utf-8-sig", errors="replace")
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     lines = text.splitlines()[:SAMPLE]
     if len(data) == _SAMPLE_BYTES:
         lines = lines[:-1]  # the last one may be cut
@@ -50,13 +54,19 @@ def _guess_text(file: BinaryIO, name: str, measurements: Measurements) -> str:
         raise SettingsError(f"recorded file {name} has no rows")
     if lines[0].lstrip().startswith("{"):
         return _guess_objects(parse_json([line.encode() for line in lines if line.strip()]), measurements, keyed=False)
-    delimiter = max(_DELIMITERS, key=lambda mark: min(line.count(mark) for line in lines[:20] if line.strip()))
-    header, *rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter)
+    filled = [line for line in lines if line.strip()]
+    delimiter = max(_DELIMITERS, key=lambda mark: median(line.count(mark) for line in filled))
+    rows = list(csv.reader(io.StringIO("\n".join(filled)), delimiter=delimiter))
+    # Titles above the names have fewer fields.
+    width, _ = Counter(map(len, rows)).most_common(1)[0]
+    header, *rows = rows[next(place for place, row in enumerate(rows) if len(row) == width) :]
     columns = {
         column.strip(): [row[place] for row in rows if len(row) == len(header)] for place, column in enumerate(header)
     }
     given: dict[str, object] = {} if delimiter == "," else {"delimiter": delimiter}
-    if "\ufffd" in text:
+    if wide:
+        given["encoding"] = "utf-16"
+    elif "\ufffd" in text:
         given["encoding"] = "latin-1"
     return guess_mapping(columns, measurements, given, keyed=False)
 

@@ -30,6 +30,8 @@ _MACHINE = re.compile(
 _UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]+)[\])]\s*$")
 _FORMATS = (
     "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M:%S,%f",
+    "%d.%m.%Y %H:%M:%S.%f",
     "%d.%m.%Y %H:%M",
     "%d/%m/%Y %H:%M:%S",
     "%d/%m/%Y %H:%M",
@@ -49,9 +51,18 @@ _STATUS = re.compile(r"quality|status|q|qualität")
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
 
 
+_DAY, _CLOCK = re.compile(r"date|datum|day|tag"), re.compile(r"time|zeit|uhr|hour")
+_OF_DAY = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?")
+
+
 class _Time(NamedTuple):
-    column: str
+    columns: list[str]
     formats: list[str]
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The entry of the mapping without a format."""
+        return {"column": self.columns[0]} if len(self.columns) == 1 else {"columns": self.columns}
 
 
 def guess_mapping(
@@ -67,8 +78,8 @@ def guess_mapping(
     """
     rest = {name: [cell for cell in cells if cell not in (None, "")] for name, cells in columns.items()}
     time = _time(rest)
-    if time:
-        del rest[time.column]
+    for name in time.columns if time else ():
+        del rest[name]
     long = _long_form(rest)
     by_tag = {str(tag): rest[long["value"]] for tag in rest[long["tag"]]} if long else rest
     found = _measured(by_tag, measurements)
@@ -118,25 +129,44 @@ def _time_lines(time: _Time | None) -> list[str]:
     if time is None:
         return ["timestamp: ?  # no column looks like a timestamp"]
     if not time.formats:
-        return [f"timestamp: {_flow({'column': time.column})}  # add `zone` if these are local times without a zone"]
-    line = f"timestamp: {_flow({'column': time.column, 'format': time.formats[0]})}  # add `zone` if times are local"
+        return [f"timestamp: {_flow(time.entry)}  # add `zone` if these are local times without a zone"]
+    line = f"timestamp: {_flow(time.entry | {'format': time.formats[0]})}  # add `zone` if times are local"
     if len(time.formats) == 1:
         return [line]
     return [line, f"# the samples also fit {', '.join(time.formats[1:])}: day or month first?"]
 
 
 def _time(columns: Mapping[str, Sequence[Any]]) -> _Time | None:
-    """Return the first column of timestamps; one whose name says so comes first."""
+    """Return date and time in two columns, or the first column of timestamps; a name that says so comes first."""
+    pair = _two_columns(columns)
+    if pair:
+        return pair
     ordered = sorted(columns, key=lambda name: not _TIME.search(name.lower().rpartition(".")[2]))
     for name in ordered:
         cells = [str(cell).strip() for cell in columns[name] if not isinstance(cell, bool)]
         if not cells:
             continue
         if (to_milliseconds(pd.Series(cells, dtype="str")) > MISSING).all() and _plausible(cells):
-            return _Time(name, [])
+            return _Time([name], [])
         fitting = [form for form in _FORMATS if all(_fits(cell, form) for cell in cells)]
         if fitting:
-            return _Time(name, fitting)
+            return _Time([name], fitting)
+    return None
+
+
+def _two_columns(columns: Mapping[str, Sequence[Any]]) -> _Time | None:
+    clocks = [name for name, cells in columns.items() if cells and _CLOCK.search(name.lower())]
+    for clock in clocks:
+        times = [str(cell).strip() for cell in columns[clock]]
+        if not all(_OF_DAY.fullmatch(text) for text in times):
+            continue
+        for day in (name for name in columns if name != clock and _DAY.search(name.lower())):
+            texts = [f"{str(date).strip()} {text}" for date, text in zip(columns[day], times, strict=False)]
+            dotted = [form.replace("%H:%M", "%H.%M").replace("%M:%S", "%M.%S") for form in _FORMATS]
+            forms = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", *_FORMATS, *dotted)
+            fitting = [form for form in dict.fromkeys(forms) if all(_fits(text, form) for text in texts)]
+            if texts and fitting:
+                return _Time([day, clock], fitting)
     return None
 
 

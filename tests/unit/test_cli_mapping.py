@@ -28,6 +28,17 @@ def test_guessed_mapping_shows_rows_and_letters_when_tried(plant, tmp_path):
     assert "1 readings and 2 dead letters in the sample" in shown.output
 
 
+def test_guess_finds_the_names_when_a_file_is_utf_16_and_has_a_title(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_bytes(
+        "Report of hall 1\nID;Time;U\np1;2026-01-05 06:00:00;230\np1;2026-01-05 06:00:01;231\n".encode("utf-16")
+    )
+    guessed = CliRunner().invoke(app, ["mapping", "guess", str(path)]).output
+    (tmp_path / "mapping.yaml").write_text(guessed)
+    shown = CliRunner().invoke(app, ["mapping", "try", str(path), "--mapping", str(tmp_path / "mapping.yaml")])
+    assert "2 readings and 0 dead letters in the sample" in shown.output
+
+
 def test_try_ends_with_the_entry_to_change_when_nothing_fits(plant, tmp_path):
     (tmp_path / "mapping.yaml").write_text(
         "delimiter: ';'\ntimestamp: {column: Time, format: '%d'}\n".replace("'%d'", "'%d.%m.%Y'")

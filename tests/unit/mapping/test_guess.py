@@ -47,6 +47,13 @@ def test_guess_takes_the_only_format_when_a_day_is_above_twelve():
     assert "also fit" not in text
 
 
+def test_guess_joins_date_and_time_when_they_are_in_two_columns():
+    columns = {"Date": ["13/03/2004"], "Time": ["18.00.00"], "T": ["13,6"], "ID": ["a"]}
+    found = yaml.safe_load(guess(columns))
+    assert found["timestamp"] == {"columns": ["Date", "Time"], "format": "%d/%m/%Y %H.%M.%S"}
+    assert found["measurements"] == {"temperature": "T"}
+
+
 def test_guess_takes_the_key_for_the_machine_when_records_have_one():
     assert "equipment" not in yaml.safe_load(guess({"ts": [1_767_592_800], "voltage": [230]}, keyed=True))
 
