@@ -586,7 +586,7 @@ def test_decode_when_records_grow_in_memory_together_asks_for_fewer(monkeypatch:
     monkeypatch.setattr(arrow_records, "MEMORY_BYTES", 100_000)
     with pytest.raises(TooLarge):
         decode(records, "topic", MEASUREMENTS)
-    parts = list(_halved(records, "topic", MEASUREMENTS))
+    parts = list(_halved(records, "topic", MEASUREMENTS, None))
     assert [offset for part, _ in parts for offset in part.offsets] == records.offsets
     assert [decoded.readings.num_rows for _, decoded in parts] == [2000, 2000]
 
