@@ -9,7 +9,7 @@ from tests.images.conftest import Run
 FOREIGN = {
     "generate": ["kafka", "cassandra", "orjson", "scipy", "dash"],
     "produce": ["cassandra", "pandas", "scipy", "dash"],
-    "consume": ["cassandra", "pandas", "scipy", "dash"],
+    "consume": ["cassandra", "scipy", "dash"],
     "transform": ["kafka", "crc32c", "scipy", "dash"],
     "load": ["pandas", "scipy", "dash"],
     "analyze": ["dash", "plotly", "waitress"],
