@@ -63,7 +63,7 @@ def test_recorded_file_is_stored_when_it_has_bad_lines(machine: Machine) -> None
 
 
 def test_run_ends_with_an_exit_code_when_all_lines_of_its_file_were_rejected(machine: Machine, tmp_path: Path) -> None:
-    (tmp_path / "file.csv").write_text("time,machine,U\n2026-01-05T08:00:00Z,p,230,\n2026-01-05T08:01:00Z,p,231,\n")
+    (tmp_path / "file.csv").write_text("time,machine,U\n2026-01-05T08:00:00Z,p,230,x\n2026-01-05T08:01:00Z,p,231,x\n")
     (tmp_path / "mapping.yaml").write_text("timestamp: time\nequipment: machine\nmeasurements: {voltage: U}\n")
     variables = {
         "ETL_GENERATE_SOURCE": "recorded",
@@ -73,7 +73,7 @@ def test_run_ends_with_an_exit_code_when_all_lines_of_its_file_were_rejected(mac
     done = machine.etl("run", "--run", "rejected", **variables)
     assert done.returncode == 2, done.stderr
     assert "all 2 lines of the recorded file were rejected" in done.stderr
-    assert "each line may end with a delimiter" in done.stderr
+    assert "the line of column names may lack a name" in done.stderr
     assert [letter.line for letter in letters(machine)] == [2, 3]
     # The rest of the run is not held up: it came to consume, which found nothing new.
     assert "the topic holds nothing new" in done.stderr
