@@ -1,4 +1,4 @@
-"""Rows of a sheet of a workbook (xlsx, xls, xlsb, ods), by calamine: https://pypi.org/project/python-calamine."""
+"""Rows of a sheet of a workbook (xlsx, xls, xlsb, ods), read by python-calamine."""
 
 import datetime as dt
 import json
