@@ -10,10 +10,19 @@ from etl.mapping.paths import ALL, Path, parse_path, value_at
 def one_element(value: bytes, path: str, index: int) -> bytes:
     """Return one element of a JSON record: its own bytes in an array, or with a path the record without the others.
 
+    The whole record is returned if the standard library cannot cut it: it has a number such as `nan`, which only the
+    lenient parser takes, a number of thousands of digits, or it is nested too deeply.
+
     Raises:
-        ValueError: the value is not JSON.
         IndexError: the record has fewer elements.
     """
+    try:
+        return _cut(value, path, index)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _cut(value: bytes, path: str, index: int) -> bytes:
     if not path:
         return _slice(value.decode(), index).encode()
     item = parse_json([value])[0]

@@ -269,6 +269,21 @@ def test_decode_when_elements_are_broken_keeps_the_others_and_their_own_bytes(re
     assert decoded.sizes.tolist() == [4]
 
 
+@pytest.mark.parametrize(
+    ("mapping", "value"),
+    [
+        ("", b'[{"id":"a","ts":1,"U":nan},5]'),
+        ("", b'[{"id":"a","ts":1,"U":1' + b"0" * 5000 + b"},5]"),
+        ("readings: m\n", b'{"m":[{"id":"a","ts":1},5],"x":' + b"[" * 1000 + b"]" * 1000 + b"}"),
+    ],
+)
+def test_decode_when_an_element_cannot_be_cut_out_keeps_the_whole_record(read, mapping, value):
+    decoded = read(f"{mapping}equipment: id\n" + PLAIN, (None, value, []))
+    assert [row["equipment_id"] for row in readings(decoded)] == ["a"]
+    assert letters(decoded) == [(0, 1, "schema", value)]
+    assert originals(decoded.readings, decoded.records, MEASUREMENTS).values == [value]
+
+
 def test_decode_when_an_element_lies_deep_keeps_the_record_around_it(read):
     value = {
         "site": "x",
