@@ -98,7 +98,7 @@ def _is_empty(item: Any, steps: Path) -> bool:
         return True
     for step in steps:
         if step == ALL or type(item) is list:
-            return item in ({}, []) or type(item) in (dict, list)
+            return type(item) in (dict, list)
         item = value_at(item, (step,))
     return bool(item == [])
 
