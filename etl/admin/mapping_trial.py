@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -104,8 +105,7 @@ def _add_readings(
     decoded = decode(records, topic, measurements, reader)
     trial.unknown += decoded.unknown
     for letter in decoded.dead_letters.to_pylist():
-        where = f"{topic} {letter['partition']}:{letter['offset']} reading {letter['index']}"
-        trial.dead_letters.append((where, letter["reason"], letter["detail"] or ""))
+        trial.dead_letters.append((_origin(topic, letter), letter["reason"], letter["detail"] or ""))
     machines: dict[str, int] = {}
     good, rejected = clean(decoded.readings, measurements, machines, Times(OLDEST_MS, int(time.time() * 1000)))
     names = np.array(list(machines), dtype=object)
@@ -115,6 +115,8 @@ def _add_readings(
         trial.readings.append({**stored, **values, "quality": row["quality"]})
     origins = decoded.readings.select(["partition", "offset", "index"]).to_pylist()
     for row in rejected.to_pylist():
-        origin = origins[row["row"]]
-        where = f"{topic} {origin['partition']}:{origin['offset']} reading {origin['index']}"
-        trial.dead_letters.append((where, row["reason"], row["detail"]))
+        trial.dead_letters.append((_origin(topic, origins[row["row"]]), row["reason"], row["detail"]))
+
+
+def _origin(topic: str, row: dict[str, Any]) -> str:
+    return f"{topic} {row['partition']}:{row['offset']} reading {row['index']}"
