@@ -18,12 +18,36 @@ from etl.kafka import client as kafka
 from etl.model.measurements import Measurement, Measurements
 from etl.model.tables import pipeline_tables
 from etl.run.dead_letters import Choice, list_letters
-from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_settings
+from etl.run.runner import Stage, run_stage
+from etl.settings import (
+    CassandraSettings,
+    KafkaSettings,
+    RunSettings,
+    SchemaSettings,
+    read_settings,
+    read_stage_settings,
+)
+from etl.stages import consume
+from etl.stages.load import stage as load
+from etl.stages.transform import stage as transform
 
 MEASUREMENTS = Measurements((Measurement("voltage", "double"), Measurement("mode", "text")))
 MEASUREMENTS_YAML = "measurements:\n  voltage: {type: double}\n  mode: {type: text}\n"
 DAY = date(2026, 1, 5)
 MIDNIGHT = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp() * 1000)
+
+
+# The stages behind the topic.
+STAGES: dict[str, Stage] = {"consume": consume.consume, "transform": transform.transform, "load": load.load}
+
+
+def run_behind_topic(name: str, **reading: Any) -> dict[str, int]:
+    """Run the stages behind the topic, consume with other settings; return the counts of load."""
+    for stage, function in STAGES.items():
+        settings = read_settings(RunSettings, run_id=name)
+        given = reading if stage == "consume" else {}
+        manifest = run_stage(stage, function, settings, *read_stage_settings(stage, **given))
+    return manifest.summary.counts
 
 
 class Reachable(Protocol):

@@ -15,17 +15,11 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from etl.errors import NothingNew
 from etl.run.dead_letters import Choice, list_letters
-from etl.run.runner import Stage, run_stage
-from etl.settings import RunSettings, read_settings, read_stage_settings
-from etl.stages import consume
-from etl.stages.load import stage as load
-from etl.stages.transform import stage as transform
 from images import local
 from tests.integration.machine import Machine
-from tests.integration.plant import MIDNIGHT, Plant, made_plant
+from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
 from tests.integration.topics import in_json
 
-STAGES: dict[str, Stage] = {"consume": consume.consume, "transform": transform.transform, "load": load.load}
 # A million takes minutes: TINY_RECORDS=1000000.
 TINY = int(os.environ.get("TINY_RECORDS", "30000"))
 MEGABYTE = 1_000_000
@@ -85,14 +79,6 @@ def reading(number: int, **more: object) -> bytes:
     return json.dumps({"timestamp": MIDNIGHT + number, "voltage": number, **more}).encode()
 
 
-def run(name: str) -> dict[str, int]:
-    """Run the stages behind the topic; return the counts of load."""
-    for stage, function in STAGES.items():
-        settings = read_settings(RunSettings, run_id=name)
-        manifest = run_stage(stage, function, settings, *read_stage_settings(stage))
-    return manifest.summary.counts
-
-
 def stored(plant: Plant) -> int:
     return int(plant.session.execute("SELECT count(*) FROM sensor_data").one()[0])
 
@@ -110,7 +96,7 @@ def test_run_stores_the_rest_when_one_record_in_ten_thousand_is_poison(
     records = [in_json(reading(number)) for number in range(9_999)]
     records.insert(5_000, in_json(b'{"voltage":\xff'))
     produce(plant, *records)
-    counts = run("r1")
+    counts = run_behind_topic("r1")
     assert (counts["consumed"], counts["loaded"], counts["rejected"]) == (10_000, 9_999, 1)
     assert stored(plant) == 9_999
     (letter,) = list_letters(plant.client, Choice())
@@ -120,12 +106,12 @@ def test_run_stores_the_rest_when_one_record_in_ten_thousand_is_poison(
 
 def test_run_ends_well_when_all_records_are_poison(plant: Plant) -> None:
     produce(plant, *(in_json(value) for value in POISON))
-    counts = run("r1")
+    counts = run_behind_topic("r1")
     assert (counts["consumed"], counts["loaded"], counts["rejected"]) == (len(POISON), 0, len(POISON))
     assert [letter.value for letter in list_letters(plant.client, Choice())] == POISON
     assert (stored(plant), lag(plant)) == (0, 0)
     with pytest.raises(NothingNew):
-        run("r2")
+        run_behind_topic("r2")
 
 
 def allow(plant: Plant, *topics: str) -> None:
@@ -146,7 +132,7 @@ def test_run_stores_the_rest_when_a_record_has_50_megabytes(
     poison = b'{"voltage":1,"more":"' + b"x" * (50 * MEGABYTE)
     large = reading(2, more="x" * (50 * MEGABYTE))
     produce(plant, *map(in_json, (reading(1), poison, large, reading(3))))
-    counts = run("r1")
+    counts = run_behind_topic("r1")
     assert (counts["consumed"], counts["loaded"], counts["rejected"]) == (4, 3, 1)
     (letter,) = list_letters(plant.client, Choice())
     assert letter.value == poison
@@ -156,7 +142,7 @@ def test_run_stores_the_rest_when_a_record_has_50_megabytes(
 def test_run_balances_when_records_are_tiny(plant: Plant) -> None:
     produce(plant, *(in_json(b'{"voltage":1,"timestamp":%d}' % (MIDNIGHT + i)) for i in range(TINY // 2)))
     produce(plant, *(in_json(b"1") for _ in range(TINY - TINY // 2)))
-    counts = run("r1")
+    counts = run_behind_topic("r1")
     assert (counts["consumed"], counts["loaded"], counts["rejected"]) == (TINY, TINY // 2, TINY - TINY // 2)
     assert lag(plant) == 0
 
@@ -185,7 +171,7 @@ def test_run_keeps_each_name_as_it_is_when_it_is_an_injection(plant: Plant) -> N
     produce(plant, *(in_json(reading(at, mode=name), name.encode()) for at, name in enumerate(NAMES)))
     hidden = [b"m\n2026-01-05 [error] forged", b"m\x1b[2J", b"m\r", b"\x00m"]
     produce(plant, *(in_json(reading(1), key + b"\x07x") for key in hidden))
-    counts = run("r1")
+    counts = run_behind_topic("r1")
     assert (counts["loaded"], counts["rejected"]) == (len(NAMES), len(hidden))
     rows = plant.session.execute("SELECT equipment_id, mode FROM sensor_data").all()
     assert sorted(tuple(row) for row in rows) == sorted((name, name) for name in NAMES)

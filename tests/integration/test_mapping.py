@@ -10,17 +10,12 @@ from typer.testing import CliRunner
 
 from etl.cli import app
 from etl.run.dead_letters import Choice, list_letters, replay
-from etl.run.runner import Stage, run_stage
 from etl.run.workspace import find_manifest, open_workspace
-from etl.settings import RunSettings, read_settings, read_stage_settings
-from etl.stages import consume
-from etl.stages.load import stage as load
-from etl.stages.transform import stage as transform
+from etl.settings import RunSettings, read_settings
 from images import local
-from tests.integration.plant import MIDNIGHT, Plant, made_plant
+from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
 from tests.integration.topics import send
 
-STAGES: dict[str, Stage] = {"consume": consume.consume, "transform": transform.transform, "load": load.load}
 MAPPING = """
 readings: values
 equipment: {template: "{$header.site}-{$.id}"}
@@ -44,13 +39,6 @@ def plant(
         yield made
 
 
-def run(name: str) -> dict[str, int]:
-    for stage, function in STAGES.items():
-        settings = read_settings(RunSettings, run_id=name)
-        manifest = run_stage(stage, function, settings, *read_stage_settings(stage))
-    return {label: count for label, count in manifest.summary.counts.items() if count}
-
-
 def record(machine: str, *values: dict[str, Any]) -> dict[str, Any]:
     value = {"id": machine, "values": [{"ts": MIDNIGHT + each["at"] * 1000, **each} for each in values]}
     return {"value": json.dumps(value).encode(), "headers": [("site", b"berlin")]}
@@ -71,7 +59,7 @@ def test_topic_of_a_gateway_is_stored_and_its_losers_replay_when_it_has_a_mappin
         record("p1", {"at": 1, "U": 240}),
         {"value": b"[5]", "headers": [("site", b"berlin")]},
     )
-    counts = run("first")
+    counts = run_behind_topic("first")
     consumed = find_manifest(open_workspace(read_settings(RunSettings).workspace_url, "first"), "consume")
     assert consumed
     assert consumed.unknown == {"at": 4, "I": 1}
@@ -91,11 +79,11 @@ def test_topic_of_a_gateway_is_stored_and_its_losers_replay_when_it_has_a_mappin
     assert loser.headers == (("site", b"berlin"),)
 
     assert replay(plant.client, Choice(frozenset(["conflicting"])), force=True).sent == 1
-    assert run("second")["loaded"] == 1
+    assert run_behind_topic("second")["loaded"] == 1
     assert table(plant) == {("berlin-p1", 0): 230.0, ("berlin-p1", 1): 231.5}
     # The row that it replaces is a dead letter in the project's own form, and replays without the mapping.
     assert replay(plant.client, Choice(frozenset(["superseded"])), force=True).sent == 1
-    assert run("third")["loaded"] == 1
+    assert run_behind_topic("third")["loaded"] == 1
     assert table(plant) == {("berlin-p1", 0): 230.0, ("berlin-p1", 1): 240.0}
 
     shown = CliRunner().invoke(app, ["mapping", "try", "--topic"])

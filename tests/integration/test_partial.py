@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 
 from etl.run.dead_letters import Choice, list_letters
-from etl.run.runner import Stage, run_stage
-from etl.settings import RunSettings, read_settings, read_stage_settings
-from etl.stages import consume
-from etl.stages.load import stage as load
-from etl.stages.transform import stage as transform
 from images import local
-from tests.integration.plant import MIDNIGHT, Plant, made_plant
+from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
 from tests.integration.topics import ARROW_HEADERS, in_json, send, stream
-
-STAGES: dict[str, Stage] = {"consume": consume.consume, "transform": transform.transform, "load": load.load}
 
 
 @pytest.fixture
@@ -36,11 +29,7 @@ def plant(
 
 def run(name: str, **reading: Any) -> dict[str, int]:
     """Run the stages behind the topic; return the counts of load that are not 0."""
-    for stage, function in STAGES.items():
-        settings = read_settings(RunSettings, run_id=name)
-        given = reading if stage == "consume" else {}
-        manifest = run_stage(stage, function, settings, *read_stage_settings(stage, **given))
-    return {label: count for label, count in manifest.summary.counts.items() if count}
+    return {label: count for label, count in run_behind_topic(name, **reading).items() if count}
 
 
 def of(seconds: int, **values: Any) -> dict[str, Any]:

@@ -15,20 +15,17 @@ import pytest
 
 from etl.errors import DeliveryError, NothingNew
 from etl.kafka.ports import open_producer
-from etl.run.runner import Stage, run_stage
+from etl.run.runner import run_stage
 from etl.run.workspace import Manifest
 from etl.settings import KafkaSettings, RunSettings, read_settings, read_stage_settings
-from etl.stages import consume, produce
-from etl.stages.load import stage as load
+from etl.stages import produce
 from etl.stages.load.stage import CLASSES
-from etl.stages.transform import stage as transform
 from images import local
 from tests.integration import topics
-from tests.integration.plant import MIDNIGHT, Plant, end_state, made_plant, table, watermarks
+from tests.integration.plant import MIDNIGHT, STAGES, Plant, end_state, made_plant, table, watermarks
 
 MACHINES = [f"press-{number}" for number in range(12)]
 PARTITIONS = 4
-STAGES: dict[str, Stage] = {"consume": consume.consume, "transform": transform.transform, "load": load.load}
 
 
 def reading(second: int, voltage: object, **more: object) -> bytes:
