@@ -32,6 +32,7 @@ _PASSWORDS = (
 _TOKENS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")  # read by libraries
 _WITH_SECRETS = frozenset([*URLS, *_PASSWORDS, *_TOKENS])
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>|]+")
+_NO_SLASHES = re.compile(r"(?!file:|local:)([A-Za-z][A-Za-z0-9+.-]+):(?!//)")
 _CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _CONTAINERS = frozenset(["abfs", "abfss", "wasb", "wasbs"])  # there a user is a folder
 _SHORTEST = 4  # shorter texts would match ordinary words
@@ -48,12 +49,21 @@ def parts(url: str) -> list[str]:
     return _CHAIN.split(url)
 
 
+def scheme_without_slashes(url: str) -> str:
+    """Return the scheme of a URL that lacks `//` after it, such as `s3:bucket`, "" for other URLs and paths."""
+    scheme = _NO_SLASHES.match(url)
+    return scheme[1] if scheme else ""
+
+
 def _shown(part: str) -> str:
     scheme, mark, rest = part.partition("://")
+    if not mark and scheme_without_slashes(part):
+        scheme, mark, rest = part.partition(":")
+        rest = rest.removeprefix("/")
     if not mark:
         return part
     _, host_and_path = _split_user(rest)
-    return f"{scheme}://{re.split('[?#]', host_and_path, maxsplit=1)[0]}"
+    return f"{scheme}{mark}{re.split('[?#]', host_and_path, maxsplit=1)[0]}"
 
 
 def _split_user(rest: str) -> tuple[str, str]:

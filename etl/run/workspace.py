@@ -23,11 +23,13 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from etl.errors import DeliveryError, SettingsError, Unreachable
-from etl.urls import shown, without_secrets
+from etl.urls import scheme_without_slashes, shown, without_secrets
 
 MANIFEST = "manifest.json"
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+@=-]{0,199}")
 _ATTEMPT = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}")
+# The rule of botocore, which says so only at the first request.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
 _SHARD = re.compile(r"(\d+)-of-(\d+)")
 # Threads cost more than they save if a file has fewer rows.
 FEW_ROWS = 10_000
@@ -144,11 +146,16 @@ def open_workspace(url: str, run: str, shard: Shard = WHOLE) -> Workspace:
     """
     if not _RUN.fullmatch(run):
         raise SettingsError(f"run ID {run!r}: use letters, digits and ._:+@=-, at most 200 (ETL_RUN_ID)")
+    if scheme := scheme_without_slashes(url):
+        # Such a URL would be a folder of the pod, whose files end with it.
+        raise SettingsError(f"workspace {shown(url)!r}: write {scheme}:// with two slashes (ETL_WORKSPACE_URL)")
     try:
         files, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
         reason = without_secrets(str(error), [url])
         raise SettingsError(f"workspace {shown(url)!r} cannot be opened: {reason} (ETL_WORKSPACE_URL)") from error
+    if "s3" in files.protocol and not _BUCKET.fullmatch(root.partition("/")[0]):
+        raise SettingsError(f"workspace {shown(url)!r}: this is no name of a bucket (ETL_WORKSPACE_URL)")
     return Workspace(files, root.rstrip("/"), run, shard)
 
 

@@ -162,8 +162,9 @@ def test_schema_ends_with_one_line_when_the_credentials_stay_wrong(
     done = bare.etl("schema", "--wait", "2", **wrong)
 
     assert done.returncode == 2
-    first, *_, last = done.stderr.splitlines()
-    assert "trying again" in first
+    # A slow machine uses up the wait at the first try.
+    *earlier, last = done.stderr.splitlines()
+    assert all("trying again" in line for line in earlier)
     assert "refuses the credentials: check ETL_CASSANDRA_USERNAME" in last
     assert "trying again" not in last
     # Nothing but `schema` expects a user that is still to be made.

@@ -24,6 +24,8 @@ from etl.urls import shown, without_secrets
         ("zip://a.csv::https://u:p@host/b.zip?sig=x", "zip://a.csv::https://host/b.zip"),
         ("simplecache::s3://k:s@bucket/b.csv", "simplecache::s3://bucket/b.csv"),
         ("/data/what?.csv", "/data/what?.csv"),
+        ("s3:/key:secr3t@bucket/b.csv", "s3:bucket/b.csv"),
+        ("https:user:hunter22@host/b.csv?sig=topsecret", "https:host/b.csv"),
         ("a:b@c.csv", "a:b@c.csv"),
     ],
 )

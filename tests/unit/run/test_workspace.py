@@ -222,6 +222,13 @@ def test_message_names_the_setting_when_the_url_has_no_such_protocol() -> None:
         open_workspace("nowhere://x", "run-1")
 
 
+@pytest.mark.parametrize("url", ["s3:/key:secr3t@bucket/runs", "s3:bucket/runs", "s3://bad bucket!/runs", "s3:///runs"])
+def test_workspace_is_refused_when_its_url_names_no_bucket(url: str) -> None:
+    with pytest.raises(SettingsError, match="ETL_WORKSPACE_URL") as caught:
+        open_workspace(url, "run-1")
+    assert "secr3t" not in str(caught.value)
+
+
 def test_message_is_one_line_when_the_workspace_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     workspace = open_workspace(str(tmp_path / "file"), "run-1")
