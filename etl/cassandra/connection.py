@@ -16,7 +16,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionP
 from cassandra.query import tuple_factory
 
 from etl.cassandra.nodes import NamedCluster
-from etl.cassandra.retry import driver_errors
+from etl.cassandra.retry import REQUEST_SECONDS, driver_errors
 from etl.errors import SettingsError, Unreachable
 from etl.patience import patiently
 from etl.settings import CassandraSettings
@@ -24,7 +24,6 @@ from etl.tls import client_context
 
 log = structlog.get_logger("etl.cassandra")
 CONNECT_SECONDS = 10
-REQUEST_SECONDS = 20.0
 AGREEMENT_SECONDS = 30
 RECONNECT_SECONDS = 10.0
 # A connection without traffic for this time is tested. Without an answer in the same time it is closed.

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 
 import structlog
@@ -36,6 +37,9 @@ log = structlog.get_logger("etl.cassandra")
 
 PATIENCE = 60.0
 IN_FLIGHT = 32
+REQUEST_SECONDS = 20.0
+# The driver answers a request within `REQUEST_SECONDS`, but it can lose one if connections break, and never answers it.
+LOST_SECONDS = REQUEST_SECONDS + 30
 # Every statement of this project is idempotent (each write has its own timestamp), so it is safe to retry all of these.
 RETRYABLE: tuple[type[Exception], ...] = (
     OperationTimedOut,
@@ -171,6 +175,20 @@ def read_schema(refresh: Callable[[], None]) -> None:
     retrying(attempt)
 
 
+def lost(seconds: float) -> OperationTimedOut:
+    """Return the error of a request that the driver has lost."""
+    return OperationTimedOut(f"the driver has lost a request: no answer in {seconds:g} seconds")
+
+
+def _rows(future: Any) -> list[tuple[Any, ...]]:
+    """Wait for the rows of a request; the driver's own function would wait for ever for one that it has lost."""
+    answered = Event()
+    future.add_callbacks(lambda _: answered.set(), lambda _: answered.set())
+    if not answered.wait(LOST_SECONDS):
+        raise lost(LOST_SECONDS)
+    return list(future.result())
+
+
 def gather(
     session: Session, statements: Iterable[Any], in_flight: int = IN_FLIGHT, patience: float = PATIENCE
 ) -> Iterator[list[tuple[Any, ...]]]:
@@ -180,11 +198,11 @@ def gather(
     def finish() -> list[tuple[Any, ...]]:
         statement, future = waiting.popleft()
         try:
-            return list(future.result())
+            return _rows(future)
         except _DRIVER_ERRORS as error:
             if not worth_retrying(error):
                 raise translated(error) from error
-            return retrying(lambda: list(session.execute(statement)), patience)
+            return retrying(lambda: _rows(session.execute_async(statement)), patience)
 
     for statement in statements:
         waiting.append((statement, session.execute_async(statement)))

@@ -5,18 +5,21 @@ import heapq
 import itertools
 import random
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import structlog
 from cassandra import DriverException
 from cassandra.cluster import Session
 from cassandra.query import PreparedStatement
 
-from etl.cassandra.retry import driver_errors, worth_retrying
+from etl.cassandra.retry import LOST_SECONDS, driver_errors, lost, worth_retrying
 from etl.errors import Unreachable
 from etl.stages.load.messages import Batch, Target
+from etl.terminal import LOG_SECONDS
+
+log = structlog.get_logger("etl.load")
 
 BACKOFF_SECONDS = (0.05, 5.0)
 # The memory of requests is collected after this number of batches.
@@ -28,18 +31,32 @@ class _Pending:
     batch: Batch
     failures: int = 0
     first_failure: float = 0.0
+    sent: float = 0.0
     done: bool = False
 
 
 class Sender:
     """Keeps a bounded number of batches in flight, and retries after temporary errors."""
 
-    def __init__(self, session: Session, table: Target, in_flight: int, patience: float, profile: Any) -> None:
-        """Allow at most `in_flight` batches, and `patience` seconds of retries for each."""
+    def __init__(
+        self,
+        session: Session,
+        table: Target,
+        in_flight: int,
+        patience: float,
+        profile: Any,
+        lost_seconds: float = LOST_SECONDS,
+    ) -> None:
+        """Allow at most `in_flight` batches, and `patience` seconds of retries for each.
+
+        A batch without an answer for `lost_seconds` counts as failed.
+        """
         self._session, self._table, self._profile = session, table, profile
         self._statement = table.statement
-        self._most, self._patience = in_flight, patience
-        self._under_way = 0
+        self._most, self._patience, self._lost_seconds = in_flight, patience, lost_seconds
+        # Earliest sent first.
+        self._under_way: dict[_Pending, None] = {}
+        self._heard = time.monotonic()
         # (batch, its number of failures when it was sent, its new error)
         self._answers: SimpleQueue[tuple[_Pending, int, Exception | None]] = SimpleQueue()
         # (time of the retry, tie-breaker, batch), earliest first
@@ -54,7 +71,7 @@ class Sender:
             SettingsError: an earlier batch was refused.
             Unreachable: an earlier batch was not accepted in time.
         """
-        while self._under_way + len(self._waiting) >= self._most:
+        while len(self._under_way) + len(self._waiting) >= self._most:
             self._step()
         self._dispatch(_Pending(batch))
 
@@ -66,7 +83,8 @@ class Sender:
     def _dispatch(self, pending: _Pending) -> None:
         if pending.batch.prepared is not self._statement:
             pending.batch = pending.batch.renamed(self._statement)
-        self._under_way += 1
+        pending.sent = time.monotonic()
+        self._under_way[pending] = None
         future = self._session.execute_async(pending.batch, execution_profile=self._profile)
         sent = (pending, pending.failures)
         future.add_callbacks(self._succeeded, self._failed, callback_args=sent, errback_args=sent)
@@ -79,19 +97,44 @@ class Sender:
         self._answers.put((pending, failures, error))
 
     def _step(self) -> None:
-        """Wait for the next answer or the next retry, and act on it."""
-        wait = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
-        with suppress(Empty):
-            self._take_answer(*self._answers.get(timeout=wait))
+        """Wait for the next answer, retry or lost batch, and act on it; say so while nothing comes."""
+        now = time.monotonic()
+        due = [now + LOG_SECONDS]
+        due += [self._waiting[0][0]] if self._waiting else []
+        due += [self._given_up_at()] if self._under_way else []
+        try:
+            answer = self._answers.get(timeout=max(0.0, min(due) - now))
+        except Empty:
+            self._give_up_lost()
+            self._say_waiting()
+        else:
+            self._heard = time.monotonic()
+            self._take_answer(*answer)
         while self._waiting and self._waiting[0][0] <= time.monotonic():
             self.retries += 1
             self._dispatch(heapq.heappop(self._waiting)[2])
+
+    def _given_up_at(self) -> float:
+        return next(iter(self._under_way)).sent + self._lost_seconds
+
+    def _give_up_lost(self) -> None:
+        """Count batches as failed whose answer does not come; a later answer belongs to an earlier failure."""
+        while self._under_way and self._given_up_at() <= time.monotonic():
+            pending = next(iter(self._under_way))
+            self._take_answer(pending, pending.failures, lost(self._lost_seconds))
+
+    def _say_waiting(self) -> None:
+        now = time.monotonic()
+        if now - self._heard >= LOG_SECONDS:
+            self._heard = now
+            batches = len(self._under_way) + len(self._waiting)
+            log.warning("waiting for Cassandra", table=self._table.name, batches=batches)
 
     def _take_answer(self, pending: _Pending, failures: int, error: Exception | None) -> None:
         # The driver may answer a request twice, for example if it fails again after an ID mismatch.
         if pending.done or failures != pending.failures:
             return
-        self._under_way -= 1
+        del self._under_way[pending]
         if error:
             self._send_later(pending, error)
             return

@@ -160,14 +160,16 @@ def publish_dead_letters(loading: Loading) -> None:
 
 
 def write_rows(loading: Loading) -> None:
-    """Write the rows of the readings, file by file."""
+    """Write the rows of the readings, in parts small enough to log the progress of a slow node."""
     work, total = loading.work, loading.manifest.rows("rows")
     with progress("load", total) as advance:
 
         def tables() -> Iterator[pa.Table]:
             for table in work.input.tables("rows"):
-                yield table
-                advance(table.num_rows)
+                for begin in range(0, table.num_rows, columnar.SLICE_ROWS):
+                    part = table.slice(begin, columnar.SLICE_ROWS)
+                    yield part
+                    advance(part.num_rows)
 
         written = _write(loading, sensor_data(work.measurements), tables())
     if written.rows != total:
