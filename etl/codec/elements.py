@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from etl.codec.json_records import parse_json
-from etl.mapping.paths import ALL, Path, parse_path, value_at
+from etl.mapping.paths import ALL, Path, opened, parse_path, value_at
 
 
 def one_element(value: bytes, path: str, index: int) -> bytes:
@@ -71,6 +71,7 @@ def _one_root(roots: list[Any], steps: Path, index: int) -> tuple[Any, int]:
 
 def _pruned(item: Any, steps: Path, index: int) -> tuple[Any, int]:
     """Return an item with only one of its elements (None if it has fewer), and their number."""
+    item = opened(item)
     if not steps:
         if type(item) is list:
             return ([item[index]] if index < len(item) else None), len(item)

@@ -17,12 +17,14 @@ from etl.kafka.records import Headers, Records
 from etl.mapping.ids import Column, shown_cells
 from etl.mapping.language import ColumnMapping
 from etl.mapping.long_form import join
-from etl.mapping.paths import header_of
+from etl.mapping.paths import header_of, key_path, opened, value_at
 from etl.mapping.readings import Mapped, mapped, times_of
 from etl.mapping.rows import Rows, cells_of, explode, unknown_fields
 from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_ROWS
 from etl.model.timestamps import MISSING
+
+_NO_OBJECT = "no object and no array; `record: {format: csv, names: [value]}` reads values without a name"
 
 
 def foreign(mapping: ColumnMapping, parse: Parser) -> Foreign:
@@ -74,10 +76,15 @@ def _parsed(records: Records, positions: Sequence[int], parse: Parser, dead: lis
     for position, item in zip(positions, parse(records.at(positions)), strict=True):
         if isinstance(item, ValueError):
             dead.append(DeadRecord(position, "undecodable", str(item)[:200]))
+            continue
+        # Some programs encode an object twice.
+        inner = opened(item)
+        if type(inner) is dict:
+            items[position] = inner
         elif type(item) in (dict, list):
             items[position] = item
         else:
-            dead.append(DeadRecord(position, "schema", "the value is no object and no array"))
+            dead.append(DeadRecord(position, "schema", _NO_OBJECT))
     return items
 
 
@@ -86,6 +93,9 @@ def _cells(rows: Rows, records: Records, context: Mapping[str, Sequence[Any]], n
         return [None if records.times[at] < 0 else records.times[at] for at in rows.positions]
     if name in context:
         return [context[name][at] for at in rows.positions]
+    inner = key_path(name)
+    if inner is not None:
+        return [value_at(_text(records.keys[at]), inner) for at in rows.positions]
     header = header_of(name)
     if header is not None:
         return [_header(records.headers[at], header) for at in rows.positions]
@@ -93,13 +103,14 @@ def _cells(rows: Rows, records: Records, context: Mapping[str, Sequence[Any]], n
 
 
 def _header(headers: Headers, wanted: str) -> str | None:
-    for name, value in headers:
-        if name.lower() == wanted and value is not None:
-            try:
-                return value.decode()
-            except UnicodeDecodeError:
-                return None
-    return None
+    return next((_text(value) for name, value in headers if name.lower() == wanted and value is not None), None)
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _timed(mapping: ColumnMapping) -> bool:

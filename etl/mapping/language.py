@@ -61,7 +61,7 @@ from pydantic import (
 )
 
 from etl.errors import SettingsError
-from etl.mapping.paths import check_column, parse_path
+from etl.mapping.paths import check_column, of_file, parse_path
 from etl.mapping.record_format import RecordFormat, RecordFormatEntry
 from etl.mapping.time_format import check_format
 from etl.mapping.units import conversion
@@ -139,6 +139,8 @@ def _template(template: str) -> str:
 
 
 def _elements(path: str) -> str:
+    # A path goes through all elements of an array, with or without this mark.
+    path = path.replace("[*]", "").removeprefix(".")
     parse_path(path)
     return path
 
@@ -338,7 +340,7 @@ def _check_of_file(path: Path, mapping: ColumnMapping) -> None:
     if "equipment" not in mapping.model_fields_set:
         raise SettingsError(f"mapping file {path}: equipment: Field required")
     for column in mapping.columns:
-        if column.startswith("$") and not column.startswith("$."):
+        if not of_file(column):
             raise SettingsError(f"mapping file {path}: {column!r} is part of a record on the topic, not of a file")
 
 

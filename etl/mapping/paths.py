@@ -1,11 +1,16 @@
 """Paths into a parsed record: `values.voltage`, `fields['U.1']`, `[0].v`; and the names that begin with `$`.
 
-A name that begins with `$` is not part of the element: `$key` (the record's key), `$topic`, `$time` (the record's
-timestamp), `$header.NAME`, `$name` (the name of the member of an object that `*` iterates over), and `$.PATH` (a path
-from the root of the record).
+A name that begins with `$` is not part of the element: `$key` (the record's key), `$key.PATH` (a path into a JSON key),
+`$topic`, `$time` (the record's timestamp), `$header.NAME`, `$name` (the name of the member of an object that `*`
+iterates over), `$.PATH` (a path from the root of the record), and `$parent.PATH` (a path from the object around the
+elements, such as the device of an array of devices with an array of readings each).
+
+A path also goes into a text that holds a JSON object or array.
 """
 
+import json
 import re
+from contextlib import suppress
 from typing import Any
 
 Path = tuple[str | int, ...]
@@ -14,6 +19,8 @@ ALL = "*"
 _STEP = re.compile(r"""(?:^|\.)([^.\[\]'"$][^.\[\]]*)|\[(\d+)\]|\[(?:'([^']*)'|"([^"]*)")\]""")
 _HEADER = "$header."
 _ROOT = "$."
+_PARENT = "$parent."
+_KEY = "$key."
 _RECORD = ("$key", "$topic", "$time", "$name")
 
 
@@ -45,10 +52,19 @@ def check_column(text: str) -> str:
         return text
     if text in _RECORD or (text.startswith(_HEADER) and len(text) > len(_HEADER)):
         return text
-    if text.startswith(_ROOT):
-        parse_path(text.removeprefix(_ROOT))
-        return text
-    raise ValueError(f"{text!r}: after $ comes one of key, topic, time, name, header.NAME or .PATH (of the record)")
+    for prefix in (_ROOT, _PARENT, _KEY):
+        if text.startswith(prefix) and len(text) > len(prefix):
+            parse_path(text.removeprefix(prefix))
+            return text
+    raise ValueError(
+        f"{text!r}: after $ comes one of key, key.PATH, topic, time, name, header.NAME, parent.PATH, or .PATH (of the"
+        " record)"
+    )
+
+
+def of_file(column: str) -> bool:
+    """Return whether a column can be that of a file, which has no key, no headers, no topic."""
+    return not column.startswith("$") or column == "$name" or column.startswith((_ROOT, _PARENT))
 
 
 def header_of(column: str | None) -> str | None:
@@ -58,14 +74,37 @@ def header_of(column: str | None) -> str | None:
 
 def root_path(column: str) -> Path | None:
     """Return the path from the root of the record that a column names; None if it names something else."""
-    return parse_path(column.removeprefix(_ROOT)) if column.startswith(_ROOT) else None
+    return _path_after(_ROOT, column)
+
+
+def parent_path(column: str) -> Path | None:
+    """Return the path from the object around the elements that a column names; None if it names something else."""
+    return _path_after(_PARENT, column)
+
+
+def key_path(column: str) -> Path | None:
+    """Return the path into a JSON key that a column names; None if it names something else."""
+    return _path_after(_KEY, column)
+
+
+def _path_after(prefix: str, column: str) -> Path | None:
+    return parse_path(column.removeprefix(prefix)) if column.startswith(prefix) else None
 
 
 def value_at(item: Any, path: Path) -> Any:
     """Return the value at a path, None if there is none."""
     for step in path:
+        item = opened(item)
         if isinstance(step, int):
             item = item[step] if type(item) is list and step < len(item) else None
         else:
             item = item.get(step) if type(item) is dict else None
+    return item
+
+
+def opened(item: Any) -> Any:
+    """Return the content of a text that holds a JSON object or array; anything else as it is."""
+    if type(item) is str and item.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(item)
     return item

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from etl.mapping.paths import ALL, Path, parse_path, root_path, value_at
+from etl.mapping.paths import ALL, Path, opened, parent_path, parse_path, root_path, value_at
 
 
 class Rows(NamedTuple):
     """n elements of several records, as parallel lists.
 
     `positions` is the record of each element, `indexes` its position in the record, `roots` the whole record (of an
-    array the item), and `names` the name of the member that `*` in the path found last.
+    array the item), `names` the name of the member that `*` in the path found last, and `parents` the innermost element
+    of an array, or member, that the path went through before it; without one the root.
     """
 
     positions: list[int]
@@ -19,6 +20,16 @@ class Rows(NamedTuple):
     elements: list[Any]
     roots: list[Any]
     names: list[str | None]
+    parents: list[Any]
+
+
+class _Found(NamedTuple):
+    """An element with its root, the name of the last member, and what is around it."""
+
+    element: Any
+    root: Any
+    name: str | None
+    parent: Any
 
 
 def explode(
@@ -35,10 +46,10 @@ def explode(
         broken: receives by position and index the reason why an element is no object and no array.
     """
     steps = parse_path(path) if path else ()
-    rows = Rows([], [], [], [], [])
+    rows = Rows([], [], [], [], [], [])
     for position, item in items.items():
         if type(item) is dict and not steps:
-            _append(rows, position, 0, item, item, None)
+            _append(rows, position, 0, _Found(item, item, None, item))
             continue
         found = list(islice(_elements(item, steps), most + 1))
         if len(found) > most:
@@ -46,61 +57,67 @@ def explode(
         elif not found and not _is_empty(item, steps):
             troubles[position] = f"there is nothing at {path!r} (`readings` of the mapping)" if path else "no object"
         else:
-            for index, (element, root, name) in enumerate(found):
-                if type(element) in (dict, list):
-                    _append(rows, position, index, element, root, name)
+            for index, each in enumerate(found):
+                if type(each.element) in (dict, list):
+                    _append(rows, position, index, each)
                 else:
-                    broken[position, index] = f"the element {str(element)[:80]!r} is no object"
+                    broken[position, index] = f"the element {str(each.element)[:80]!r} is no object"
     return rows
 
 
-def _append(rows: Rows, position: int, index: int, element: Any, root: Any, name: str | None) -> None:
+def _append(rows: Rows, position: int, index: int, found: _Found) -> None:
     rows.positions.append(position)
     rows.indexes.append(index)
-    rows.elements.append(element)
-    rows.roots.append(root)
-    rows.names.append(name)
+    rows.elements.append(found.element)
+    rows.roots.append(found.root)
+    rows.names.append(found.name)
+    rows.parents.append(found.parent)
 
 
-def _elements(item: Any, steps: Path) -> Iterator[tuple[Any, Any, str | None]]:
+def _elements(item: Any, steps: Path) -> Iterator[_Found]:
     roots = item if type(item) is list and not (steps and isinstance(steps[0], int)) else [item]
     for root in roots:
-        if not steps:
-            yield root, root, None
-        elif type(root) is dict or type(root) is list:
-            for element, name in _walk(root, steps, None):
-                yield element, root, name
+        if steps and type(root) in (dict, list):
+            for element, name, parent in _walk(root, steps, None, (root, root)):
+                yield _Found(element, root, name, parent)
         else:
-            yield root, root, None
+            yield _Found(root, root, None, root)
 
 
-def _walk(item: Any, steps: Path, name: str | None) -> Iterator[tuple[Any, str | None]]:
+def _walk(item: Any, steps: Path, name: str | None, around: tuple[Any, Any]) -> Iterator[tuple[Any, str | None, Any]]:
+    """Yield the elements, the name of each, and its parent; `around` are the last two elements on the way."""
     if not steps:
-        if type(item) is list:
-            yield from ((element, name) for element in item)
+        inner = opened(item)
+        parent = around[0] if around[1] is item else around[1]
+        if type(inner) is list:
+            yield from ((element, name, parent) for element in inner)
         elif item is not None:
-            yield item, name
+            yield inner, name, parent
         return
+    item = opened(item)
     step, rest = steps[0], steps[1:]
     if step == ALL and type(item) is dict:
         for key, member in item.items():
-            yield from _walk(member, rest, key)
+            yield from _walk(member, rest, key, (around[1], member))
     elif type(item) is list and not isinstance(step, int):
         for member in item:
-            yield from _walk(member, steps, name)
+            yield from _walk(member, steps, name, (around[1], member))
     else:
-        yield from _walk(value_at(item, (step,)), rest, name)
+        yield from _walk(value_at(item, (step,)), rest, name, around)
 
 
 def _is_empty(item: Any, steps: Path) -> bool:
-    """Return whether a record has an array without elements where they belong."""
-    if item == []:
+    """Return whether a record has an array or object without elements where they belong."""
+    item = opened(item)
+    if item == [] or (item == {} and steps[:1] == (ALL,)):
         return True
-    for step in steps:
-        if step == ALL or type(item) is list:
-            return type(item) in (dict, list)
-        item = value_at(item, (step,))
-    return bool(item == [])
+    if not steps:
+        return False
+    if steps[0] == ALL and type(item) is dict:
+        return any(_is_empty(member, steps[1:]) for member in item.values())
+    if type(item) is list and not isinstance(steps[0], int):
+        return any(_is_empty(member, steps) for member in item)
+    return _is_empty(value_at(item, (steps[0],)), steps[1:])
 
 
 def cells_of(rows: Rows, column: str) -> list[Any]:
@@ -110,6 +127,9 @@ def cells_of(rows: Rows, column: str) -> list[Any]:
     whole = root_path(column)
     if whole is not None:
         return _walked(rows.roots, whole)
+    outer = parent_path(column)
+    if outer is not None:
+        return _walked(rows.parents, outer)
     path = _path(column)
     cells = _walked(rows.elements, path)
     if len(path) > 1 and any(type(element) is dict and column in element for element in rows.elements):
@@ -126,7 +146,7 @@ def _walked(items: list[Any], path: Path) -> list[Any]:
         if isinstance(step, int):
             items = [value_at(item, (step,)) for item in items]
         else:
-            items = [item.get(step) if type(item) is dict else None for item in items]
+            items = [item.get(step) if type(item) is dict else value_at(item, (step,)) for item in items]
     return items
 
 

@@ -47,17 +47,33 @@ def key_to_id(key: bytes | None) -> str:
     Raises:
         ValueError: the key has no valid ID; the message continues "the key".
     """
-    if not key:
+    if not key or key == b"null":
         raise ValueError("is missing")
     if len(key) > _MAX_PADDED_BYTES:
         raise ValueError(f"must have 1 to {MAX_KEY_BYTES} bytes in UTF-8")
-    if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key):
+    if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key) and not key.startswith(b"{"):
         return key.decode()
     try:
         text = _without_schema_id(key).decode()
     except UnicodeDecodeError:
         raise ValueError("must be UTF-8") from None
-    return equipment_id(text)
+    return equipment_id(_payload(text))
+
+
+def _payload(text: str) -> str:
+    """Remove the envelope of Kafka Connect's JsonConverter. Another JSON object is no ID."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        item = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    payload = item["payload"] if set(item) == {"schema", "payload"} else item
+    if payload is None:
+        raise ValueError("is missing")
+    if isinstance(payload, bool) or not isinstance(payload, str | int):
+        raise ValueError("is a JSON object: a mapping finds the ID in it, such as `equipment: $key.id`")
+    return str(payload)
 
 
 def _without_schema_id(key: bytes) -> bytes:

@@ -43,7 +43,7 @@ class _Rows:
         if mapping.readings:
             return self._elements(mapping)
         number = len(self.objects)
-        rows = Rows(list(range(number)), [0] * number, self.objects, self.objects, [None] * number)
+        rows = Rows(list(range(number)), [0] * number, self.objects, self.objects, [None] * number, self.objects)
         lines = np.array([at for at, _ in self.good], dtype=np.int64)
         return Cells(_columns(rows, mapping), lines, lambda row: self.good[row][1]), self.letters
 

@@ -71,6 +71,7 @@ PLAIN = "timestamp: ts\nmeasurements: {voltage: U}\n"
             "p3",
         ),
         ('equipment: {column: $key, pattern: "site:(.+)"}\n', (b"site:p4", {"ts": 1, "U": 2}, []), "t", "p4"),
+        ("equipment: $key.payload.id\n", (b'{"payload": {"id": "p5"}}', {"ts": 1, "U": 230}, []), "t", "p5"),
         ("equipment: {constant: only}\n", (None, {"ts": 1, "U": 230}, []), "t", "only"),
         ('equipment: {template: "{site}-{n}"}\n', (None, {"ts": 1, "U": 2, "site": "a", "n": 3}, []), "t", "a-3"),
         ('equipment: {template: "{$topic}/{d.n}"}\n', (None, {"ts": 1, "U": 2, "d": {"n": " 3"}}, []), "t", "t/3"),
@@ -151,6 +152,49 @@ def test_decode_when_a_mapping_names_the_source_of_the_id_finds_it(read, mapping
                 {"tag": "p1.I", "t": TIME, "v": 3},
             ],
             [("p1", TIME, 1.0, 3.0), ("p2", TIME, None, 2.0)],
+        ),
+        # devices with an array of readings each
+        (
+            "readings: devices[*].readings\nequipment: $parent.id\ntimestamp: t\n"
+            "measurements: {voltage: U, current: I}\n",
+            {"devices": [{"id": f"d{n}", "readings": [{"t": TIME, "U": n}, {"t": TIME + 1, "I": n}]} for n in (1, 2)]},
+            [
+                *[("d1", TIME, 1.0, None), ("d1", TIME + 1, None, 1.0)],
+                *[("d2", TIME, 2.0, None), ("d2", TIME + 1, None, 2.0)],
+            ],
+        ),
+        # streams of PI, which have the tag around the values
+        (
+            "readings: Items.Items\ntag: $parent.Name\nvalue: Value\ntimestamp: T\n"
+            "measurements: {voltage: U, current: I}\n",
+            {"Items": [{"Name": name, "Items": [{"T": TIME, "Value": n}]} for n, name in enumerate("UIX")]},
+            [("m1", TIME, 0.0, 1.0)],
+        ),
+        # OPC UA PubSub: fields by name, with the time around them
+        (
+            "readings: Messages.Payload.*\nequipment: $.PublisherId\ntag: $name\nvalue: Value\n"
+            "timestamp: $parent.Timestamp\nmeasurements: {voltage: U, current: I}\n",
+            {
+                "PublisherId": "p",
+                "Messages": [{"Timestamp": t, "Payload": {"U": {"Value": 1}, "I": {"Value": 2}}} for t in (TIME, 7)],
+            },
+            [("p", TIME, 1.0, 2.0), ("p", 7, 1.0, 2.0)],
+        ),
+        # texts that hold JSON: a field, the elements, the whole record
+        (
+            "timestamp: t\nmeasurements: {voltage: object.U, current: 'object.a[1]'}\n",
+            {"t": TIME, "object": '{"U": 230, "a": [1, 2]}'},
+            [("m1", TIME, 230.0, 2.0)],
+        ),
+        (
+            "readings: body\ntimestamp: t\nmeasurements: {voltage: U, current: I}\n",
+            {"body": json.dumps([{"t": TIME, "U": 1}, {"t": TIME + 1, "U": 2}])},
+            [("m1", TIME, 1.0, None), ("m1", TIME + 1, 2.0, None)],
+        ),
+        (
+            "timestamp: t\nmeasurements: {voltage: U, current: I}\n",
+            json.dumps({"t": TIME, "U": 1}),
+            [("m1", TIME, 1.0, None)],
         ),
     ],
 )
@@ -317,6 +361,21 @@ def test_decode_when_a_record_has_no_elements_keeps_it_whole(read, value, reason
     decoded = read("readings: metrics\n" + PLAIN, value, {"metrics": [{"ts": 1, "U": 1}]})
     assert letters(decoded) == [(0, 0, reason, value)]
     assert decoded.sizes.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("path", ["'*.values'", "Messages.*.Payload", "Messages[0].*.x"])
+def test_decode_when_a_path_with_a_star_finds_nothing_keeps_the_record(read, path):
+    value = json.dumps({"Messages": [{"Timestamp": 1, "Payload": {"U": 1}}], "id": "p"}).encode()
+    decoded = read(f"readings: {path}\n" + PLAIN, value)
+    assert letters(decoded) == [(0, 0, "schema", value)]
+
+
+def test_decode_when_an_element_of_a_text_is_no_reading_replays_it(read):
+    mapping = "readings: body\nequipment: $.id\n" + PLAIN
+    decoded = read(mapping, (None, {"body": json.dumps([{"ts": 1, "U": 1}, 5])}, []))
+    ids = [(index, reason) for _, index, reason, _ in letters(decoded)]
+    assert ids == [(0, "missing-key"), (1, "schema")]
+    assert [len(letters(read(mapping, (None, letter, [])))) for *_, letter in letters(decoded)] == [1, 1]
 
 
 def test_decode_when_an_array_is_empty_finds_nothing(read):

@@ -35,6 +35,9 @@ def wire(schema: int, text: bytes) -> bytes:
         wire(42, b'"lathe-7"'),
         wire(12_345, b'"lathe-7"'),
         wire(12_345, b"\x0elathe-7"),
+        b'{"schema":{"type":"string","optional":false},"payload":"lathe-7"}',
+        b'{"schema": null, "payload": " lathe-7"}',
+        b'{"schema": null, "payload": "lathe-7", "schema": {"doc": "' + b"x" * 600 + b'"}}',
     ],
 )
 def test_key_is_the_same_equipment_when_a_serializer_adds_to_it(key: bytes) -> None:
@@ -48,7 +51,7 @@ def test_key_is_the_text_when_avro_puts_its_length_before_it(length: int) -> Non
     assert key_to_id(wire(7, prefix + text)) == text.decode()
 
 
-@pytest.mark.parametrize("key", [b'17" saw', b'"', b"'a'", b"a  b", b"0", "Größe 3/Ω".encode(), b"x" * 255])
+@pytest.mark.parametrize("key", [b'17" saw', b'"', b"'a'", b"a  b", b"{a}", b"{", "Größe 3/Ω".encode(), b"x" * 255])
 def test_key_stays_as_it_is_when_nothing_is_around_it(key: bytes) -> None:
     assert key_to_id(key) == key.decode()
 
@@ -58,6 +61,10 @@ def test_key_stays_as_it_is_when_nothing_is_around_it(key: bytes) -> None:
     [
         (None, "is missing"),
         (b"", "is missing"),
+        (b"null", "is missing"),
+        (b'{"schema":null,"payload":null}', "is missing"),
+        (b'{"schema":null,"payload":{"id":"a"}}', "is a JSON object"),
+        (b'{"id":"a"}', "is a JSON object"),
         (b" \t\n", "must have 1 to 255 bytes"),
         (b"\0\0\0", "must have 1 to 255 bytes"),
         (b'""', "must have 1 to 255 bytes"),
