@@ -122,10 +122,14 @@ class Stored:
             if is_live(row):
                 yield key, row
 
+    def row(self, key: Key) -> Row:
+        """One row, as all replicas together hold it, without a trace in any of them."""
+        return merged([each.get(key, {}) for each in self.replicas])
+
     def truth(self, wanted: Callable[[Key], bool] = lambda _: True) -> dict[Key, Row]:
         """All wanted rows, as all replicas together hold them, without a trace in any of them."""
         keys = {key for each in self.replicas for key in each if wanted(key)}
-        rows = {key: merged([each.get(key, {}) for each in self.replicas]) for key in keys}
+        rows = {key: self.row(key) for key in keys}
         return {key: row for key, row in rows.items() if is_live(row)}
 
 

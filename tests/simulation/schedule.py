@@ -36,6 +36,8 @@ from tests.simulation.services import (
 from tests.simulation.world import CALM, Odds, Process, World
 
 CALM_RUNS = 8
+# A load has about this number of calls.
+LOAD_CALLS = 30
 
 KAFKA = KafkaSettings(topic=TOPIC, dead_letter_topic=DEAD_LETTERS, group=GROUP, timeout=30)
 CASSANDRA = CassandraSettings(keyspace=KEYSPACE, timeout=30)
@@ -89,10 +91,12 @@ def planned(chance: random.Random) -> Plan:
             lose=rough,
             stall=chance.choice([0.0, 0.005]),
             run_on=chance.choice([0.2, 0.8]),
+            give_up=chance.choice([0.0, 0.0, 0.0, 0.5]),
         ),
         resets=chance.random() < 0.1,
         deletes=chance.random() < 0.1,
         compacts=chance.random() < 0.1,
+        clears=chance.random() < 0.3,
         lateness=chance.choice([None] * 8 + [0, 1_800_000]),
         change=change,
         partial=chance.choice(["conflict", "conflict", "merge"]),
@@ -152,6 +156,7 @@ def _act(services: Services, prefix: str) -> None:
         ("resets", plan.resets, _reset),
         ("deletes", plan.deletes, _delete),
         ("compacts", plan.compacts, _compact),
+        ("clears", plan.clears, _clear),
     ):
         if wanted:
             world.start(name, lambda does=does: does(services), mortal=False)
@@ -181,6 +186,15 @@ def _compact(services: Services) -> None:
             log.compact()
 
 
+def _clear(services: Services) -> None:
+    """Repeat the stages of runs that were given up."""
+    for _ in range(2):
+        services.world.sleep(services.world.random.random() * 120)
+        if services.given_up:
+            number = services.world.random.randrange(len(services.given_up))
+            _run(services, *services.given_up.pop(number))
+
+
 def _dag(services: Services, name: str) -> None:
     """Schedule runs one after the other, each stage with retries; now and then lose sight of an attempt."""
     world = services.world
@@ -202,9 +216,12 @@ def _run(services: Services, run: str, shard: int) -> None:
     """Run the stages of a shard of a run, until one of them fails for good."""
     world = services.world
     for stage in ("consume", "transform", "load"):
-        for attempt in range(services.plan.tries):
+        given_up = stage == "load" and world.random.random() < world.odds.give_up
+        for attempt in range(1 if given_up else services.plan.tries):
             name = f"{run}.{shard} {stage}.{attempt}"
             process = world.start(name, lambda stage=stage: run_stage(services.plan, stage, run, shard))
+            if given_up:
+                process.dies_at = world.random.randint(1, LOAD_CALLS)
             if world.odds.kill and world.random.random() < 0.03:
                 # The scheduler takes it for dead, and starts another one.
                 world.sleep(world.random.random() * 5)
@@ -217,6 +234,7 @@ def _run(services: Services, run: str, shard: int) -> None:
                 return
             world.sleep(world.random.random() * 30)
         else:
+            services.given_up.append((run, shard))
             return
 
 

@@ -37,6 +37,8 @@ class Odds:
     stall: float = 0.0
     # The process goes on without letting others go first.
     run_on: float = 0.5
+    # Chance for each load: it is killed at some call, and its run is given up.
+    give_up: float = 0.0
 
     @cached_property
     def any(self) -> float:
