@@ -17,6 +17,7 @@ JSON = "application/json"
 READING = "application/vnd.sensor-etl.reading+json"
 ARROW = "application/vnd.apache.arrow.stream"
 CONTENT_TYPE = "content-type"
+REPLAYS = "etl-replays"
 # No timestamp is longer. Longer texts are cut, and the mark keeps the rest from being parsed as a timestamp.
 MAX_TIMESTAMP = 64
 CUT = "…"

@@ -4,7 +4,7 @@ The key is the equipment ID. The header `content-type` names the format of the v
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from etl.codec.columns import (
     CONTENT_TYPE,
     JSON,
     READING,
+    REPLAYS,
     DeadRecord,
     Part,
     Positions,
@@ -24,13 +25,12 @@ from etl.codec.columns import (
     readings_table,
 )
 from etl.codec.foreign import Foreign
-from etl.codec.json_records import decode_json, json_part
+from etl.codec.json_readings import json_parts
 from etl.kafka.records import Headers, Records
 from etl.model.equipment import key_to_id
 from etl.model.measurements import Measurements
 from etl.model.schemas import DEAD_LETTERS, RECORDS, dead_letter_table
 
-REPLAYS = "etl-replays"
 # Replaces bytes that are not UTF-8, for example in the name of a header.
 _REPLACED = "\ufffd"
 log = structlog.get_logger("etl.record")
@@ -92,9 +92,8 @@ def decode(records: Records, topic: str, measurements: Measurements, foreign: Fo
         else:
             dead.append(DeadRecord(position, "content-type", f"{kind[:100]!r} is neither {JSON} nor {ARROW}"))
     parts, raw = decode_arrow(in_arrow, measurements, dead)
-    objects = decode_json(in_json, dead)
-    if objects:
-        parts.append(json_part(objects, measurements))
+    of_json = json_parts(in_json, measurements, dead)
+    parts += of_json
     unknown: Counter[str] = Counter()
     if foreign and others:
         ids = [names.get(key) for key in records.keys]
@@ -106,7 +105,7 @@ def decode(records: Records, topic: str, measurements: Measurements, foreign: Fo
     raw += [position for position in in_arrow if records.keys[position] in other] if other else []
     return Decoded(
         readings_table(parts, records, [info.replays for info in infos], names, measurements),
-        _raw(sorted({*objects, *others, *raw}), records, infos, set(others), foreign),
+        _raw(_kept(of_json, [*others, *raw]), records, infos, others, foreign),
         _dead_letters(dead, records, infos, topic, foreign),
         _sizes(parts, dead, len(records.keys)),
         unknown,
@@ -160,19 +159,32 @@ def _used(headers: Headers, foreign: Foreign | None) -> list[tuple[str, bytes | 
     return [(name, value) for name, value in headers if name.lower() in foreign.headers]
 
 
+def _kept(parts: list[Part], others: Iterable[int]) -> list[int]:
+    """Return the positions of the records whose raw bytes are kept, in order."""
+    positions = [*(part.positions for part in parts), np.array([*others], np.int64)]
+    found: list[int] = np.unique(np.concatenate(positions)).tolist()
+    return found
+
+
 def _raw(
     positions: list[int],
     records: Records,
     infos: list[HeaderInfo],
-    others: set[int],
+    others: Mapping[int, bytes],
     foreign: Foreign | None,
 ) -> pa.Table:
-    columns: list[list[Any]] = [records.partitions, records.offsets, records.times, records.keys, records.values]
-    arrays: list[list[Any]] = [[column[position] for position in positions] for column in columns]
-    arrays.append([infos[position].content_type for position in positions])
+    number = len(positions)
+    if number < len(infos):
+        records, infos = records.at(positions), [infos[position] for position in positions]
+    columns: list[Any] = [records.partitions, records.offsets, records.times, records.keys, records.values]
+    columns.append([info.content_type for info in infos])
     path = foreign.elements if foreign else None
-    arrays.append([path if position in others else None for position in positions])
-    arrays.append([_used(records.headers[position], foreign) for position in positions])
+    columns.append([path if position in others else None for position in positions] if path is not None else None)
+    columns.append([_used(headers, foreign) for headers in records.headers] if foreign and foreign.headers else None)
+    arrays = [
+        pa.nulls(number, field.type) if column is None else pa.array(column, field.type)
+        for column, field in zip(columns, RECORDS, strict=True)
+    ]
     return pa.table(arrays, schema=RECORDS)
 
 

@@ -104,11 +104,11 @@ def json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements)
         column, bad = _json_column(fields[measurement.name], measurement)
         columns.append(column)
         flags.append(bad)
-    notes = _notes(fields["quality"], measurements)
+    notes = notes_of(fields["quality"], measurements)
     return Part(np.fromiter(objects, np.int64, len(items)), np.zeros(len(items), np.int64), columns, flags, notes=notes)
 
 
-def _notes(cells: Sequence[Any], measurements: Measurements) -> list[str | None] | None:
+def notes_of(cells: Sequence[Any], measurements: Measurements) -> list[str | None] | None:
     """Return the notes that a mapped file gives its readings, such as `voltage=Bad`; ignore other texts."""
     if not any(type(cell) is str and "=" in cell for cell in cells):
         return None

@@ -17,8 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from etl.codec.columns import CONTENT_TYPE
-from etl.codec.envelope import REPLAYS
+from etl.codec.columns import CONTENT_TYPE, REPLAYS
 from etl.errors import Unreachable
 from etl.kafka.client import Client
 from etl.kafka.ports import Producer, open_producer, read

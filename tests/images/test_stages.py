@@ -8,10 +8,10 @@ from tests.images.conftest import Run
 # What others import, by image.
 FOREIGN = {
     "generate": ["kafka", "cassandra", "orjson", "scipy", "dash"],
-    "produce": ["cassandra", "pandas", "scipy", "dash"],
+    "produce": ["cassandra", "msgspec", "pandas", "scipy", "dash"],
     "consume": ["cassandra", "scipy", "dash"],
-    "transform": ["kafka", "crc32c", "scipy", "dash"],
-    "load": ["pandas", "scipy", "dash"],
+    "transform": ["kafka", "crc32c", "msgspec", "scipy", "dash"],
+    "load": ["msgspec", "pandas", "scipy", "dash"],
     "analyze": ["dash", "plotly", "waitress"],
     "page": ["kafka", "crc32c", "pandas", "scipy"],
 }
