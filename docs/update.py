@@ -63,14 +63,14 @@ def _access() -> str:
 
 
 def _acls() -> str:
-    resources = ("topic", "dead-letters", "events", "group", "cluster")
+    resources = ("topic", "more-topics", "dead-letters", "events", "group", "cluster")
     rows = []
     for stage in read_access():
         operations = kafka_operations(stage)
         cells = [", ".join(map(_camel_case, operations.get(resource, []))) or "-" for resource in resources]
         if operations:
             rows.append(f"| {stage} | {' | '.join(cells)} |")
-    return "\n".join([f"| stage | {' | '.join(resources)} |", "|---|---|---|---|---|", *rows]) + "\n"
+    return "\n".join([f"| stage | {' | '.join(resources)} |", "|---|---|---|---|---|---|", *rows]) + "\n"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from etl.errors import SettingsError
 
-ALL_PARTITIONS = -1  # key of `from_offset` for an offset without a partition
+ALL_PARTITIONS = -1  # in a key of `from_offset`: an offset without a partition
+MOST_TOPICS = 1000
 
 
 def _seconds(given: object) -> object:
@@ -103,6 +104,9 @@ class KafkaSettings(BaseSettings):
 
     bootstrap_servers: Names = Field("localhost:9092", description="host:port, comma-separated")
     topic: Names = Field("sensor-readings", description="topic of the readings")
+    more_topics: str = Field(
+        "", description="further topics that consume reads, such as those of gateways, comma-separated; they must exist"
+    )
     dead_letter_topic: Names = Field("sensor-readings-dead-letters", description="topic of the dead letters")
     events_topic: Names = Field("sensor-events", description="topic of the events that the analysis finds")
     group: Names = Field("sensor-etl", description="consumer group that holds the offsets")
@@ -130,6 +134,12 @@ class KafkaSettings(BaseSettings):
     timeout: PositiveFloat = Field(
         60, description="seconds without any progress, including name lookups, until a broker counts as unreachable"
     )
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that consume reads, in the order of their readings."""
+        more = [name.strip() for name in self.more_topics.split(",")] if self.more_topics.strip() else []
+        return [self.topic, *more]
 
     @property
     def encrypts(self) -> bool:
@@ -176,7 +186,18 @@ class KafkaSettings(BaseSettings):
             raise ValueError("ETL_KAFKA_DEAD_LETTER_TOPIC must differ from ETL_KAFKA_TOPIC")
         if self.events_topic in (self.topic, self.dead_letter_topic):
             raise ValueError("ETL_KAFKA_EVENTS_TOPIC must differ from the other topics")
+        self._check_more_topics()
         return self
+
+    def _check_more_topics(self) -> None:
+        more = self.topics[1:]
+        for name in more:
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name):
+                raise ValueError(f"ETL_KAFKA_MORE_TOPICS: {name!r} is no name of a topic")
+            if name in (self.topic, self.dead_letter_topic, self.events_topic) or more.count(name) > 1:
+                raise ValueError(f"ETL_KAFKA_MORE_TOPICS: {name} has another use, or is named twice")
+        if len(more) > MOST_TOPICS:
+            raise ValueError(f"ETL_KAFKA_MORE_TOPICS: more than {MOST_TOPICS} topics")
 
 
 class CassandraSettings(BaseSettings):
@@ -314,8 +335,11 @@ class ConsumeSettings(BaseSettings):
     max_readings: PositiveInt | None = Field(
         None, description="cap on the readings of a run; ends on a record boundary"
     )
-    from_offset: Annotated[dict[int, int] | None, NoDecode] = Field(
-        None, description="read again from here: OFFSET for all partitions, or PARTITION:OFFSET,..."
+    # By topic (empty: the only one) and partition.
+    from_offset: Annotated[dict[tuple[str, int], int] | None, NoDecode] = Field(
+        None,
+        description="read again from here: OFFSET for all partitions, or PARTITION:OFFSET,...; of several topics"
+        " TOPIC/OFFSET or TOPIC/PARTITION:OFFSET",
     )
     from_time: AwareDatetime | None = Field(None, description="read again from the first record at or after this time")
     mapping_file: Path | None = Field(
@@ -327,10 +351,10 @@ class ConsumeSettings(BaseSettings):
     def _parse(cls, given: object) -> object:
         if not isinstance(given, str):
             return given
-        items = [re.fullmatch(r"\s*(?:(\d+):)?(\d+)\s*", item) for item in given.split(",")]
+        items = [re.fullmatch(r"\s*(?:([\w.-]+)/)?(?:(\d+):)?(\d+)\s*", item) for item in given.split(",")]
         if not all(items):
-            raise ValueError("use OFFSET for all partitions, or PARTITION:OFFSET,...")
-        return {int(item[1] or ALL_PARTITIONS): int(item[2]) for item in items if item}
+            raise ValueError("use OFFSET for all partitions, or PARTITION:OFFSET,..., each perhaps after TOPIC/")
+        return {(item[1] or "", int(item[2] or ALL_PARTITIONS)): int(item[3]) for item in items if item}
 
 
 class RegistrySettings(BaseSettings):

@@ -14,8 +14,8 @@ _KAFKA = {
     "write": [("itself", "WRITE")],
     "read": [("itself", "READ")],
     "see-offsets": [("itself", "DESCRIBE")],
-    "read-offsets": [("itself", "DESCRIBE"), ("topic", "DESCRIBE")],
-    "commit-offsets": [("itself", "READ"), ("topic", "READ")],
+    "read-offsets": [("itself", "DESCRIBE"), ("topic", "DESCRIBE"), ("more-topics", "DESCRIBE")],
+    "commit-offsets": [("itself", "READ"), ("topic", "READ"), ("more-topics", "READ")],
     "create-topics": [
         ("itself", "CREATE"),
         *(
@@ -44,8 +44,8 @@ def read_access() -> Access:
 
 
 def kafka_operations(stage: str) -> dict[str, list[str]]:
-    """Return exactly the operations that a stage needs, by resource: `topic`, `dead-letters`, `events`, `group`,
-    `cluster`.
+    """Return exactly the operations that a stage needs, by resource: `topic`, `more-topics` (each of them),
+    `dead-letters`, `events`, `group`, `cluster`.
     """
     needed: dict[str, dict[str, None]] = {}
     for on, rights in read_access()[stage].get("kafka", {}).items():
@@ -58,15 +58,17 @@ def kafka_operations(stage: str) -> dict[str, list[str]]:
 def kafka_acls(stage: str, settings: KafkaSettings) -> list[Acl]:
     """Return exactly the ACLs that a stage needs."""
     resources = {
-        "topic": ("topic", settings.topic),
-        "dead-letters": ("topic", settings.dead_letter_topic),
-        "events": ("topic", settings.events_topic),
-        "group": ("group", settings.group),
-        "cluster": ("cluster", "kafka-cluster"),
+        "topic": ("topic", [settings.topic]),
+        "more-topics": ("topic", settings.topics[1:]),
+        "dead-letters": ("topic", [settings.dead_letter_topic]),
+        "events": ("topic", [settings.events_topic]),
+        "group": ("group", [settings.group]),
+        "cluster": ("cluster", ["kafka-cluster"]),
     }
     return [
-        Acl(*resources[resource], operation)
+        Acl(resources[resource][0], name, operation)
         for resource, operations in kafka_operations(stage).items()
+        for name in resources[resource][1]
         for operation in operations
     ]
 

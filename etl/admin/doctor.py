@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from platform import python_version
 from typing import Literal, TypeVar
@@ -18,6 +19,7 @@ from etl.cassandra.connection import connect as connect_cassandra
 from etl.cassandra.retry import driver_errors, retrying
 from etl.errors import DeliveryError, EtlError, SettingsError, Unreachable
 from etl.kafka import client as kafka
+from etl.kafka.lag import from_offset
 from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 from etl.model.tables import INSIGHT, pipeline_tables
@@ -142,8 +144,13 @@ def _kafka(patient: bool) -> Iterator[Check]:
         yield Check("ok", "Kafka", f"{settings.bootstrap_servers} answers")
         yield (topic := _try("topic", lambda: _topic(client, settings.topic)))
         if topic.state == "ok":
-            yield _topic_settings(client)
-            yield _try("offsets", lambda: _offsets(client))
+            yield _topic_settings(client, settings.topic)
+            yield _try("offsets", lambda: _offsets(client, settings.topic))
+        for name in settings.topics[1:]:
+            yield (more := _try("topic", partial(_topic, client, name)))
+            if more.state == "ok":
+                yield _topic_settings(client, name)
+                yield _try("offsets", partial(_offsets, client, name))
         yield (letters := _try("dead letters", lambda: _topic(client, settings.dead_letter_topic)))
         if letters.state == "ok":
             yield _dead_letter_settings(client)
@@ -155,20 +162,19 @@ def _topic(client: kafka.Client, topic: str) -> str:
     return f"topic {topic} has {len(client.partitions(topic))} partition(s)"
 
 
-def _topic_settings(client: kafka.Client) -> Check:
-    topic = client.settings.topic
+def _topic_settings(client: kafka.Client, topic: str) -> Check:
     try:
         stamp = client.topic_settings(topic)["message.timestamp.type"]
     except SettingsError as error:
         # No stage needs this right, so its absence is not a problem.
         return Check("warn", "topic", f"its settings are not shown: {error}")
     if stamp == "LogAppendTime":
-        return Check("ok", "topic", "records are stamped by the broker (LogAppendTime)")
+        return Check("ok", "topic", f"records of {topic} are stamped by the broker (LogAppendTime)")
     return Check(
         "warn",
         "topic",
-        f"records are stamped by their producers, whose clocks then decide which of two readings is the later one: "
-        f"set message.timestamp.type=LogAppendTime on {topic}",
+        f"records of {topic} are stamped by their producers, whose clocks then decide which of two readings is the"
+        f" later one: set message.timestamp.type=LogAppendTime on {topic}",
     )
 
 
@@ -176,7 +182,7 @@ def _dead_letter_settings(client: kafka.Client) -> Check:
     topic = client.settings.dead_letter_topic
     try:
         found = client.topic_settings(topic)
-        largest = int(client.topic_settings(client.settings.topic)["max.message.bytes"])
+        largest = max(int(client.topic_settings(name)["max.message.bytes"]) for name in client.settings.topics)
     except SettingsError as error:
         return Check("warn", "dead letters", f"the topic's settings are not shown: {error}")
     wrong = [f"{name}={value}" for name, value in KEEPS_EVERYTHING.items() if found[name] != value]
@@ -187,8 +193,8 @@ def _dead_letter_settings(client: kafka.Client) -> Check:
     return Check("ok", "dead letters", "the topic keeps everything")
 
 
-def _offsets(client: kafka.Client) -> str:
-    topic, group = client.settings.topic, client.settings.group
+def _offsets(client: kafka.Client, topic: str) -> str:
+    group = client.settings.group
     consume = read_settings(ConsumeSettings)
     spans, committed = client.log_spans(topic), client.committed(topic)
     lag = 0
@@ -198,11 +204,12 @@ def _offsets(client: kafka.Client) -> str:
         if at is None or span.begin <= at <= span.end or consume.from_offset or consume.from_time:
             continue
         lost = f"{span.begin - at:,} records are lost" if at < span.begin else "the topic was recreated"
+        way = from_offset(client.settings, topic, {partition: span.begin})
         raise DeliveryError(
-            f"group {group} stands at offset {at} of partition {partition}, the log has {span.begin} to {span.end}: "
-            f"{lost}; `etl consume --from-offset {partition}:{span.begin}` continues with the remaining records"
+            f"topic {topic}: group {group} stands at offset {at} of partition {partition}, the log has {span.begin} to"
+            f" {span.end}: {lost}; `etl consume {way}` continues with the remaining records"
         )
-    return f"group {group} lags {lag:,} record(s) behind the end"
+    return f"group {group} lags {lag:,} record(s) behind the end of topic {topic}"
 
 
 def _cassandra(patient: bool) -> Iterator[Check]:

@@ -180,7 +180,7 @@ def _elsewhere(acl: ACL, settings: KafkaSettings) -> bool:
     """Return whether an ACL is on a topic or group of another pipeline; patterns do not count."""
     pattern = acl.resource_pattern
     ours = {
-        ResourceType.TOPIC: (settings.topic, settings.dead_letter_topic, settings.events_topic),
+        ResourceType.TOPIC: (*settings.topics, settings.dead_letter_topic, settings.events_topic),
         ResourceType.GROUP: (settings.group,),
     }
     return (

@@ -80,7 +80,8 @@ def guess_topic(kafka: KafkaSettings, measurements: Measurements) -> str:
     """
     values: list[bytes] = []
     keyed = True
-    for records in newest_records(kafka):
+    # Each topic needs a mapping of its own.
+    for _, records in newest_records(kafka.model_copy(update={"more_topics": ""})):
         for key, value, headers in zip(records.keys, records.values, records.headers, strict=True):
             kind = dict(headers).get(CONTENT_TYPE)
             if value and format_of(None if kind is None else kind.decode(errors="replace")) != ARROW:

@@ -21,6 +21,7 @@ from etl.kafka.client import connect
 from etl.kafka.ports import read
 from etl.kafka.records import Records, Span
 from etl.mapping.language import read_mapping
+from etl.mapping.topics import read_topic_mappings
 from etl.model.measurements import Measurements
 from etl.model.timestamps import OLDEST_MS
 from etl.settings import KafkaSettings, RegistrySettings
@@ -72,31 +73,33 @@ def _as_records(readings: pa.Table, measurements: Measurements) -> Records:
 def try_topic(
     kafka: KafkaSettings, registry: RegistrySettings, mapping_file: Path | None, measurements: Measurements
 ) -> Trial:
-    """Return the newest records of each partition of the topic, read by a mapping, or without one.
+    """Return the newest records of each partition of each topic, read by a mapping, or without one.
 
     Raises:
         SettingsError: the mapping cannot be used, or the topic may not be read.
         Unreachable: Kafka does not answer.
     """
-    reader = None
+    readers: dict[str, Foreign] = {}
     if mapping_file is not None:
-        mapping = read_mapping(mapping_file, measurements, topic=True)
-        parse = open_parser(mapping.record, mapping_file.parent, registry, kafka.topic, Births())
-        reader = foreign(mapping, parse)
+        for topic, mapping in read_topic_mappings(mapping_file, measurements, kafka.topics).items():
+            parse = open_parser(mapping.record, mapping_file.parent, registry, topic, Births())
+            readers[topic] = foreign(mapping, parse)
     trial = Trial()
-    for records in newest_records(kafka):
-        _add_readings(trial, records, kafka.topic, measurements, reader)
+    for topic, records in newest_records(kafka):
+        _add_readings(trial, records, topic, measurements, readers.get(topic))
     return trial
 
 
-def newest_records(kafka: KafkaSettings) -> Iterable[Records]:
-    """Yield the newest records of each partition of the topic, at most about SAMPLE of all."""
-    with connect(kafka) as client:
-        spans = client.log_spans(kafka.topic)
-    each = max(1, SAMPLE // max(1, len(spans)))
-    newest = {p: Span(max(span.begin, span.end - each), span.end) for p, span in spans.items()}
-    wanted = {p: span for p, span in newest.items() if span.begin < span.end}
-    yield from read(kafka, kafka.topic, wanted) if wanted else ()
+def newest_records(kafka: KafkaSettings) -> Iterable[tuple[str, Records]]:
+    """Yield the newest records of each partition of each topic, at most about SAMPLE of a topic."""
+    for topic in kafka.topics:
+        with connect(kafka) as client:
+            spans = client.log_spans(topic)
+        each = max(1, SAMPLE // max(1, len(spans)))
+        newest = {p: Span(max(span.begin, span.end - each), span.end) for p, span in spans.items()}
+        wanted = {p: span for p, span in newest.items() if span.begin < span.end}
+        for records in read(kafka, topic, wanted) if wanted else ():
+            yield topic, records
 
 
 def _add_readings(

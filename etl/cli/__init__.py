@@ -272,8 +272,9 @@ def status(
 
     kafka = read_settings(KafkaSettings)
     found = read_status(read_settings(CassandraSettings), kafka, runs)
-    lags = [[lag.partition, lag.committed, lag.end, lag.lag] for lag in found.lags]
-    print_table(f"topic {kafka.topic}, group {kafka.group}", ["partition", "committed", "end", "lag"], lags)
+    for topic in kafka.topics:
+        lags = [[lag.partition, lag.committed, lag.end, lag.lag] for lag in found.lags if lag.topic == topic]
+        print_table(f"topic {topic}, group {kafka.group}", ["partition", "committed", "end", "lag"], lags)
     marks = found.watermarks
     print_table("watermarks", ["equipment", "oldest", "newest"], [[marks.equipment, marks.oldest, marks.newest]])
     lines = [

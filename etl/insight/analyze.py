@@ -209,10 +209,12 @@ def write_health(store: Store, client: Client, marks: pa.ChunkedArray, now: date
     """Write lag, dead letters and watermarks, so that the page does not need Kafka."""
     spans = client.log_spans(client.settings.dead_letter_topic)
     ends: dict[str, Any] = pc.min_max(marks).as_py()
+    lags, topic = read_lags(client), client.settings.topic
     row = {
         "day": now.date(),
         "at": now,
-        "lags": {lag.partition: lag.lag for lag in read_lags(client)},
+        "lags": {lag.partition: lag.lag for lag in lags if lag.topic == topic},
+        "more_lags": {f"{lag.topic}/{lag.partition}": lag.lag for lag in lags if lag.topic != topic},
         "dead_letters": sum(span.end - span.begin for span in spans.values()),
         "equipment": len(marks),
         "oldest": ends["min"],

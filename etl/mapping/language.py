@@ -312,36 +312,47 @@ def read_mapping(path: Path, measurements: Measurements, *, topic: bool = False)
     Raises:
         SettingsError: the file cannot be read, an entry is wrong, or a measurement is not declared.
     """
+    where = f"mapping file {path}"
+    mapping = checked_mapping(read_document(path, "mapping"), where, measurements)
+    if not topic:
+        _check_of_file(where, mapping)
+    return mapping
+
+
+def checked_mapping(document: Any, where: str, measurements: Measurements) -> ColumnMapping:
+    """Return the mapping in a document of YAML; `where` begins the message of an error.
+
+    Raises:
+        SettingsError: an entry is wrong, or a measurement is not declared.
+    """
     try:
-        mapping = ColumnMapping.model_validate(read_document(path, "mapping"))
+        mapping = ColumnMapping.model_validate(document)
     except ValidationError as error:
         place, message = first_problem(error)
         named = f"{'.'.join(map(str, place))}: " if place else ""
-        raise SettingsError(f"mapping file {path}: {named}{message}") from error
-    if not topic:
-        _check_of_file(path, mapping)
+        raise SettingsError(f"{where}: {named}{message}") from error
     declared = {measurement.name: measurement for measurement in measurements.declared}
     for name, entry in mapping.measurements.items():
         if name not in declared:
             raise SettingsError(
-                f"mapping file {path}: measurement {name!r} is not declared (ETL_MEASUREMENTS_FILE);"
+                f"{where}: measurement {name!r} is not declared (ETL_MEASUREMENTS_FILE);"
                 f" declared are {', '.join(declared)}"
             )
         if declared[name].type == "text" and (entry.scale, entry.offset, entry.unit) != (1.0, 0.0, None):
-            raise SettingsError(f"mapping file {path}: measurement {name!r} is a text: no scale, no offset, no unit")
+            raise SettingsError(f"{where}: measurement {name!r} is a text: no scale, no offset, no unit")
     try:
         entries = {name: _converted(entry, declared[name]) for name, entry in mapping.measurements.items()}
     except ValueError as error:
-        raise SettingsError(f"mapping file {path}: {error}") from error
+        raise SettingsError(f"{where}: {error}") from error
     return mapping.model_copy(update={"measurements": entries})
 
 
-def _check_of_file(path: Path, mapping: ColumnMapping) -> None:
+def _check_of_file(where: str, mapping: ColumnMapping) -> None:
     if "equipment" not in mapping.model_fields_set:
-        raise SettingsError(f"mapping file {path}: equipment: Field required")
+        raise SettingsError(f"{where}: equipment: Field required")
     for column in mapping.columns:
         if not of_file(column):
-            raise SettingsError(f"mapping file {path}: {column!r} is part of a record on the topic, not of a file")
+            raise SettingsError(f"{where}: {column!r} is part of a record on the topic, not of a file")
 
 
 def _converted(entry: MeasurementColumn, measurement: Measurement) -> MeasurementColumn:

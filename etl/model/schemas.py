@@ -16,6 +16,9 @@ DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 CHUNK_ROWS = 250_000
 CHUNK_BYTES = 32 * 1024 * 1024
 
+# More than the partitions of any topic: see `partition` of `consumed`.
+PARTITIONS = 2**20
+
 DEAD_LETTERS = pa.schema(
     [
         pa.field("value", pa.binary()),
@@ -99,10 +102,11 @@ def generated(measurements: Measurements) -> pa.Schema:
 def consumed(measurements: Measurements) -> pa.Schema:
     """Return the schema of readings as read from the topic.
 
-    `timestamp` is the raw text or number, `timestamp_ms` a typed one (UTC milliseconds, rounded down); one of them is
-    null. `record_time` is Kafka's own, in milliseconds. `index` is the position in a record. `bad` names, joined by
-    commas, the measurements whose value has the wrong type; an entry `name=word` is a note for the column `quality`.
-    `replays` is the number of replays of a dead letter.
+    `partition` is that of Kafka, plus PARTITIONS for each earlier topic among the `offsets` of the manifest, so it is
+    unique in a run; that of RECORDS is the same. `timestamp` is the raw text or number, `timestamp_ms` a typed one (UTC
+    milliseconds, rounded down); one of them is null. `record_time` is Kafka's own, in milliseconds. `index` is the
+    position in a record. `bad` names, joined by commas, the measurements whose value has the wrong type; an entry
+    `name=word` is a note for the column `quality`. `replays` is the number of replays of a dead letter.
     """
     return pa.schema(
         [

@@ -199,6 +199,7 @@ PIPELINE_HEALTH = Table(
         "day": "date",
         "at": "timestamp",
         "lags": "map<int, bigint>",
+        "more_lags": "map<text, bigint>",
         "dead_letters": "bigint",
         "equipment": "int",
         "oldest": "timestamp",
@@ -206,7 +207,8 @@ PIPELINE_HEALTH = Table(
     },
     ["day"],
     {"at": "DESC"},
-    "lag of each partition, dead letters on their topic, and the span of the watermarks, at one moment",
+    "lag of each partition (more_lags: TOPIC/PARTITION of further topics), dead letters on their topic, and the span of"
+    " the watermarks, at one moment",
 )
 ANALYZED_RUNS = Table(
     "analyzed_runs",

@@ -25,6 +25,7 @@ from etl.results.energy import uses
 from etl.results.reader import Reader
 from etl.results.rows import Row
 from etl.results.series import Series
+from etl.results.sums import lags_of
 
 MOST_ROWS = 100_000
 _CHUNK_ROWS = 1_000
@@ -151,7 +152,8 @@ def _events(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
 
 def _pipeline(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
     for row in reader.health(shown_day(reader, url, today)):
-        yield {**row, "lags": ", ".join(f"{name}: {lag}" for name, lag in sorted((row["lags"] or {}).items()))}
+        lags = ", ".join(f"{name}: {lag}" for name, lag in lags_of(row).items())
+        yield {name: lags if name == "lags" else value for name, value in row.items() if name != "more_lags"}
 
 
 _ROWS: dict[str, Callable[[Reader, PageUrl, date], Iterator[Row]]] = {

@@ -115,6 +115,7 @@ class HealthRow(TypedDict):
     day: date
     at: datetime
     lags: dict[int, int] | None
+    more_lags: dict[str, int] | None
     dead_letters: int | None
     equipment: int | None
     oldest: datetime | None

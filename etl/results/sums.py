@@ -43,6 +43,14 @@ def left_out(values: Sequence[object], what: str = "machine") -> str:
     return f"{missing:,} of {len(values):,} {what}s {NOT_MEASURED}"
 
 
+def lags_of(row: Mapping[str, Any]) -> dict[str, int]:
+    """Return the lag of each partition by its name, of a further topic as TOPIC/PARTITION; those of the topic first."""
+    more = row.get("more_lags") or {}
+    own = {str(partition): lag for partition, lag in sorted((row["lags"] or {}).items())}
+    return own | {name: more[name] for name in sorted(more)}
+
+
 def lag_of(row: Mapping[str, Any]) -> int | None:
     """Return the sum of the lag of all partitions; None if none was measured."""
-    return sum(row["lags"].values()) if row["lags"] else None
+    lags = lags_of(row)
+    return sum(lags.values()) if lags else None

@@ -70,6 +70,11 @@ class Range:
     left: int = 0
 
 
+def topics_of(ranges: Sequence[Range]) -> list[str]:
+    """Return the topics of ranges, each once, in order: the place of a topic is its number in the files of a run."""
+    return list(dict.fromkeys(part.topic for part in ranges))
+
+
 @dataclass(frozen=True)
 class Summary:
     """The summary of a finished stage, or of a shard of it, for the ledger (`runs`)."""

@@ -354,3 +354,27 @@ def test_retries_outlive_the_restart_of_a_node(render: Render) -> None:
     assert sum(waits) >= 600
     # Once the node is back, nobody waits for long.
     assert max(waits) <= 120
+
+
+def test_further_topics_are_read_and_not_made_when_others_own_them(render: Render) -> None:
+    values = {"pipeline.moreTopics": ["plc", "meter"], "pipeline.topicMapping": "topics: {plc: {}}"}
+    objects = render(values)
+    assert not {"plc", "meter"} & {i["spec"]["topicName"] for i in objects if i["kind"] == "KafkaTopic"}
+    acls = {
+        (item["metadata"]["labels"]["app.kubernetes.io/component"], acl["resource"]["name"]): acl["operations"]
+        for item in objects
+        if item["kind"] == "KafkaUser"
+        for acl in item["spec"]["authorization"]["acls"]
+        if acl["resource"].get("name") in ("plc", "plc-test")
+    }
+    assert acls == {
+        ("consume", "plc"): ["Read", "Describe"],
+        ("load", "plc"): ["Read"],
+        ("analyze", "plc"): ["Describe"],
+    }
+    test = next(item for item in objects if item["metadata"]["name"].endswith("-test") and item["kind"] == "Pod")
+    names = {each["name"] for each in test["spec"]["initContainers"][2]["env"]}
+    assert not {"ETL_KAFKA_MORE_TOPICS", "ETL_CONSUME_MAPPING_FILE"} & names
+    templates = [item["data"] for item in objects if item["kind"] == "ConfigMap"]
+    assert "ETL_KAFKA_MORE_TOPICS" in str(templates)
+    assert "plc,meter" in str(templates)

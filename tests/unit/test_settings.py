@@ -227,11 +227,31 @@ def test_login_is_taken_when_its_settings_are_complete(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("text", "offsets"),
-    [("7", {ALL_PARTITIONS: 7}), ("0:5", {0: 5}), ("0:5, 12:0", {0: 5, 12: 0})],
+    [
+        ("7", {("", ALL_PARTITIONS): 7}),
+        ("0:5", {("", 0): 5}),
+        ("0:5, 12:0", {("", 0): 5, ("", 12): 0}),
+        ("a.b-c/0:5,d/7", {("a.b-c", 0): 5, ("d", ALL_PARTITIONS): 7}),
+    ],
 )
 def test_offsets_are_read_when_given_as_text(monkeypatch: pytest.MonkeyPatch, text: str, offsets: object) -> None:
     monkeypatch.setenv("ETL_CONSUME_FROM_OFFSET", text)
     assert read_settings(ConsumeSettings).from_offset == offsets
+
+
+def test_topics_follow_each_other_when_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(KafkaSettings).topics == ["sensor-readings"]
+    monkeypatch.setenv("ETL_KAFKA_MORE_TOPICS", "plc-readings, meter.lines")
+    assert read_settings(KafkaSettings).topics == ["sensor-readings", "plc-readings", "meter.lines"]
+
+
+@pytest.mark.parametrize(
+    "more", ["a,a", "a,", "a b", "sensor-readings", "sensor-events", "sensor-readings-dead-letters"]
+)
+def test_topics_are_refused_when_a_name_is_wrong_or_taken(monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    monkeypatch.setenv("ETL_KAFKA_MORE_TOPICS", more)
+    with pytest.raises(SettingsError, match="ETL_KAFKA_MORE_TOPICS"):
+        read_settings(KafkaSettings)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("90", 90), ("PT1H", 3600)])

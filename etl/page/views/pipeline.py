@@ -12,7 +12,7 @@ from etl.page.window import day_picker
 from etl.results import formats
 from etl.results.reader import Reader
 from etl.results.rows import HealthRow
-from etl.results.sums import lag_of
+from etl.results.sums import lag_of, lags_of
 from etl.run.ledger import LoadedRun
 
 RUNS = 10
@@ -58,7 +58,7 @@ def _figures(newest: HealthRow) -> Component:
     since = {name: (at - end).total_seconds() if end else None for name, end in ends.items()}
     return stats(
         [
-            ("Lag", formats.number(lag_of(newest), digits=9), f"offsets on {len(newest['lags'] or {})} partitions"),
+            ("Lag", formats.number(lag_of(newest), digits=9), f"offsets on {len(lags_of(newest))} partitions"),
             ("Dead letters", formats.number(newest["dead_letters"], digits=9), "on their topic"),
             ("Machines", formats.number(newest["equipment"], digits=9), "with a watermark"),
             (
@@ -78,13 +78,13 @@ def _figures(newest: HealthRow) -> Component:
 def _lag(health: list[HealthRow]) -> Component:
     rows = health[::-1]
     times = [row["at"] for row in rows]
-    partitions = sorted({partition for row in rows for partition in (row["lags"] or {})})
+    partitions = list(dict.fromkeys(partition for row in health for partition in lags_of(row)))
     lags = [lag_of(row) for row in rows]
     there = [lag for lag in lags if lag is not None]
     if not there:
         return card("Lag", empty("The lag was not measured on this day."))
     text = f"Lag over the day, {len(there)} measurements: from {min(there):,} to {max(there):,} offsets."
-    newest = rows[-1]["lags"] or {}
+    newest = lags_of(rows[-1])
     now = [[f"partition {name}", formats.number(newest.get(name), digits=9)] for name in partitions]
     return html.Div(
         [

@@ -1,14 +1,16 @@
 """The dead letters of transform."""
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pandas as pd
 import pyarrow as pa
 
 from etl.codec.columns import READING
 from etl.codec.originals import originals
-from etl.model.schemas import dead_letter_table
+from etl.model.schemas import PARTITIONS, dead_letter_table
 from etl.run.runner import Work
+from etl.run.workspace import topics_of
 
 
 def letters_of(work: Work, readings: pa.Table, records: pa.Table, reasons: pa.Array, details: pa.Array) -> pa.Table:
@@ -22,8 +24,8 @@ def letters_of(work: Work, readings: pa.Table, records: pa.Table, reasons: pa.Ar
         "reason": reasons,
         "detail": details,
         "stage": "transform",
-        "topic": _topic(work),
-        **{name: readings[name] for name in ("partition", "offset", "index", "record_time", "replays")},
+        **_places(work, readings["partition"].to_numpy()),
+        **{name: readings[name] for name in ("offset", "index", "record_time", "replays")},
     }
     return dead_letter_table(len(values), letters)
 
@@ -54,12 +56,14 @@ def superseded_letters(
         "reason": "superseded",
         "detail": detail,
         "stage": "transform",
-        "topic": _topic(work),
-        **{name: winners[name].to_numpy() for name in ("partition", "offset", "index", "record_time")},
+        **_places(work, winners["partition"].to_numpy()),
+        **{name: winners[name].to_numpy() for name in ("offset", "index", "record_time")},
         "replays": 0,
     }
     return dead_letter_table(len(values), letters)
 
 
-def _topic(work: Work) -> str:
-    return work.input.manifest.summary.offsets[0].topic
+def _places(work: Work, numbers: npt.NDArray[np.int32]) -> dict[str, object]:
+    """Return topic and partition of readings, by the partition numbers of the files."""
+    topics = pa.array(topics_of(work.input.manifest.summary.offsets), pa.string())
+    return {"topic": topics.take(pa.array(numbers // PARTITIONS)), "partition": numbers % PARTITIONS}

@@ -48,7 +48,8 @@
 {{- if and (eq $stage "analyze") $root.Values.insight.limits }}
 - {name: ETL_ANALYZE_LIMITS_FILE, value: /etc/sensor-etl/config/limits.yaml}
 {{- end }}
-{{- if and (eq $stage "consume") $pipeline.topicMapping }}
+{{- /* The test has no further topic, and its readings need no mapping. */}}
+{{- if and (eq $stage "consume") $pipeline.topicMapping (not $suffix) }}
 - {name: ETL_CONSUME_MAPPING_FILE, value: /etc/sensor-etl/config/topicMapping.yaml}
 {{- end }}
 {{- with and (eq $stage "consume") $pipeline.schemaRegistry.url }}
@@ -98,6 +99,9 @@
 - {name: ETL_KAFKA_AWS_REGION, value: {{ required "kafka.external.awsRegion: which region is the cluster in?" $external.awsRegion | quote }}}
 {{- end }}
 - {name: ETL_KAFKA_TOPIC, value: {{ printf "%s%s" $pipeline.topic .suffix | quote }}}
+{{- if and $pipeline.moreTopics (not .suffix) }}
+- {name: ETL_KAFKA_MORE_TOPICS, value: {{ join "," $pipeline.moreTopics | quote }}}
+{{- end }}
 - {name: ETL_KAFKA_DEAD_LETTER_TOPIC, value: {{ printf "%s%s" $pipeline.deadLetterTopic .suffix | quote }}}
 - {name: ETL_KAFKA_EVENTS_TOPIC, value: {{ printf "%s%s" $pipeline.eventsTopic .suffix | quote }}}
 - {name: ETL_KAFKA_GROUP, value: {{ printf "%s%s" $pipeline.group .suffix | quote }}}
