@@ -24,7 +24,7 @@ def one_element(value: bytes, path: str, index: int) -> bytes:
 
 def _cut(value: bytes, path: str, index: int) -> bytes:
     if not path:
-        return _slice(value.decode(), index).encode()
+        return _slice(value.decode("utf-8-sig").rstrip("\0"), index).encode()
     item = parse_json([value])[0]
     if isinstance(item, ValueError):
         raise item

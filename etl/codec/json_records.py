@@ -1,5 +1,6 @@
 """Records that are one JSON reading."""
 
+import codecs
 import json
 import re
 import secrets
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.codec.columns import JSON, DeadRecord, Mask, Part
-from etl.codec.magic import registry_hint
+from etl.codec.magic import format_hint
 from etl.model.measurements import Measurement, Measurements
 
 
@@ -23,7 +24,7 @@ def decode_json(values: Mapping[int, bytes], dead: list[DeadRecord]) -> dict[int
         if type(item) is dict:
             objects[position] = item
         elif isinstance(item, ValueError):
-            dead.append(DeadRecord(position, "undecodable", f"no JSON: {item}{registry_hint(values[position])}"))
+            dead.append(DeadRecord(position, "undecodable", f"no JSON: {item}{format_hint(values[position])}"))
         else:
             dead.append(DeadRecord(position, "undecodable", "the JSON is no object"))
     return objects
@@ -46,6 +47,8 @@ def parse_json(values: list[bytes]) -> list[Any]:
 
 
 def _parse(value: bytes) -> Any:
+    # Some programs write a byte-order mark, or end texts with a zero byte as in C.
+    value = value.removeprefix(codecs.BOM_UTF8).rstrip(b"\0")
     try:
         return orjson.loads(value)
     except ValueError as error:

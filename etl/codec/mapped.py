@@ -116,7 +116,8 @@ def _text(value: bytes | None) -> str | None:
 def _timed(mapping: ColumnMapping) -> bool:
     """Return whether timestamps need the mapping; others stay texts, which transform reads."""
     entry = mapping.timestamp
-    return entry.format is not None or entry.zone != "UTC" or bool(entry.columns) or entry.shift != 0
+    changed = entry.format or entry.pattern or entry.columns or entry.shift
+    return bool(changed) or entry.zone != "UTC"
 
 
 def _part(

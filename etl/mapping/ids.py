@@ -11,18 +11,22 @@ import pyarrow.compute as pc
 from etl.mapping.language import EquipmentColumn, TextColumn
 from etl.model.equipment import equipment_id
 
+_WHOLE = 2.0**53
 Column: TypeAlias = pa.Array | list[Any]
 
 
 def texts_of(column: Column) -> pa.Array:
     """Convert a column of keys or timestamps to texts without white space around them; null if there is none."""
     if isinstance(column, list):
-        # bool is an int in Python, but is neither a key nor a timestamp.
-        plain = [
-            str(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else None for cell in column
-        ]
-        column = pa.array(plain, pa.string())
+        column = pa.array([_text_of(cell) for cell in column], pa.string())
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
+
+
+def _text_of(cell: Any) -> str | None:
+    # bool is an int in Python, but is neither a key nor a timestamp. 7.0 is machine 7, as in columns of numbers.
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < _WHOLE:
+        return str(int(cell))
+    return str(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else None
 
 
 def matched(texts: pa.Array, pattern: str | None) -> pa.Array:

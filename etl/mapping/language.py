@@ -7,6 +7,7 @@
       voltage: Voltage                # measurement: column
       power: {column: Active_power, scale: 1000}      # value = cell * scale + offset
       current: {column: I, unit: mA}                  # value = cell converted to the declared unit
+      pressure: {column: P, quality: P_status}        # status of this measurement alone
       running: {column: State, values: {"on": 1, "off": 0}}   # table of codes
     quality: {column: Status}         # of a historian: Good, Uncertain, Bad, or codes: opc-da, opc-ua
     bad: [I/O Timeout, -9999]         # cells that hold no value, and are named in `quality`
@@ -62,7 +63,7 @@ from pydantic import (
 
 from etl.errors import SettingsError
 from etl.mapping.paths import check_column, of_file, parse_path
-from etl.mapping.record_format import RecordFormat, RecordFormatEntry
+from etl.mapping.record_format import Delimiter, RecordFormat, RecordFormatEntry
 from etl.mapping.time_format import check_format
 from etl.mapping.units import conversion
 from etl.model.catalogue import EquipmentId
@@ -152,11 +153,13 @@ Scalar = str | int | float | bool
 class TimestampColumn(_Entry):
     """The column of timestamps, its format (None: ISO 8601 or epoch), and the zone of local times.
 
-    `columns` are joined by a space; `column` is then the first of them. `shift` is added to each timestamp, ms.
+    `columns` are joined by a space; `column` is then the first of them. `pattern` is a regular expression whose group
+    is the timestamp in the text. `shift` is added to each timestamp, ms.
     """
 
     column: Column
     columns: Annotated[list[Column], Field(max_length=6)] = []
+    pattern: Annotated[str, AfterValidator(_pattern)] | None = None
     format: Annotated[str, AfterValidator(check_format)] | None = None
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     ambiguous: Literal["refuse", "first", "second"] = "refuse"
@@ -211,7 +214,7 @@ class EquipmentColumn(_Entry):
 class MeasurementColumn(_Entry):
     """The column of a measurement; a value is cell * scale + offset, in `unit` (default: the declared unit).
 
-    `values` is a table of cells and their values.
+    `values` is a table of cells and their values, `quality` the column with the status of this measurement alone.
     """
 
     column: Column
@@ -219,16 +222,17 @@ class MeasurementColumn(_Entry):
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     unit: str | None = None
     values: dict[Scalar, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    quality: Column | None = None
 
 
 class QualityColumn(_Entry):
-    """The column with the status of a historian, and the cells of each grade.
+    """The column with the status of a historian (None: each measurement names its own), and the cells of each grade.
 
     Texts that begin with Good, Uncertain or Bad need no list. `codes` explains numbers: OPC DA (192 is good) or the
     status codes of OPC UA (0 is good).
     """
 
-    column: Column
+    column: Column | None = None
     codes: Literal["opc-da", "opc-ua"] | None = None
     good: list[Scalar] = []
     uncertain: list[Scalar] = []
@@ -252,7 +256,7 @@ class ColumnMapping(_Entry):
     quality: Annotated[QualityColumn, BeforeValidator(_short)] | None = None
     bad: list[str | int | float] = []
     measurements: Annotated[dict[str, Annotated[MeasurementColumn, BeforeValidator(_short)]], Field(min_length=1)]
-    delimiter: Annotated[str, Field(pattern=r"^[\t !#-~]$")] = ","
+    delimiter: Delimiter = ","
     decimal: Literal[".", ","] = "."
     thousands: Literal[".", ",", " ", "'"] | None = None
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
@@ -268,6 +272,11 @@ class ColumnMapping(_Entry):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         if (self.tag is None) != (self.value is None):
             raise ValueError("tag and value go together: the columns of the long form")
+        own = any(entry.quality for entry in self.measurements.values())
+        if own and self.tag:
+            raise ValueError("the long form has one column of status: `quality: {column: ...}` beside `value`")
+        if self.quality and not self.quality.column and not own:
+            raise ValueError("quality names no column, and no measurement names its own")
         for column in self.columns if self.header else []:
             if (times := (self.header or []).count(column)) != 1:
                 raise ValueError(f"header has column {column!r} {times} times")
@@ -301,7 +310,8 @@ class ColumnMapping(_Entry):
             named += [self.tag.column, self.value]
         else:
             named += [entry.column for entry in self.measurements.values()]
-        if self.quality:
+            named += [entry.quality for entry in self.measurements.values() if entry.quality]
+        if self.quality and self.quality.column:
             named.append(self.quality.column)
         return list(dict.fromkeys(named))
 

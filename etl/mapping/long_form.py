@@ -82,7 +82,7 @@ def _pivoted(
     kept = [*mapping.timestamp.names, *mapping.equipment.columns]
     found: dict[str, Column] = {name: _taken(columns[name], first) for name in kept}
     values = _cells(columns[mapping.value or ""])
-    states = _cells(columns[mapping.quality.column]) if mapping.quality else None
+    states = _cells(columns[mapping.quality.column]) if mapping.quality and mapping.quality.column else None
     pivoted: dict[str, list[Any]] = {}
     for entry in mapping.measurements.values():
         pivoted[entry.column] = [None] * len(elements)

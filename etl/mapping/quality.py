@@ -10,7 +10,11 @@ from typing import NamedTuple
 from etl.mapping.language import QualityColumn
 
 GOOD, UNCERTAIN, BAD = 0, 1, 2
-_WORDS = {"good": GOOD, "uncertain": UNCERTAIN, "bad": BAD}
+_WORDS = {"good": GOOD, "uncertain": UNCERTAIN, "bad": BAD, "error": BAD}
+_WORD = re.compile("|".join(_WORDS))
+# A status code of OPC UA in JSON is a number, or an object with one of these; an object without is good:
+# https://reference.opcfoundation.org/Core/Part6/v105/docs/5.4.2.12
+_CODES = ("Code", "code", "Symbol", "symbol")
 _OPC_DA = {0b11: GOOD, 0b01: UNCERTAIN, 0b00: BAD}
 _OPC_UA = {0b00: GOOD, 0b01: UNCERTAIN, 0b10: BAD}
 _LONGEST = 40
@@ -27,17 +31,20 @@ class Grade(NamedTuple):
 
 def grade_of(status: object, entry: QualityColumn) -> Grade:
     """Return the grade of a status; a value without a status is good, and one with an unknown status is uncertain."""
+    if isinstance(status, dict):
+        status = next((status[name] for name in _CODES if name in status), status or None)
     word = note_word(status)
     if status is None or status == "":
         return Grade(GOOD, word)
     for grade, listed in ((GOOD, entry.good), (UNCERTAIN, entry.uncertain), (BAD, entry.bad)):
         if any(_same(status, each) for each in listed):
             return Grade(grade, word)
-    number = _whole(status)
+    # Some programs write a status in words with its code, such as "OK (0x0)".
+    number = _whole(status.rpartition("(")[2].rstrip(") ") if isinstance(status, str) else status)
     if entry.codes and number is not None:
         bits = _OPC_DA.get(number >> 6 & 0b11) if entry.codes == "opc-da" else _OPC_UA.get(number >> 30 & 0b11)
         return Grade(UNCERTAIN if bits is None else bits, word)
-    found = re.match("good|uncertain|bad", str(status).strip().lower()) if isinstance(status, str) else None
+    found = _WORD.match(status.strip().lower()) if isinstance(status, str) else None
     return Grade(_WORDS[found[0]] if found else UNCERTAIN, word)
 
 

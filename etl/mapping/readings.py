@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.mapping.ids import Column, equipment_ids, texts_of
-from etl.mapping.language import ColumnMapping, QualityColumn, number_of
+from etl.mapping.ids import Column, equipment_ids, matched, texts_of
+from etl.mapping.language import ColumnMapping, MeasurementColumn, QualityColumn, number_of
 from etl.mapping.long_form import status_of
 from etl.mapping.quality import BAD, GOOD, Grade, grade_of, note_word
 from etl.mapping.values import read_values
@@ -56,10 +56,17 @@ def mapped(
         if wrong:
             found.wrong[measurement.name] = wrong
             _note_bad(found, measurement.name, wrong, mapping)
-        if mapping.quality:
-            status = status_of(entry.column) if mapping.tag else mapping.quality.column
-            _grade(found, measurement.name, columns[status], mapping.quality, known)
+        status = _status_column(entry, mapping)
+        if status:
+            _grade(found, measurement.name, columns[status], mapping.quality or QualityColumn(), known)
     return found
+
+
+def _status_column(entry: MeasurementColumn, mapping: ColumnMapping) -> str | None:
+    shared = mapping.quality.column if mapping.quality else None
+    if mapping.tag:
+        return status_of(entry.column) if shared else None
+    return entry.quality or shared
 
 
 def times_of(columns: Mapping[str, Column], mapping: ColumnMapping, oldest_ms: int = OLDEST_MS) -> Times:
@@ -70,7 +77,7 @@ def times_of(columns: Mapping[str, Column], mapping: ColumnMapping, oldest_ms: i
     elif len(cells) == 1 and isinstance(cells[0], pa.Array) and pa.types.is_timestamp(cells[0].type):
         (column,) = cells
     else:
-        column = pc.binary_join_element_wise(*map(_part_of_time, cells), " ")
+        column = matched(pc.binary_join_element_wise(*map(_part_of_time, cells), " "), mapping.timestamp.pattern)
     return read_times(column, mapping.timestamp, mapping.decimal, oldest_ms)
 
 

@@ -11,7 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Delimiter = Annotated[str, Field(pattern=r"^[\t !#-~]$")]
+# YAML keeps \t in single quotes, or without quotes, as two characters.
+Delimiter = Annotated[
+    str,
+    BeforeValidator(lambda given: "\t" if given == r"\t" else given),
+    Field(pattern=r"^[\t !#-~]$"),
+]
 # The options of each format, and those that it needs.
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "avro": ("schema_file",),

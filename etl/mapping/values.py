@@ -135,9 +135,12 @@ def _of_texts(
 ) -> tuple[pa.Array, dict[int, object]]:
     """Parse numbers with the marks of the mapping; another mark, or a mark in a wrong place, makes a cell bad."""
     values, lost = _parsed(texts, mapping)
-    wrong: dict[int, object] = {row: texts[row].as_py() for row in lost}
+    cells: dict[int, str] = {row: texts[row].as_py() for row in lost}
+    wrong: dict[int, object] = dict(cells)
     if wrong:
         converted = _with_units(texts, lost, entry.unit or measurement.unit, mapping)
+        words = {row: cell.lower() for row, cell in cells.items() if cell not in mapping.bad_texts}
+        converted |= {row: float(word == "true") for row, word in words.items() if word in ("true", "false")}
         values = _replaced(values, converted)
         wrong = {row: cell for row, cell in wrong.items() if row not in converted}
     values, coded = _without_coded(_without(values, wrong), mapping)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -23,7 +23,7 @@ Flags = npt.NDArray[np.bool_]
 
 DAY_MS = 86_400_000
 # Text that ends in a zone, or a number: the zone of the mapping does not apply to these.
-_ABSOLUTE = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$|^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
+_ABSOLUTE = r"(?i)[T ].*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)(?:\[[^\]]*\])?$|^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
 _EPOCH = r"^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
 _FUTURE_MS = 3_600_000  # as in transform, which rejects a later epoch anyway
 _SERIAL = r"^\d{2,7}(?:\.\d+)?$"
@@ -31,8 +31,6 @@ _SERIAL = r"^\d{2,7}(?:\.\d+)?$"
 _SERIALS = 61.0, 2_958_466.0
 _SERIAL_ZERO_MS = -25_569 * DAY_MS
 _NAMED_ZONE = r"^(?P<rest>.*\S)\s*\b(?P<zone>[A-Za-z]{1,6}|[+-]\d{2,4})$"
-# A day may end at 24:00.
-_ISO_END = r"^(\d{4}-?\d{2}-?\d{2}[T ])24((?::?00(?::?00(?:[.,]0+)?)?)?(?:[Zz]|[+-]\d{2}(?::?\d{2})?)?)$"
 _CODES = {
     **dict.fromkeys(["%d", "%m", "%y", "%I", "%U", "%W", "%V"], r"\d{1,2}"),
     "%Y": r"\d{4}",
@@ -43,6 +41,7 @@ _CODES = {
     "%f": "0+",
     "%%": "%",
 }
+_FRACTION = re.compile(r"[.,]%f")
 _UTC_NAMES = ("UTC", "GMT", "Z")
 
 
@@ -86,7 +85,6 @@ def _read(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int
     elif form is None:
         ms = to_milliseconds(column.to_pandas())
         ms[_implausible(column, ms, oldest_ms)] = MISSING
-        ms = _with_ends_of_days(column, ms, _ISO_END, lambda texts: to_milliseconds(texts.to_pandas()))
         absolute = _absolute(column) if entry.zone != "UTC" else np.full(len(ms), True)
     elif form == EXCEL:
         ms, absolute = _serials(column, decimal), np.zeros(len(column), dtype=bool)
@@ -134,16 +132,17 @@ def _serials(texts: pa.Array, decimal: str) -> Integers:
     return np.where(known, np.round(days * DAY_MS).astype(np.int64) + _SERIAL_ZERO_MS, MISSING)
 
 
-def _with_ends_of_days(texts: pa.Array, ms: Integers, end: str, read: Callable[[pa.Array], Integers]) -> Integers:
-    """Read the texts without a time that say 24:00; `end` matches one, with the hour between its two groups."""
+def _with_ends_of_days(texts: pa.Array, ms: Integers, form: str) -> Integers:
+    """Read the texts without a time whose hour is 24."""
+    end = _end_of_day(form)
     lost = np.flatnonzero(ms == MISSING)
-    if not len(lost):
+    if end is None or not len(lost):
         return ms
     found = texts.take(pa.array(lost))
     at_end = pc.fill_null(pc.match_substring_regex(found, end), False)
     rows = lost[at_end.to_numpy(zero_copy_only=False)]
     if len(rows):
-        midnight = read(pc.replace_substring_regex(found.filter(at_end), end, r"\100\2"))
+        midnight = _parsed(pc.replace_substring_regex(found.filter(at_end), end, r"\100\2"), form)
         ms[rows] = np.where(midnight == MISSING, MISSING, midnight + DAY_MS)
     return ms
 
@@ -167,9 +166,14 @@ def _of_part(part: str) -> str:
 
 
 def _formatted(texts: pa.Array, form: str) -> Integers:
-    ms = _parsed(texts, form)
-    end = _end_of_day(form)
-    return _with_ends_of_days(texts, ms, end, lambda found: _parsed(found, form)) if end else ms
+    ms = _with_ends_of_days(texts, _parsed(texts, form), form)
+    # Many programs leave out a fraction that is 0.
+    whole = _FRACTION.sub("", form)
+    lost = np.flatnonzero(ms == MISSING)
+    if whole != form and len(lost):
+        rest = texts.take(pa.array(lost))
+        ms[lost] = _with_ends_of_days(rest, _parsed(rest, whole), whole)
+    return ms
 
 
 def _parsed(texts: pa.Array, form: str) -> Integers:

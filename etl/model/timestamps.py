@@ -22,7 +22,14 @@ _EXPONENT = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?"
 _DIGITS = r"^\d{1,18}$"
 _PLAIN = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$"
 # pandas would also accept words such as "now", and digits after the milliseconds would limit the range of years.
-_DATE = r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?"
+_DATE = r"\d{4}-?\d{2}-?\d{2}(?:[Tt ].*)?"
+# pandas reads none of these: RFC 3339 allows small letters, databases write UTC, Java adds the name of the zone, and a
+# day may end at 24:00.
+_SMALL_T = r"^([\d-]+)t"
+_UTC_AT_END = r"(?i)(:\d{2}(?:[.,]\d+)?)\s*(?:Z|UTC|GMT)(?:\[[\w/+-]+\])?$"
+_NAME_AT_END = r"([+-]\d{2}(?::?\d{2})?)\[[\w/+-]+\]$"
+_END_OF_DAY = r"(\d{4}-?\d{2}-?\d{2}[T ])24((?::?00(?::?00(?:[.,]0+)?)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)"
+_DAY_MS = 86_400_000
 # An epoch before the year 2000 is not the time of a reading: the clock was never set, or the number is not an epoch.
 OLDEST_MS = 946_684_800_000
 # A date, perhaps with time, of digits only, such as 20260105 or 202601050600. As an epoch it would be in 1970 or 1976.
@@ -37,9 +44,9 @@ _SECONDS_FRACTION = r"(\d{2})[.,](\d{1,3})\d*"
 def to_milliseconds(raw: "pd.Series[str]") -> npt.NDArray[np.int64]:
     """Convert ISO 8601 texts and epoch numbers as text to UTC milliseconds, rounded down.
 
-    An ISO 8601 text without a zone is UTC. The size of an epoch number determines whether it counts seconds,
-    milliseconds, microseconds or nanoseconds. A date of digits only, such as 20260105, is neither, because it is
-    ambiguous.
+    An ISO 8601 text without a zone is UTC, and its 24:00 is 00:00 of the next day. The size of an epoch number
+    determines whether it counts seconds, milliseconds, microseconds or nanoseconds. A date of digits only, such as
+    20260105, is neither, because it is ambiguous.
 
     Args:
         raw: n texts; null is allowed.
@@ -134,6 +141,22 @@ def _decimal_epoch(text: str) -> int:
 
 
 def _iso(texts: "pd.Series[str]") -> npt.NDArray[np.int64]:
+    ms = _parsed(texts)
+    lost = ms == MISSING
+    if lost.any():
+        ms[lost] = _in_other_spellings(texts[lost])
+    return ms
+
+
+def _in_other_spellings(texts: "pd.Series[str]") -> npt.NDArray[np.int64]:
+    texts = texts.str.replace(_SMALL_T, r"\1T", regex=True)
+    texts = texts.str.replace(_UTC_AT_END, r"\1Z", regex=True).str.replace(_NAME_AT_END, r"\1", regex=True)
+    at_end = texts.str.fullmatch(_END_OF_DAY).to_numpy(dtype=bool)
+    ms = _parsed(texts.str.replace(f"^{_END_OF_DAY}$", r"\g<1>00\2", regex=True))
+    return np.where(at_end & (ms != MISSING), ms + _DAY_MS, ms)
+
+
+def _parsed(texts: "pd.Series[str]") -> npt.NDArray[np.int64]:
     floored = texts.str.replace(_SECONDS_FRACTION, r"\1.\2", regex=True)
     parsed = pd.to_datetime(floored, format="ISO8601", utc=True, errors="coerce")
     ms = parsed.dt.as_unit("ms").astype("int64").to_numpy()

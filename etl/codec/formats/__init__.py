@@ -17,7 +17,7 @@ from typing import Any
 
 from etl.codec.formats.births import Births
 from etl.codec.json_records import parse_json
-from etl.codec.magic import registry_hint
+from etl.codec.magic import format_hint
 from etl.errors import SettingsError
 from etl.kafka.records import Records
 from etl.mapping.record_format import RecordFormat
@@ -89,5 +89,5 @@ def _parse_json(records: Records) -> list[Any]:
     found = parse_json(values)
     for at, item in enumerate(found):
         if isinstance(item, ValueError):
-            found[at] = ValueError(f"no JSON: {item}{registry_hint(values[at])}")
+            found[at] = ValueError(f"no JSON: {item}{format_hint(values[at])}")
     return found

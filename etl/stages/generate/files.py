@@ -24,7 +24,7 @@ from etl.stages.generate.repeated import told_apart
 
 _TEXTS = {"csv": csv_rows, "jsonl": json_lines, "json": json_values}
 _SOUGHT = ("parquet", "excel")  # formats whose readers seek
-_NO_FORMAT = "recorded file {}: its ending names no format: add `format:` to the mapping"
+_NO_FORMAT = "recorded file {}: its ending names no format: add `format: csv`, or another, to the mapping"
 log = structlog.get_logger("etl.recorded")
 
 
@@ -59,11 +59,14 @@ def file_readings(
     outer = mapping.format or file_format(found.name)
     if outer is None and endings(found.name)[-1:] != ["zip"]:
         raise SettingsError(_NO_FORMAT.format(found.name))
+    others, read = [], 0
     for name, file in opened(found, seek=outer in _SOUGHT or outer is None):
         kind = mapping.format or file_format(name) or outer
         if kind is None:
-            raise SettingsError(_NO_FORMAT.format(name))
-        empty = True
+            others.append(name)
+            file.close()
+            continue
+        read, empty = read + 1, True
         with file, reading(name):
             rows, restore = _rows(file, kind, mapping, measurements, name)
             blocks = (to_readings(cells, broken, mapping, measurements, oldest_ms) for cells, broken in rows)
@@ -72,6 +75,10 @@ def file_readings(
                 yield Recorded(block.readings, _dead_letters(block.letters, name, kind, restore))
         if empty:
             log.warning("recorded file is empty", file=name)
+    if others and not read:
+        raise SettingsError(_NO_FORMAT.format(others[0]))
+    if others:
+        log.warning("members of a zip are not read whose ending names no format", number=len(others), first=others[0])
 
 
 def _rows(

@@ -73,6 +73,8 @@ PLAIN = "timestamp: ts\nmeasurements: {voltage: U}\n"
         ('equipment: {column: $key, pattern: "site:(.+)"}\n', (b"site:p4", {"ts": 1, "U": 2}, []), "t", "p4"),
         ("equipment: $key.payload.id\n", (b'{"payload": {"id": "p5"}}', {"ts": 1, "U": 230}, []), "t", "p5"),
         ("equipment: {constant: only}\n", (None, {"ts": 1, "U": 230}, []), "t", "only"),
+        ("equipment: id\n", (None, {"ts": 1, "U": 230, "id": 7.0}, []), "t", "7"),
+        ("", (b"m1", b'\xef\xbb\xbf{"ts": 1, "U": 230}\0', []), "t", "m1"),
         ('equipment: {template: "{site}-{n}"}\n', (None, {"ts": 1, "U": 2, "site": "a", "n": 3}, []), "t", "a-3"),
         ('equipment: {template: "{$topic}/{d.n}"}\n', (None, {"ts": 1, "U": 2, "d": {"n": " 3"}}, []), "t", "t/3"),
     ],
@@ -207,6 +209,19 @@ def test_decode_when_a_record_has_the_shape_of_a_gateway_finds_its_readings(read
     assert decoded.sizes.tolist() == [len(expected)]
 
 
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (r"pattern: '\((\d+)\)'", "/Date(1767592800000)/"),
+        (r"pattern: '^(.+?) - ', format: '%d.%m.%Y %H:%M', zone: Europe/Berlin", "05.01.2026 07:00 - 05.01.2026 07:15"),
+    ],
+)
+def test_decode_when_the_time_is_a_part_of_a_text_reads_that_part(read, entry, text):
+    mapping = f"timestamp: {{column: ts, {entry}}}\nmeasurements: {{voltage: U}}\n"
+    found = readings(read(mapping, {"ts": text, "U": 1}, {"ts": "no time", "U": 2}))
+    assert [row.get("timestamp_ms") for row in found] == [TIME, None]
+
+
 def test_decode_when_the_time_is_that_of_the_record_takes_it(read):
     decoded = read("timestamp: $time\nmeasurements: {voltage: U}\n", {"U": 1})
     assert readings(decoded) == [{"equipment_id": "m1", "timestamp": str(TIME + 5), "voltage": 1.0}]
@@ -242,6 +257,9 @@ def test_decode_when_timestamps_have_a_format_or_a_zone_reads_no_other(read, ent
         ("", "1.2 kV", 1200.0, None),
         ("", "12 m", None, "voltage"),
         ("", True, 1.0, None),
+        ("", "True", 1.0, None),
+        ("", "false", 0.0, None),
+        ("bad: ['false']", "false", None, "voltage=false,voltage"),
         ("missing: [-9999]", -9999, None, None),
         ("bad: [-9999]", -9999, None, "voltage=-9999,voltage"),
         ("bad: [-9999]", "-9999.0", None, "voltage=-9999.0,voltage"),
@@ -293,6 +311,13 @@ def test_decode_when_a_mapping_converts_values_stores_the_declared_unit(read, en
         (", codes: opc-ua", 0, 1.0, None),
         (", codes: opc-ua", "0x40000000", 1.0, "voltage=0x40000000"),
         (", codes: opc-ua", 0x80050000, None, "voltage=2147811328"),
+        ("", "Error_Configuration", None, "voltage=Error_Configuration"),
+        (", codes: opc-ua", {"Code": 0x80050000, "Symbol": "BadCommunicationError"}, None, "voltage=2147811328"),
+        (", codes: opc-ua", {"code": 0}, 1.0, None),
+        (", codes: opc-ua", "OK (0x0)", 1.0, None),
+        (", codes: opc-ua", "StatusBadNodeIDUnknown (0x80340000)", None, "voltage=StatusBadNodeIDUnknown (0x80340000)"),
+        ("", {"Symbol": "BadCommunicationError"}, None, "voltage=BadCommunicationError"),
+        ("", {}, 1.0, None),
         (", good: [1], bad: [0]", 1, 1.0, None),
         (", good: [1], bad: [0]", "0", None, "voltage=0"),
         (", good: [true], bad: [false]", False, None, "voltage=False"),
@@ -302,6 +327,23 @@ def test_decode_when_a_historian_grades_its_values_names_what_is_not_good(read, 
     mapping = f"timestamp: ts\nquality: {{column: q{codes}}}\nmeasurements: {{voltage: U, current: I}}\n"
     (row,) = readings(read(mapping, {"ts": TIME, "U": 1, "q": status}))
     assert (row.get("voltage"), row.get("bad")) == (voltage, bad)
+
+
+def test_decode_when_each_measurement_has_a_status_grades_each_by_its_own(read):
+    mapping = (
+        "timestamp: ts\nquality: {codes: opc-ua}\nmeasurements:\n  voltage: {column: U.Value, quality: U.StatusCode}\n"
+        "  current: {column: I.Value, quality: I.StatusCode}\n"
+    )
+    value = {"ts": TIME, "U": {"Value": 230}, "I": {"Value": 12, "StatusCode": {"Code": 0x80000000}}}
+    (row,) = readings(read(mapping, value))
+    assert (row["voltage"], row.get("current"), row["bad"]) == (230.0, None, "current=2147483648")
+    (row,) = readings(read(mapping.replace("quality: {codes: opc-ua}\n", ""), value))
+    assert row["bad"] == "current=2147483648"
+
+
+def test_decode_when_an_array_has_a_byte_order_mark_cuts_its_elements(read):
+    decoded = read("equipment: id\n" + PLAIN, (None, b'\xef\xbb\xbf[{"id":"a","ts":1,"U":1}, {"ts":2}]', []))
+    assert letters(decoded) == [(0, 1, "missing-key", b'{"ts":2}')]
 
 
 def test_decode_when_elements_are_broken_keeps_the_others_and_their_own_bytes(read):

@@ -43,6 +43,11 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
         (GOOD + "format: xls", "format: Input should be 'csv', 'parquet', 'jsonl', 'json' or 'excel'"),
         (GOOD + "headers: 3", "headers: Extra inputs are not permitted"),
         (GOOD + "header: [t, V]", "header has column 'U' 0 times"),
+        (GOOD + "quality: {codes: opc-ua}", "quality names no column, and no measurement names its own"),
+        (
+            GOOD.replace("U}", "{column: U, quality: q}}") + "tag: k\nvalue: v",
+            "the long form has one column of status",
+        ),
         (GOOD + "skip: -1", "skip: Input should be greater than or equal to 0"),
         (GOOD.replace(": t", ": {columns: []}"), "timestamp: give either a column, or columns such as [Date, Time]"),
         (GOOD.replace(": t", ": {column: t, columns: [d, t]}"), "timestamp: give either a column, or columns"),
@@ -64,6 +69,14 @@ def test_a_missing_number_beyond_a_double_is_no_number_when_read(tmp_path):
     path = tmp_path / "mapping.yaml"
     path.write_text(f"{GOOD}missing: [{'9' * 400}, -1]")
     assert read_mapping(path, read_measurements()).missing_numbers == [-1.0]
+
+
+@pytest.mark.parametrize("written", [r"\t", r"'\t'", r'"\t"'])
+def test_a_tab_is_the_delimiter_when_yaml_keeps_its_two_characters(tmp_path, written):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(GOOD + f"delimiter: {written}\nrecord: {{format: csv, names: [t], delimiter: {written}}}\n")
+    mapping = read_mapping(path, read_measurements())
+    assert (mapping.delimiter, mapping.record.delimiter) == ("\t", "\t")
 
 
 def test_two_columns_of_a_time_are_read_in_order_when_mapped(tmp_path):

@@ -180,7 +180,21 @@ def test_a_day_ends_at_24_when_written_so(text, form, expected):
     assert utc([text], format=form) == [wanted]
 
 
+def test_a_fraction_is_optional_when_the_format_has_one():
+    texts = ["05.01.2026 08:00:00,1234567", "05.01.2026 08:00:00", "04.01.2026 24:00:00", "05.01.2026 08:00"]
+    found = utc(texts, format="%d.%m.%Y %H:%M:%S,%f")
+    assert found == [MORNING + 123, MORNING, MORNING - 8 * 3_600_000, None]
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-05 08:00:00 UTC", "2026-01-05t08:00:00z", "2026-01-05T09:00:00+01:00[Europe/Berlin]"]
+)
+def test_the_zone_of_the_mapping_is_not_applied_when_a_text_names_its_own(text):
+    assert utc([text], zone="Asia/Tokyo") == [MORNING]
+
+
 def test_24_is_local_when_a_zone_is_mapped():
+    assert utc(["2026-01-05 24:00"], zone="Asia/Tokyo") == [MORNING + 7 * 3_600_000]
     found = utc(["24.10.2026 24:00", "25.10.2026 24:00"], format="%d.%m.%Y %H:%M", zone="Europe/Paris")
     assert [f"{datetime.fromtimestamp(ms / 1000, UTC):%d %H:%M}" for ms in found] == ["24 22:00", "25 23:00"]
 

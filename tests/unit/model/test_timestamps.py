@@ -27,6 +27,11 @@ def convert(*texts: str | None) -> list[int]:
         "2026-01-05T00:30:00,1239-0530",
         "20260105T060000.123Z",
         " 2026-01-05T06:00:00.123Z ",
+        "2026-01-05t06:00:00.123z",
+        "2026-01-05 06:00:00.123 UTC",
+        "2026-01-05 06:00:00,1239GMT",
+        "2026-01-05T06:00:00.123Z[UTC]",
+        "2026-01-05T07:00:00.123+01:00[Europe/Berlin]",
         "1767592800.123",
         "1767592800.1239999999",
         "1.7675928001239e9",
@@ -42,7 +47,10 @@ def test_to_milliseconds_floors_to_one_moment_when_forms_differ(text: str) -> No
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "now", "today", "abc", "NaN", "inf", "2026-13-01", "2026-02-30", "2026-01-05T25:00:00", "1e30", "1.2.3"],
+    [
+        *[None, "", "now", "today", "abc", "NaN", "inf", "2026-13-01", "2026-02-30", "2026-01-05T25:00:00", "1e30"],
+        *["1.2.3", "2026-01-05 06 CET", "2026-01-05 UTC", "2026-02-30t24:00", "2026-01-05T06:00:00[Europe/Berlin]"],
+    ],
 )
 def test_to_milliseconds_is_missing_when_text_is_no_timestamp(text: str | None) -> None:
     assert convert(text) == [MISSING]
@@ -116,7 +124,7 @@ def test_to_milliseconds_does_not_depend_on_neighbours_when_all_are_plain(
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-02-30T00:00:00Z", "2026-01-05T24:00:00Z", "2026-01-05T06:00:60Z", "2026-01-05T06:60:00Z"]
+    "text", ["2026-02-30T00:00:00Z", "2026-01-05T24:00:01Z", "2026-01-05T06:00:60Z", "2026-01-05T06:60:00Z"]
 )
 def test_to_milliseconds_is_missing_when_a_plain_text_names_no_moment(text: str) -> None:
     assert convert(text) == convert(text, "1767592800")[:1] == [MISSING]

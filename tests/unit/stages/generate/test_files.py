@@ -402,7 +402,7 @@ def test_parquet_times_are_floored_when_finer(read, tmp_path):
         (b"time,machine,U,P\n", "file.csv", "has no column 'S'; it has time, machine, U, P"),
         (b"time,machine,U,P,S,U\n", "file.csv", "has column 'U' 2 times"),
         (b"\xff\n", "file.csv", "column names cannot be read"),
-        (GOOD, "file.txt", "`format:`"),
+        (GOOD, "file.txt", "`format: csv`"),
         (b"PAR1 not", "file.parquet", "no good Parquet"),
         (gzip.compress(HEADER + GOOD * 1000)[:-20], "file.csv.gz", "damaged"),
         (HEADER, "file.csv.gz", "damaged"),

@@ -217,6 +217,11 @@ def test_a_member_without_format_is_one_clear_line_when_the_zip_tells_none(read)
         read(zipped(("readme.txt", b"hello\n")), "file.zip")
 
 
+def test_a_member_without_format_is_left_out_when_the_zip_has_files_of_readings(read):
+    data = zipped(("readme.txt", b"hello\n"), ("a.csv", ROWS), ("license.pdf", b"x"))
+    assert read(data, "file.zip") == read(zipped(("a.csv", ROWS)), "file.zip")
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
