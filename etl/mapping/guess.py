@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
+from etl.mapping.time_format import EXCEL
 from etl.mapping.units import conversion
 from etl.model.measurements import Measurement, Measurements
-from etl.model.timestamps import MISSING, to_milliseconds
+from etl.model.timestamps import OLDEST_MS, to_milliseconds
 
 # Usual names of measurements, as whole words.
 _ALIASES = {
@@ -41,13 +42,36 @@ _FORMATS = (
     "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M",
     "%d-%m-%Y %H:%M:%S",
+    "%Y.%m.%d %H:%M:%S",
+    "%Y.%m.%d.%H.%M.%S",
+    "%Y-%m-%d-%H-%M-%S",
+    "%d.%m.%y %H:%M:%S",
+    "%d.%m.%y %H:%M",
+    "%d-%b-%Y %H:%M:%S.%f",
+    "%d-%b-%Y %H:%M:%S",
+    "%d-%b-%y %H:%M:%S",
+    "%d %b %Y %H:%M:%S",
     "%Y%m%d%H%M%S",
+    "%Y%m%d %H%M%S",
+    "%Y%m%d_%H%M%S",
     "%Y%m%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
 )
-_COMMA = re.compile(r"[+-]?\d+,\d+")
+_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_THOUSANDS = {
+    ",": re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d+"),
+    ".": re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+"),
+}
 _FRACTION = re.compile(r"[+-]?\d*[.,]\d+")
-_TAG, _VALUE = re.compile(r"tag(_?name)?|point|signal|variable|n"), re.compile(r"value|val|wert|v")
-_STATUS = re.compile(r"quality|status|q|qualität")
+_TAG = re.compile(
+    r"(?:tag|var|variable|point|signal|item|metric|channel|parameter)[ _]?(?:name|id|path)?|n|_field"
+    r"|node[ _]?id|entity[ _]?id"
+)
+_VALUE = re.compile(r"_?(?:var|tag|point)?[ _]?value|val|wert|v|state")
+_STATUS = re.compile(r"(?:opc)?[ _]?(?:quality|status)|q|qualität")
+_SERIAL = re.compile(r"[34]\d{4}(?:[.,]\d+)?")  # of a spreadsheet, from 1982 to 2036
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
 
 
@@ -66,7 +90,11 @@ class _Time(NamedTuple):
 
 
 def guess_mapping(
-    columns: Mapping[str, Sequence[Any]], measurements: Measurements, given: Mapping[str, object], keyed: bool
+    columns: Mapping[str, Sequence[Any]],
+    measurements: Measurements,
+    given: Mapping[str, object],
+    keyed: bool,
+    units: Mapping[str, str] | None = None,
 ) -> str:
     """Return the YAML text of a mapping.
 
@@ -75,6 +103,7 @@ def guess_mapping(
         measurements: the declared measurements.
         given: entries that are known already, such as `delimiter` or `readings`.
         keyed: whether the records have keys, which are the equipment IDs if no column is.
+        units: units by column, of a row below the names.
     """
     rest = {name: [cell for cell in cells if cell not in (None, "")] for name, cells in columns.items()}
     time = _time(rest)
@@ -82,9 +111,11 @@ def guess_mapping(
         del rest[name]
     long = _long_form(rest)
     by_tag = {str(tag): rest[long["value"]] for tag in rest[long["tag"]]} if long else rest
-    found = _measured(by_tag, measurements)
+    found = _measured(by_tag, measurements, units or {})
     machine = _machine({name: cells for name, cells in rest.items() if name not in {*found, *long.values()}})
-    comma = any(_COMMA.fullmatch(str(cell)) for name in found for cell in by_tag[name])
+    numbers = [str(cell).strip() for name in found for cell in by_tag[name]]
+    comma = any(_COMMA.fullmatch(cell) for cell in numbers)
+    mark = next((mark for mark, form in _THOUSANDS.items() if any(map(form.fullmatch, numbers))), None)
     lines = [_entry(name, value) for name, value in {**given, **long}.items()]
     lines += _time_lines(time)
     if machine:
@@ -93,14 +124,30 @@ def guess_mapping(
         lines.append("equipment: {constant: machine-1}  # no column looks like an equipment ID")
     if comma:
         lines.append('decimal: ","')
-    lines.append("measurements:" if found else "measurements: {}  # no column looks like a declared measurement")
+    if mark:
+        lines.append(f'thousands: "{mark}"')
+    lines.append("measurements:" if found else _no_measurement(measurements))
     lines += [f"  {name}: {_flow(entry)}" for name, entry in found.values()]
+    lines += _texts_among(numbers)
     lines += [
         f"# not mapped: {column}, such as {str(cells[0])[:40]!r}"
         for column, cells in (by_tag if long else rest).items()
         if cells and column != machine and column not in found
     ]
     return "\n".join(lines) + "\n"
+
+
+def _no_measurement(measurements: Measurements) -> str:
+    names = ", ".join(measurements.names)
+    return f"measurements: {{}}  # no column looks like a declared measurement ({names}): write {{NAME: COLUMN}}"
+
+
+def _texts_among(cells: Iterable[str]) -> list[str]:
+    """Return a comment with the cells that are no numbers."""
+    texts = list(dict.fromkeys(cell[:40] for cell in cells if not _NUMBER.match(cell)))
+    if not texts:
+        return []
+    return [f"# no numbers: {', '.join(map(repr, texts[:5]))}; list them in `missing` or `bad`"]
 
 
 def _long_form(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
@@ -146,9 +193,11 @@ def _time(columns: Mapping[str, Sequence[Any]]) -> _Time | None:
         cells = [str(cell).strip() for cell in columns[name] if not isinstance(cell, bool)]
         if not cells:
             continue
-        if (to_milliseconds(pd.Series(cells, dtype="str")) > MISSING).all() and _plausible(cells):
+        if _most(_plausible(cells)):
             return _Time([name], [])
-        fitting = [form for form in _FORMATS if all(_fits(cell, form) for cell in cells)]
+        if _TIME.search(name.lower()) and _most(bool(_SERIAL.fullmatch(cell)) for cell in cells):
+            return _Time([name], [EXCEL])
+        fitting = _fitting(cells, _FORMATS)
         if fitting:
             return _Time([name], fitting)
     return None
@@ -156,24 +205,32 @@ def _time(columns: Mapping[str, Sequence[Any]]) -> _Time | None:
 
 def _two_columns(columns: Mapping[str, Sequence[Any]]) -> _Time | None:
     clocks = [name for name, cells in columns.items() if cells and _CLOCK.search(name.lower())]
+    dotted = [form.replace("%H:%M", "%H.%M").replace("%M:%S", "%M.%S") for form in _FORMATS]
+    forms = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", *_FORMATS, *dotted)
     for clock in clocks:
         times = [str(cell).strip() for cell in columns[clock]]
         if not all(_OF_DAY.fullmatch(text) for text in times):
             continue
         for day in (name for name in columns if name != clock and _DAY.search(name.lower())):
             texts = [f"{str(date).strip()} {text}" for date, text in zip(columns[day], times, strict=False)]
-            dotted = [form.replace("%H:%M", "%H.%M").replace("%M:%S", "%M.%S") for form in _FORMATS]
-            forms = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", *_FORMATS, *dotted)
-            fitting = [form for form in dict.fromkeys(forms) if all(_fits(text, form) for text in texts)]
+            fitting = _fitting(texts, forms)
             if texts and fitting:
                 return _Time([day, clock], fitting)
     return None
 
 
-def _plausible(cells: Sequence[str]) -> bool:
-    """Return whether texts are dates, or epoch numbers of this century; smaller numbers are anything."""
+def _plausible(cells: Sequence[str]) -> list[bool]:
+    """Return which texts are dates, or epoch numbers of this century; smaller numbers are anything."""
     ms = to_milliseconds(pd.Series(list(cells), dtype="str"))
-    return bool((ms > 946_684_800_000).all() and (ms < 4_102_444_800_000).all())
+    found: list[bool] = ((ms > OLDEST_MS) & (ms < 4_102_444_800_000)).tolist()
+    return found
+
+
+def _fitting(cells: Sequence[str], forms: Iterable[str]) -> list[str]:
+    """Return the formats that fit the most cells, if these are more than half."""
+    shares = {form: sum(_fits(cell, form) for cell in cells) for form in dict.fromkeys(forms)}
+    best = max(shares.values())
+    return [form for form, share in shares.items() if share == best] if best * 2 > len(cells) else []
 
 
 def _fits(cell: str, form: str) -> bool:
@@ -197,7 +254,7 @@ def _is_name(cell: Any) -> bool:
 
 
 def _measured(
-    columns: Mapping[str, Sequence[Any]], measurements: Measurements
+    columns: Mapping[str, Sequence[Any]], measurements: Measurements, units: Mapping[str, str]
 ) -> dict[str, tuple[str, dict[str, str] | str]]:
     """Return by column the measurement and its entry; each measurement once."""
     found: dict[str, tuple[str, dict[str, str] | str]] = {}
@@ -209,7 +266,10 @@ def _measured(
         words = set(re.findall(r"[a-z]+|\d+", (split[1] if split else column).lower().replace("_", " ")))
         for measurement in measurements.declared:
             if measurement.name not in taken and _named(words, measurement):
-                found[column] = (measurement.name, _column(column, split[2] if split else None, measurement))
+                found[column] = (
+                    measurement.name,
+                    _column(column, split[2] if split else units.get(column), measurement),
+                )
                 taken.add(measurement.name)
                 break
     return found

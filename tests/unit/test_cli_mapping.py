@@ -1,6 +1,8 @@
 """`etl mapping try` and `guess` on a file: what an engineer sees, and the exit code."""
 
+import json
 import re
+import zipfile
 
 import pytest
 from typer.testing import CliRunner
@@ -37,6 +39,61 @@ def test_guess_finds_the_names_when_a_file_is_utf_16_and_has_a_title(tmp_path):
     (tmp_path / "mapping.yaml").write_text(guessed)
     shown = CliRunner().invoke(app, ["mapping", "try", str(path), "--mapping", str(tmp_path / "mapping.yaml")])
     assert "2 readings and 0 dead letters in the sample" in shown.output
+
+
+READING = {"t": "2026-01-05T06:00:00Z", "U": 230.5}
+SEMICOLONS = "Zeit;ID;Spannung;Strom\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "wanted"),
+    [
+        ("a.json", json.dumps([READING] * 2, indent=2), ["timestamp: {column: t}", "  voltage: U"]),
+        ("a.json", json.dumps({"device": "p", "data": [READING]}), ["readings: data", "equipment: $.device"]),
+        (
+            "a.json",
+            json.dumps({"site": "s", "devices": [{"id": "p", "data": [READING]}]}),
+            ["readings: devices.data", "equipment: $parent.id"],
+        ),
+        ("a.txt", "ID,t,U\np,2026-01-05T06:00:00Z,230\n" * 2, ["format: csv", "equipment: ID"]),
+        (
+            "a.csv",
+            SEMICOLONS + "05.01.2026 08:00:00,5;p;1.230,5;1,5\n13.01.2026 08:00:00,5;p;230,5;1,5\n",
+            ["delimiter: ;", "timestamp: {column: Zeit, format: '%d.%m.%Y %H:%M:%S,%f'}", 'thousands: "."'],
+        ),
+        (
+            "a.csv",
+            SEMICOLONS + "46027,3333;p;230,5;1,5\n46027,5;p;230,5;1,5\n",
+            ["timestamp: {column: Zeit, format: excel}", 'decimal: ","'],
+        ),
+        (
+            "a.csv",
+            "Plant,,\nt,ID,U\n,,kV\n2026-01-05T06:00:00Z,p,0.23\n2026-01-05T06:00:01Z,p,Bad\n2026-01-05T06:00:02Z,p,1\n",
+            ["  voltage: {column: U, unit: kV}", "# no numbers: 'Bad'; list them in `missing` or `bad`"],
+        ),
+        ("a.csv", "2026-01-05T06:00:00Z,230.5,12\n" * 3, ["header: [column 1, column 2, column 3]"]),
+        (
+            "a.csv",
+            "Datetime,Bearing 1\n2004.02.12.10.32.39,0.058\n",
+            ["timestamp: {column: Datetime, format: '%Y.%m.%d.%H.%M.%S'}"],
+        ),
+    ],
+)
+def test_guess_prints_the_entries_that_a_file_needs(tmp_path, name, data, wanted):
+    (tmp_path / name).write_text(data)
+    shown = CliRunner().invoke(app, ["mapping", "guess", str(tmp_path / name)], catch_exceptions=False).output
+    lines = [line.partition("  #")[0] for line in shown.splitlines()]
+    assert [line for line in wanted if line not in lines] == [], shown
+
+
+def test_guess_takes_the_first_file_when_a_folder_or_a_zip_has_several(tmp_path, plant):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("README.txt", "hello")
+        archive.writestr("a.csv", LINES)
+    alone = CliRunner().invoke(app, ["mapping", "guess", str(plant)]).output
+    assert "voltage" in alone
+    for path in (tmp_path / "all.zip", tmp_path):
+        assert CliRunner().invoke(app, ["mapping", "guess", str(path)]).output == alone
 
 
 def test_try_ends_with_the_entry_to_change_when_nothing_fits(plant, tmp_path):

@@ -25,7 +25,7 @@ def sheet_rows(file: BinaryIO, mapping: ColumnMapping, measurements: Measurement
     Raises:
         SettingsError: the extra `excel` is not installed, this is no workbook, or sheet or columns are missing.
     """
-    rows = _sheet(file, mapping, name)
+    rows = _sheet(file, mapping.sheet, name)
     first, names = _names(rows, mapping, measurements, name)
     if not names:
         return
@@ -42,7 +42,12 @@ def sheet_rows(file: BinaryIO, mapping: ColumnMapping, measurements: Measurement
         yield Cells(columns, np.array(numbers, dtype=np.int64) + 1, raw), []
 
 
-def _sheet(file: BinaryIO, mapping: ColumnMapping, name: str) -> list[list[Any]]:
+def first_rows(file: BinaryIO, name: str, number: int) -> list[list[Any]]:
+    """Return the first rows of the first sheet, with cells as in JSON; see `sheet_rows` for the errors."""
+    return [["" if cell == "" else _plain(cell) for cell in row] for row in _sheet(file, None, name)[:number]]
+
+
+def _sheet(file: BinaryIO, sheet: str | None, name: str) -> list[list[Any]]:
     try:
         import python_calamine as calamine
     except ImportError as error:
@@ -52,11 +57,11 @@ def _sheet(file: BinaryIO, mapping: ColumnMapping, name: str) -> list[list[Any]]
     try:
         book = calamine.CalamineWorkbook.from_filelike(file)
         names = book.sheet_names
-        if mapping.sheet is not None and mapping.sheet not in names:
-            raise SettingsError(f"recorded file {name} has no sheet {mapping.sheet!r}; it has {', '.join(names)}")
-        if mapping.sheet is None and len(names) > 1:
+        if sheet is not None and sheet not in names:
+            raise SettingsError(f"recorded file {name} has no sheet {sheet!r}; it has {', '.join(names)}")
+        if sheet is None and len(names) > 1:
             log.warning("the first sheet is read (`sheet` of the mapping)", file=name, sheets=", ".join(names))
-        rows: list[list[Any]] = book.get_sheet_by_name(mapping.sheet or names[0]).to_python(skip_empty_area=False)
+        rows: list[list[Any]] = book.get_sheet_by_name(sheet or names[0]).to_python(skip_empty_area=False)
     except calamine.CalamineError as error:
         raise SettingsError(f"recorded file {name} is no good workbook: {' '.join(str(error).split())}") from error
     return rows
