@@ -117,7 +117,7 @@ def _timed(mapping: ColumnMapping) -> bool:
     """Return whether timestamps need the mapping; others stay texts, which transform reads."""
     entry = mapping.timestamp
     changed = entry.format or entry.pattern or entry.columns or entry.shift
-    return bool(changed) or entry.zone != "UTC"
+    return bool(changed) or entry.zone != "UTC" or entry.start is not None
 
 
 def _part(

@@ -126,7 +126,7 @@ def guess_mapping(
         lines.append('decimal: ","')
     if mark:
         lines.append(f'thousands: "{mark}"')
-    lines.append("measurements:" if found else _no_measurement(measurements))
+    lines.append("measurements:  # check the unit of each" if found else _no_measurement(measurements))
     lines += [f"  {name}: {_flow(entry)}" for name, entry in found.values()]
     lines += _texts_among(numbers)
     lines += [
@@ -174,7 +174,7 @@ def _flow(value: object) -> str:
 
 def _time_lines(time: _Time | None) -> list[str]:
     if time is None:
-        return ["timestamp: ?  # no column looks like a timestamp"]
+        return ["timestamp: ?  # no column looks like a timestamp; elapsed time needs `start` and `unit`"]
     if not time.formats:
         return [f"timestamp: {_flow(time.entry)}  # add `zone` if these are local times without a zone"]
     line = f"timestamp: {_flow(time.entry | {'format': time.formats[0]})}  # add `zone` if times are local"

@@ -44,7 +44,7 @@ In records and JSON files a column is a field of the element, or a path to one (
 
 import codecs
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -72,6 +72,7 @@ from etl.model.yaml_file import first_problem, read_document
 
 UTF_16 = ("utf-16", "utf-16-le", "utf-16-be")
 
+_OLDEST_START = 1970
 _LONGEST_SHIFT = timedelta(days=366)
 
 
@@ -111,6 +112,22 @@ def _shift(given: object) -> object:
     if isinstance(given, bool) or abs(duration) > _LONGEST_SHIFT:
         raise ValueError(f"{given!r} is no duration of at most {_LONGEST_SHIFT.days} days")
     return round(duration / timedelta(milliseconds=1))
+
+
+def _start(given: object) -> int:
+    """Convert a moment with a zone to UTC ms; YAML has it as a text or as a datetime."""
+    try:
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None or moment.year < _OLDEST_START:
+        raise ValueError(f"{str(given)!r} is no moment with a zone, such as 2026-01-05T06:00:00Z")
+    return round(moment.timestamp() * 1000)
+
+
+def _time_unit(name: str) -> str:
+    conversion(name, "s")
+    return name
 
 
 class _Entry(BaseModel):
@@ -154,7 +171,8 @@ class TimestampColumn(_Entry):
     """The column of timestamps, its format (None: ISO 8601 or epoch), and the zone of local times.
 
     `columns` are joined by a space; `column` is then the first of them. `pattern` is a regular expression whose group
-    is the timestamp in the text. `shift` is added to each timestamp, ms.
+    is the timestamp in the text. `shift` is added to each timestamp, ms. With `start` (UTC ms) the cells are numbers of
+    `unit` since then.
     """
 
     column: Column
@@ -164,6 +182,8 @@ class TimestampColumn(_Entry):
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     ambiguous: Literal["refuse", "first", "second"] = "refuse"
     shift: Annotated[int, BeforeValidator(_shift)] = 0
+    start: Annotated[int, BeforeValidator(_start)] | None = None
+    unit: Annotated[str, AfterValidator(_time_unit)] = "s"
 
     @model_validator(mode="before")
     @classmethod
@@ -173,6 +193,14 @@ class TimestampColumn(_Entry):
         if "column" in given or not isinstance(given["columns"], list) or not given["columns"]:
             raise ValueError("give either a column, or columns such as [Date, Time]")
         return given | {"column": given["columns"][0]}
+
+    @model_validator(mode="after")
+    def _elapsed(self) -> "TimestampColumn":
+        if self.start is not None and (self.format or self.columns):
+            raise ValueError("start goes with one column of numbers, and no format")
+        if "unit" in self.model_fields_set and self.start is None:
+            raise ValueError("unit goes with start: the unit of the time elapsed since then")
+        return self
 
     @property
     def names(self) -> list[str]:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from etl.mapping.language import TimestampColumn
 from etl.mapping.time_format import EXCEL, without_zone_name
+from etl.mapping.units import conversion
 from etl.model.timestamps import MISSING, OLDEST_MS, to_milliseconds
 
 Integers = npt.NDArray[np.int64]
@@ -30,6 +31,8 @@ _SERIAL = r"^\d{2,7}(?:\.\d+)?$"
 # Before the first day the calendar of spreadsheets has a 29 February 1900; after the second it ends.
 _SERIALS = 61.0, 2_958_466.0
 _SERIAL_ZERO_MS = -25_569 * DAY_MS
+_ELAPSED = r"^[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?$"
+_MOST_ELAPSED_MS = 1e14
 _NAMED_ZONE = r"^(?P<rest>.*\S)\s*\b(?P<zone>[A-Za-z]{1,6}|[+-]\d{2,4})$"
 _CODES = {
     **dict.fromkeys(["%d", "%m", "%y", "%I", "%U", "%W", "%V"], r"\d{1,2}"),
@@ -79,6 +82,8 @@ def read_times(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms
 
 def _read(column: pa.Array, entry: TimestampColumn, decimal: str, oldest_ms: int) -> Times:
     form = entry.format
+    if entry.start is not None:
+        return Times(_elapsed(column, entry, decimal), np.full(len(column), MISSING, dtype=np.int64))
     if pa.types.is_timestamp(column.type):
         ms = _typed(column)
         absolute = np.full(len(ms), column.type.tz is not None)
@@ -120,6 +125,16 @@ def _implausible(texts: pa.Array, ms: Integers, oldest_ms: int) -> Integers:
     number = pc.match_substring_regex(texts.take(pa.array(odd)), _EPOCH)
     found: Integers = odd[number.to_numpy(zero_copy_only=False)]
     return found
+
+
+def _elapsed(texts: pa.Array, entry: TimestampColumn, decimal: str) -> Integers:
+    """Convert numbers of a unit since `start`."""
+    plain = pc.replace_substring(texts, ",", ".") if decimal == "," else texts
+    number = pc.fill_null(pc.match_substring_regex(plain, _ELAPSED), False)
+    read = pc.if_else(number, plain, pa.scalar(None, pa.string())).cast(pa.float64())
+    ms = read.to_numpy(zero_copy_only=False) * conversion(entry.unit, "s")[0] * 1000
+    known = np.abs(ms) < _MOST_ELAPSED_MS
+    return np.where(known, np.round(np.where(known, ms, 0.0)).astype(np.int64) + (entry.start or 0), MISSING)
 
 
 def _serials(texts: pa.Array, decimal: str) -> Integers:

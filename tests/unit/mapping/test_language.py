@@ -48,6 +48,17 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
             GOOD.replace("U}", "{column: U, quality: q}}") + "tag: k\nvalue: v",
             "the long form has one column of status",
         ),
+        (
+            GOOD.replace(": t", ": {column: t, start: 2026-01-05T06:00:00}"),
+            "'2026-01-05 06:00:00' is no moment with a zone",
+        ),
+        (GOOD.replace(": t", ": {column: t, start: soon}"), "timestamp.start: 'soon' is no moment with a zone"),
+        (GOOD.replace(": t", ": {column: t, start: 2026-01-05T06:00:00Z, unit: V}"), "timestamp.unit: unit 'V' is not"),
+        (GOOD.replace(": t", ": {column: t, unit: min}"), "timestamp: unit goes with start"),
+        (
+            GOOD.replace(": t", ": {column: t, start: 2026-01-05T06:00:00Z, format: excel}"),
+            "timestamp: start goes with one column of numbers",
+        ),
         (GOOD + "skip: -1", "skip: Input should be greater than or equal to 0"),
         (GOOD.replace(": t", ": {columns: []}"), "timestamp: give either a column, or columns such as [Date, Time]"),
         (GOOD.replace(": t", ": {column: t, columns: [d, t]}"), "timestamp: give either a column, or columns"),

@@ -180,6 +180,20 @@ def test_a_day_ends_at_24_when_written_so(text, form, expected):
     assert utc([text], format=form) == [wanted]
 
 
+@pytest.mark.parametrize(
+    ("unit", "decimal", "cells", "seconds"),
+    [
+        ("s", ".", ["0", "0.0015", "1e1", "-1", "x", "1,5", ""], [0, 0.002, 10, -1, None, None, None]),
+        ("min", ",", ["3", "0,5"], [180, 30]),
+        ("ms", ".", ["1500"], [1.5]),
+        ("h", ".", ["24"], [86_400]),
+    ],
+)
+def test_times_are_elapsed_when_the_mapping_names_their_start(unit, decimal, cells, seconds):
+    found = utc(cells, decimal, start="2026-01-05T09:00:00+01:00", unit=unit, zone="Asia/Tokyo")
+    assert found == [None if each is None else MORNING + round(each * 1000) for each in seconds]
+
+
 def test_a_fraction_is_optional_when_the_format_has_one():
     texts = ["05.01.2026 08:00:00,1234567", "05.01.2026 08:00:00", "04.01.2026 24:00:00", "05.01.2026 08:00"]
     found = utc(texts, format="%d.%m.%Y %H:%M:%S,%f")
