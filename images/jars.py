@@ -15,13 +15,13 @@ from images.paths import CACHE, IMAGES
 FOLDER = CACHE / "jars"
 
 
-def resolve(name: str) -> Path:
-    """Return the folder with the jars of `kafka` or `cassandra`; Maven fetches them the first time.
+def resolve(name: str, pom: Path | None = None) -> Path:
+    """Return the folder with the jars of `kafka` or `cassandra`, or of another POM; Maven fetches them the first time.
 
     Raises:
         PrerequisiteError: Maven is missing or could not fetch them.
     """
-    pom = IMAGES / name / "pom.xml"
+    pom = pom or IMAGES / name / "pom.xml"
     jars = FOLDER / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}"
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / f"{name}.lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""The examples of docs/mapping.md: each has a mapping, a record, and the readings that come out."""
+"""The examples of docs/mapping.md and docs/gateways.md: each has a mapping, a record, and its readings."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,13 @@ from etl.kafka.records import Records
 from etl.mapping.language import read_mapping
 from etl.model.measurements import read_measurements
 
-PAGE = Path(__file__).parents[3] / "docs" / "mapping.md"
+PAGES = [Path(__file__).parents[3] / "docs" / name for name in ("mapping.md", "gateways.md")]
 EXAMPLE = re.compile(r"```yaml\n(.+?)```\n\n```json\n(.+?)```\n\n((?:\|[^\n]+\n)+)", re.DOTALL)
-EXAMPLES = EXAMPLE.findall(PAGE.read_text())
+EXAMPLES = [example for page in PAGES for example in EXAMPLE.findall(page.read_text())]
 
 
-def test_page_has_an_example_of_each_shape():
-    assert len(EXAMPLES) == PAGE.read_text().count("```json")
+def test_pages_have_readings_beside_each_record():
+    assert len(EXAMPLES) == sum(page.read_text().count("```json\n") for page in PAGES)
 
 
 @pytest.mark.parametrize(("mapping", "record", "table"), EXAMPLES)
