@@ -268,6 +268,7 @@ def status(
 ) -> None:
     """Show consumer lag, watermarks and the last runs."""
     from etl.admin.status import read_status
+    from etl.run.ledger import unmapped
     from etl.terminal import print_table, written
 
     kafka = read_settings(KafkaSettings)
@@ -290,6 +291,9 @@ def status(
         for stage in run.stages
     ]
     print_table("last runs", ["run", "stage", "shard", "started", "seconds", "readings"], lines)
+    fields = [[run.run, text] for run, text in zip(found.runs, unmapped(found.runs), strict=True) if text]
+    if fields:
+        print_table("fields that are not mapped", ["run", "elements by field"], fields)
 
 
 @app.command(

@@ -61,10 +61,12 @@ RUNS = Table(
         "counts": "map<text, bigint>",
         "offsets": "text",
         "versions": "map<text, text>",
+        "unknown": "map<text, bigint>",
     },
     ["month"],
     {"run": "DESC", "stage": "ASC", "shard": "ASC"},
-    "one row per run, stage and shard, with the number of shards; month is that of the run, as in 2026-01",
+    "one row per run, stage and shard, with the number of shards; month is that of the run, as in 2026-01; unknown: the"
+    " elements by field that is not mapped",
 )
 TOUCHED_DAYS = Table(
     "touched_days",

@@ -77,7 +77,10 @@ def topics_of(ranges: Sequence[Range]) -> list[str]:
 
 @dataclass(frozen=True)
 class Summary:
-    """The summary of a finished stage, or of a shard of it, for the ledger (`runs`)."""
+    """The summary of a finished stage, or of a shard of it, for the ledger (`runs`).
+
+    `unknown` counts the elements by field that no mapping and no measurement names.
+    """
 
     stage: str
     attempt: str
@@ -88,6 +91,7 @@ class Summary:
     versions: dict[str, str]
     shard: int = 0
     shards: int = 1
+    unknown: dict[str, int] = field(default_factory=dict)
 
     @property
     def part(self) -> "Shard":
@@ -97,17 +101,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole output of one attempt, and the summaries of the previous stages, oldest first.
-
-    `unknown` counts the elements by field that no mapping and no measurement names.
-    """
+    """The whole output of one attempt, and the summaries of the previous stages, oldest first."""
 
     run: str
     summary: Summary
     measurements: str
     files: list[File]
     history: list[Summary] = field(default_factory=list)
-    unknown: dict[str, int] = field(default_factory=dict)
 
     def names(self, kind: str) -> list[str]:
         """Return the files of one kind (`readings`, `rows`, ...), in order."""
@@ -273,7 +273,6 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
         measurements=raw["measurements"],
         files=[File(**item) for item in raw["files"]],
         history=[_summary(item) for item in raw["history"]],
-        unknown=raw.get("unknown", {}),
     )
 
 
@@ -358,9 +357,10 @@ def commit(
         versions=versions(),
         shard=attempt.workspace.shard.index,
         shards=attempt.workspace.shard.count,
+        unknown=attempt.unknown,
     )
     history = [] if before is None else [*before.history, before.summary]
-    manifest = Manifest(attempt.workspace.run, summary, measurements, list(attempt.files), history, attempt.unknown)
+    manifest = Manifest(attempt.workspace.run, summary, measurements, list(attempt.files), history)
     path = _path(attempt.workspace, attempt.stage, attempt.name, MANIFEST)
     _write(attempt.workspace, path, json.dumps(manifest, default=vars).encode())
     return manifest

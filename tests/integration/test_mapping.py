@@ -62,7 +62,7 @@ def test_topic_of_a_gateway_is_stored_and_its_losers_replay_when_it_has_a_mappin
     counts = run_behind_topic("first")
     consumed = find_manifest(open_workspace(read_settings(RunSettings).workspace_url, "first"), "consume")
     assert consumed
-    assert consumed.unknown == {"at": 4, "I": 1}
+    assert consumed.summary.unknown == {"at": 4, "I": 1}
     assert {name: counts[name] for name in ("consumed", "loaded", "conflicting", "rejected")} == {
         "consumed": 5,
         "loaded": 2,
@@ -85,6 +85,10 @@ def test_topic_of_a_gateway_is_stored_and_its_losers_replay_when_it_has_a_mappin
     assert replay(plant.client, Choice(frozenset(["superseded"])), force=True).sent == 1
     assert run_behind_topic("third")["loaded"] == 1
     assert table(plant) == {("berlin-p1", 0): 230.0, ("berlin-p1", 1): 240.0}
+
+    listed = CliRunner().invoke(app, ["status"])
+    assert "fields that are not mapped" in listed.output
+    assert "at 4, I 1" in listed.output
 
     shown = CliRunner().invoke(app, ["mapping", "try", "--topic"])
     assert shown.exit_code == 0, shown.output

@@ -112,6 +112,7 @@ def test_each_topic_is_read_by_its_mapping_when_there_are_several(kafka: local.S
     assert shown.exit_code == 0, shown.output
     for name in plant.client.settings.topics:
         assert f"topic {name}, group" in shown.output
+    assert "fields that are not mapped" not in shown.output
     tried = CliRunner().invoke(app, ["mapping", "try", "--topic"])
     assert tried.exit_code == 0, tried.output
     assert "press-1" in tried.output

@@ -13,7 +13,7 @@ from etl.results import formats
 from etl.results.reader import Reader
 from etl.results.rows import HealthRow
 from etl.results.sums import lag_of, lags_of
-from etl.run.ledger import LoadedRun
+from etl.run.ledger import LoadedRun, unmapped
 
 RUNS = 10
 
@@ -33,6 +33,7 @@ def pipeline(reader: Reader, url: PageUrl, today: date) -> View:
     else:
         children.append(empty("Nothing was measured on this day: `etl analyze` measures each time that it runs."))
     children.append(card("Last runs", _runs(runs)))
+    children += _unmapped(runs)
     return View("Pipeline", says, children)
 
 
@@ -106,3 +107,11 @@ def _runs(runs: list[LoadedRun]) -> Component:
             counts = ", ".join(f"{value:,} {label}" for label, value in stage.counts.items() if value)
             rows.append([run.run, name, formats.moment(started), formats.number(stage.seconds, "s"), counts])
     return table("Newest first", ("Run", "Stage", "Started", "Took", "Readings"), rows, (3,))
+
+
+def _unmapped(runs: list[LoadedRun]) -> list[Component]:
+    rows = [[run.run, text] for run, text in zip(runs, unmapped(runs), strict=True) if text]
+    if not rows:
+        return []
+    title = "Elements by field, the newest run first"
+    return [card("Fields that are not mapped", table(title, ("Run", "Fields"), rows))]

@@ -129,6 +129,23 @@ def test_status_lists_each_shard_when_a_run_has_several(parts: Parts) -> None:
     assert run.stages == [consume, *sorted(shards, key=lambda summary: summary.shard)]
 
 
+def test_runs_of_an_older_version_are_listed_when_the_schema_is_upgraded(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(parts[0]) as session:
+        session.execute("ALTER TABLE runs DROP unknown")
+        session.execute("ALTER TABLE pipeline_health DROP more_lags")
+    before = record_run(parts, "old", "consume", "2026-01-02T10:00:00.000+00:00")
+    with pytest.raises(SettingsError, match=r"unknown.*run `etl schema`"):
+        read_status(*parts)
+
+    added = {finding.text for finding in create_schema(read_measurements(), SchemaSettings(partitions=2), *parts)}
+
+    assert {"table runs: column unknown added", "table pipeline_health: column more_lags added"} <= added
+    with connect(parts[0]) as session:
+        assert read_last_runs(Store(session), 5, datetime(2026, 1, 31, tzinfo=UTC)) == [LoadedRun("old", [before])]
+
+
 def test_status_names_what_to_do_when_a_table_is_missing(parts: Parts) -> None:
     with connect(parts[0]) as session:
         session.execute("DROP TABLE runs")
