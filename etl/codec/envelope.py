@@ -5,7 +5,8 @@ The key is the equipment ID. The header `content-type` names the format of the v
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -73,24 +74,7 @@ def decode(records: Records, topic: str, measurements: Measurements, foreign: Fo
     names, troubles = _read_keys(records.keys)
     infos = _read_headers(records.headers)
     dead: list[DeadRecord] = []
-    in_json: dict[int, bytes] = {}
-    in_arrow: dict[int, bytes] = {}
-    others: dict[int, bytes] = {}
-    for position, (key, value, info) in enumerate(zip(records.keys, records.values, infos, strict=True)):
-        kind = info.kind
-        own = foreign is None or kind in (ARROW, READING)
-        if key in troubles and own:
-            dead.append(DeadRecord(position, "missing-key", troubles[key]))
-        elif value is None:
-            dead.append(DeadRecord(position, "undecodable", "the record has no value"))
-        elif not own:
-            others[position] = value
-        elif kind in (JSON, READING):
-            in_json[position] = value
-        elif kind == ARROW:
-            in_arrow[position] = value
-        else:
-            dead.append(DeadRecord(position, "content-type", f"{kind[:100]!r} is neither {JSON} nor {ARROW}"))
+    in_json, in_arrow, others = _sorted(records, infos, troubles, foreign is not None, dead)
     parts, raw = decode_arrow(in_arrow, measurements, dead)
     of_json = json_parts(in_json, measurements, dead)
     parts += of_json
@@ -110,6 +94,39 @@ def decode(records: Records, topic: str, measurements: Measurements, foreign: Fo
         _sizes(parts, dead, len(records.keys)),
         unknown,
     )
+
+
+def _sorted(
+    records: Records,
+    infos: list[HeaderInfo],
+    troubles: Mapping[bytes | None, str],
+    foreign: bool,
+    dead: list[DeadRecord],
+) -> tuple[dict[int, bytes], dict[int, bytes], dict[int, bytes]]:
+    """Return by position the values in JSON, in Arrow and those for the mapping; add the others to `dead`."""
+    kinds = set(map(itemgetter(0), infos))
+    if None not in records.values and (not kinds & {ARROW, READING} if foreign else kinds <= {JSON} and not troubles):
+        every = cast(dict[int, bytes], dict(enumerate(records.values)))
+        return ({}, {}, every) if foreign else (every, {}, {})
+    in_json: dict[int, bytes] = {}
+    in_arrow: dict[int, bytes] = {}
+    others: dict[int, bytes] = {}
+    for position, (key, value, info) in enumerate(zip(records.keys, records.values, infos, strict=True)):
+        kind = info.kind
+        own = not foreign or kind in (ARROW, READING)
+        if key in troubles and own:
+            dead.append(DeadRecord(position, "missing-key", troubles[key]))
+        elif value is None:
+            dead.append(DeadRecord(position, "undecodable", "the record has no value"))
+        elif not own:
+            others[position] = value
+        elif kind in (JSON, READING):
+            in_json[position] = value
+        elif kind == ARROW:
+            in_arrow[position] = value
+        else:
+            dead.append(DeadRecord(position, "content-type", f"{kind[:100]!r} is neither {JSON} nor {ARROW}"))
+    return in_json, in_arrow, others
 
 
 def _read_keys(keys: Sequence[bytes | None]) -> tuple[dict[bytes | None, str], dict[bytes | None, str]]:
@@ -179,7 +196,7 @@ def _raw(
     columns: list[Any] = [records.partitions, records.offsets, records.times, records.keys, records.values]
     columns.append([info.content_type for info in infos])
     path = foreign.elements if foreign else None
-    columns.append([path if position in others else None for position in positions] if path is not None else None)
+    columns.append(None if path is None else [path if position in others else None for position in positions])
     columns.append([_used(headers, foreign) for headers in records.headers] if foreign and foreign.headers else None)
     arrays = [
         pa.nulls(number, field.type) if column is None else pa.array(column, field.type)

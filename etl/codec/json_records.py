@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -131,8 +132,12 @@ def _fields(items: list[dict[str, Any]], names: list[str]) -> dict[str, Sequence
 
 def json_timestamps(values: Sequence[Any]) -> pa.Array:
     """Return JSON timestamps as texts, for transform to read."""
-    if set(map(type, values)) <= {str, type(None)}:
+    kinds = set(map(type, values))
+    if kinds <= {str, type(None)}:
         return pa.array(values, pa.string())
+    if kinds <= {int, type(None)}:
+        with suppress(OverflowError):
+            return pa.array(values, pa.int64()).cast(pa.string())
     return pa.array([_timestamp_text(value) for value in values], pa.string())
 
 

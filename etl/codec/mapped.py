@@ -13,13 +13,14 @@ from etl.codec.elements import one_element
 from etl.codec.foreign import Foreign, ForeignPart
 from etl.codec.formats import Parser
 from etl.codec.json_records import json_timestamps
+from etl.codec.mapped_lines import Elements, Paths, paths_of, read_elements
 from etl.kafka.records import Headers, Records
 from etl.mapping.ids import Column, shown_cells
 from etl.mapping.language import ColumnMapping
 from etl.mapping.long_form import join
-from etl.mapping.paths import header_of, key_path, opened, value_at
+from etl.mapping.paths import header_of, key_path, of_value, opened, value_at
 from etl.mapping.readings import Mapped, mapped, times_of
-from etl.mapping.rows import Rows, cells_of, explode, unknown_fields
+from etl.mapping.rows import cells_of, explode, unknown_fields
 from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_ROWS
 from etl.model.timestamps import MISSING
@@ -33,13 +34,15 @@ def foreign(mapping: ColumnMapping, parse: Parser) -> Foreign:
     whole = mapping.tag is not None or mapping.record.format != "json"
     elements = None if whole else mapping.readings or ""
     headers = frozenset(filter(None, map(header_of, mapping.columns)))
-    return Foreign(headers, elements, partial(_read, _Topic(mapping, parse, elements)))
+    paths = paths_of(mapping.columns, mapping.readings) if mapping.record.format == "json" else None
+    return Foreign(headers, elements, partial(_read, _Topic(mapping, parse, elements, paths)))
 
 
 class _Topic(NamedTuple):
     columns: ColumnMapping
     parse: Parser
     elements: str | None
+    paths: Paths | None
 
 
 def _read(
@@ -50,25 +53,52 @@ def _read(
     measurements: Measurements,
     dead: list[DeadRecord],
 ) -> ForeignPart:
-    items = _parsed(records, list(values), mapping.parse, dead)
-    troubles: dict[int, str] = {}
-    broken: dict[tuple[int, int], str] = {}
-    rows = explode(items, mapping.columns.readings, CHUNK_ROWS, troubles, broken)
-    dead += [DeadRecord(position, "schema", text) for position, text in troubles.items()]
-    dead += [_element(values, mapping, at, "schema", text) for at, text in broken.items()]
-    if not rows.positions:
+    found = _elements(mapping, values, records, dead)
+    if not found.positions:
         return ForeignPart(None, Counter())
-    columns: dict[str, Column] = {name: _cells(rows, records, context, name) for name in mapping.columns.columns}
-    positions, indexes = np.array(rows.positions, np.int64), np.array(rows.indexes, np.int64)
-    unknown = Counter(unknown_fields(rows.elements, mapping.columns.columns))
+    columns: dict[str, Column] = dict(found.columns)
+    for name in mapping.columns.columns:
+        if name not in columns:
+            columns[name] = _of_records(found.positions, records, context, name)
+    positions, indexes = np.array(found.positions, np.int64), np.array(found.indexes, np.int64)
+    unknown = found.unknown
     if mapping.columns.tag:
         joined = join(columns, mapping.columns, len(positions), positions)
         columns, unknown = joined.columns, unknown + joined.unknown
         first = [elements[0] for elements in joined.elements]
         positions, indexes = positions[first], indexes[first]
     times = times_of(columns, mapping.columns) if _timed(mapping.columns) else None
-    found = mapped(columns, len(positions), mapping.columns, measurements, times)
-    return ForeignPart(_part(found, columns, positions, indexes, (values, mapping, dead)), unknown)
+    converted = mapped(columns, len(positions), mapping.columns, measurements, times)
+    return ForeignPart(_part(converted, columns, positions, indexes, (values, mapping, dead)), unknown)
+
+
+def _elements(mapping: _Topic, values: Mapping[int, bytes], records: Records, dead: list[DeadRecord]) -> Elements:
+    """Return the elements of the values; add the values and the elements that are no readings to `dead`."""
+    if mapping.paths is None:
+        return _parsed_elements(mapping, list(values), values, records, dead)
+    rest: dict[int, bytes] = {}
+    found = read_elements(values, mapping.paths, rest)
+    if not rest:
+        return found
+    others = _parsed_elements(mapping, list(rest), values, records, dead)
+    columns = {name: cells + others.columns[name] for name, cells in found.columns.items()}
+    positions, indexes = found.positions + others.positions, found.indexes + others.indexes
+    return Elements(positions, indexes, columns, found.unknown + others.unknown)
+
+
+def _parsed_elements(
+    mapping: _Topic, positions: list[int], values: Mapping[int, bytes], records: Records, dead: list[DeadRecord]
+) -> Elements:
+    """Return the elements of the values at these positions one by one, whatever their shape is."""
+    items = _parsed(records, positions, mapping.parse, dead)
+    troubles: dict[int, str] = {}
+    broken: dict[tuple[int, int], str] = {}
+    rows = explode(items, mapping.columns.readings, CHUNK_ROWS, troubles, broken)
+    dead += [DeadRecord(position, "schema", text) for position, text in troubles.items()]
+    dead += [_element(values, mapping, at, "schema", text) for at, text in broken.items()]
+    columns = mapping.columns.columns
+    cells = {name: cells_of(rows, name) for name in columns if of_value(name)}
+    return Elements(rows.positions, rows.indexes, cells, Counter(unknown_fields(rows.elements, columns)))
 
 
 def _parsed(records: Records, positions: Sequence[int], parse: Parser, dead: list[DeadRecord]) -> dict[int, Any]:
@@ -88,18 +118,19 @@ def _parsed(records: Records, positions: Sequence[int], parse: Parser, dead: lis
     return items
 
 
-def _cells(rows: Rows, records: Records, context: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
+def _of_records(
+    positions: Sequence[int], records: Records, context: Mapping[str, Sequence[Any]], name: str
+) -> list[Any]:
+    """Return the cells of a column that is no part of the values, such as `$key`."""
     if name == "$time":
-        return [None if records.times[at] < 0 else records.times[at] for at in rows.positions]
+        return [None if records.times[at] < 0 else records.times[at] for at in positions]
     if name in context:
-        return [context[name][at] for at in rows.positions]
+        return [context[name][at] for at in positions]
     inner = key_path(name)
     if inner is not None:
-        return [value_at(_text(records.keys[at]), inner) for at in rows.positions]
+        return [value_at(_text(records.keys[at]), inner) for at in positions]
     header = header_of(name)
-    if header is not None:
-        return [_header(records.headers[at], header) for at in rows.positions]
-    return cells_of(rows, name)
+    return [None if header is None else _header(records.headers[at], header) for at in positions]
 
 
 def _header(headers: Headers, wanted: str) -> str | None:

@@ -18,7 +18,8 @@ Column: TypeAlias = pa.Array | list[Any]
 def texts_of(column: Column) -> pa.Array:
     """Convert a column of keys or timestamps to texts without white space around them; null if there is none."""
     if isinstance(column, list):
-        column = pa.array([_text_of(cell) for cell in column], pa.string())
+        plain = set(map(type, column)) <= {str, type(None)}
+        column = pa.array(column if plain else [_text_of(cell) for cell in column], pa.string())
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
 
 

@@ -62,7 +62,7 @@ from pydantic import (
 )
 
 from etl.errors import SettingsError
-from etl.mapping.paths import check_column, of_file, parse_path
+from etl.mapping.paths import check_column, of_value, parse_path
 from etl.mapping.record_format import Delimiter, RecordFormat, RecordFormatEntry
 from etl.mapping.time_format import check_format
 from etl.mapping.units import conversion
@@ -389,7 +389,7 @@ def _check_of_file(where: str, mapping: ColumnMapping) -> None:
     if "equipment" not in mapping.model_fields_set:
         raise SettingsError(f"{where}: equipment: Field required")
     for column in mapping.columns:
-        if not of_file(column):
+        if not of_value(column):
             raise SettingsError(f"{where}: {column!r} is part of a record on the topic, not of a file")
 
 

@@ -19,7 +19,7 @@ ALL = "*"
 _STEP = re.compile(r"""(?:^|\.)([^.\[\]'"$][^.\[\]]*)|\[(\d+)\]|\[(?:'([^']*)'|"([^"]*)")\]""")
 _HEADER = "$header."
 _ROOT = "$."
-_PARENT = "$parent."
+PARENT = "$parent."
 _KEY = "$key."
 _RECORD = ("$key", "$topic", "$time", "$name")
 
@@ -52,7 +52,7 @@ def check_column(text: str) -> str:
         return text
     if text in _RECORD or (text.startswith(_HEADER) and len(text) > len(_HEADER)):
         return text
-    for prefix in (_ROOT, _PARENT, _KEY):
+    for prefix in (_ROOT, PARENT, _KEY):
         if text.startswith(prefix) and len(text) > len(prefix):
             parse_path(text.removeprefix(prefix))
             return text
@@ -62,9 +62,9 @@ def check_column(text: str) -> str:
     )
 
 
-def of_file(column: str) -> bool:
-    """Return whether a column can be that of a file, which has no key, no headers, no topic."""
-    return not column.startswith("$") or column == "$name" or column.startswith((_ROOT, _PARENT))
+def of_value(column: str) -> bool:
+    """Return whether a column is in the value of a record, or in a file, which has no key, no headers and no topic."""
+    return not column.startswith("$") or column == "$name" or column.startswith((_ROOT, PARENT))
 
 
 def header_of(column: str | None) -> str | None:
@@ -79,7 +79,7 @@ def root_path(column: str) -> Path | None:
 
 def parent_path(column: str) -> Path | None:
     """Return the path from the object around the elements that a column names; None if it names something else."""
-    return _path_after(_PARENT, column)
+    return _path_after(PARENT, column)
 
 
 def key_path(column: str) -> Path | None:

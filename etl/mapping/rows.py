@@ -130,7 +130,7 @@ def cells_of(rows: Rows, column: str) -> list[Any]:
     outer = parent_path(column)
     if outer is not None:
         return _walked(rows.parents, outer)
-    path = _path(column)
+    path = path_of(column)
     cells = _walked(rows.elements, path)
     if len(path) > 1 and any(type(element) is dict and column in element for element in rows.elements):
         exact = [type(element) is dict and column in element for element in rows.elements]
@@ -150,7 +150,8 @@ def _walked(items: list[Any], path: Path) -> list[Any]:
     return items
 
 
-def _path(column: str) -> Path:
+def path_of(column: str) -> Path:
+    """Return the path to a column of an element."""
     try:
         return parse_path(column)
     except ValueError:
@@ -160,15 +161,24 @@ def _path(column: str) -> Path:
 
 def unknown_fields(elements: Sequence[Any], columns: Sequence[str]) -> dict[str, int]:
     """Return the number of elements by field that no column names; a field of an object has its path."""
-    paths = {_path(column) for column in columns if not column.startswith("$")} | {(column,) for column in columns}
+    return {".".join(path): number for path, number in unknown_paths(elements, columns).items()}
+
+
+def unknown_paths(elements: Sequence[Any], columns: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """Return the number of elements by the path of a field that no column names."""
+    paths = {path_of(column) for column in columns if not column.startswith("$")} | {(column,) for column in columns}
     prefixes = {path[:size] for path in paths for size in range(1, len(path))}
-    counts: dict[Path, int] = {}
+    counts: dict[tuple[str, ...], int] = {}
     _count(elements, (), paths, prefixes, counts)
-    return {".".join(map(str, path)): number for path, number in counts.items()}
+    return counts
 
 
 def _count(
-    elements: Sequence[Any], before: Path, paths: set[Path], prefixes: set[Path], counts: dict[Path, int]
+    elements: Sequence[Any],
+    before: tuple[str, ...],
+    paths: set[Path],
+    prefixes: set[Path],
+    counts: dict[tuple[str, ...], int],
 ) -> None:
     shapes: dict[tuple[str, ...], int] = {}
     for element in elements:
@@ -180,6 +190,7 @@ def _count(
             path = (*before, name)
             if path not in paths and path not in prefixes:
                 counts[path] = counts.get(path, 0) + number
-    for prefix in {path for path in prefixes if path[:-1] == before and isinstance(path[-1], str)}:
-        inner = [element.get(prefix[-1]) for element in elements if type(element) is dict]
-        _count(inner, prefix, paths, prefixes, counts)
+    for step in {path[-1] for path in prefixes if path[:-1] == before}:
+        if isinstance(step, str):
+            inner = [element.get(step) for element in elements if type(element) is dict]
+            _count(inner, (*before, step), paths, prefixes, counts)
