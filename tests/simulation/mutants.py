@@ -168,7 +168,9 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
     "readings of one millisecond have the same write time": lambda: _classes(_not_lifted),
     "the manifest is written before its files": _manifest_first,
     "offsets are not compared": lambda: patch.object(load, "offsets_moved", lambda _: False),
-    "the record time does not count": lambda: patch.object(classify, "ORDER", ["partition", "offset", "index"]),
+    "the record time does not count": lambda: patch.object(
+        classify, "ORDER", ["partition", "offset", "index", "record_time"]
+    ),
     "a reading at the watermark counts as new": lambda: patch.object(transform, "_look_up", _look_up_below),
     "bad records are dropped": lambda: patch.object(consume, "decode", _no_dead_letters),
     "a bad record stops its partition": lambda: patch.object(consume, "decode", _stop_at_poison),
