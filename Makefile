@@ -63,7 +63,7 @@ format: $(READY) ## Format the code, and apply automatic fixes
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-simulate: $(READY) ## Run the stages on twins of their services, under seeded faults (SEEDS=100000)
+simulate: $(READY) ## Run the stages on twins of their services, under seeded faults (SEEDS=100000, then SEEDS=100000..200000)
 	$(PYTHON) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 simulate-mutants: $(READY) ## Show that the simulation finds seeded faults of the pipeline

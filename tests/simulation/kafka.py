@@ -19,7 +19,7 @@ PASSING: tuple[Callable[[], Exception], ...] = (
     kafka_errors.KafkaConnectionError,
 )
 # Of a poll, which mostly brings all that is there: each further block costs time in every stage.
-MOST_RECORDS = 30
+MOST_RECORDS = 60
 LATE: tuple[Callable[[], Exception], ...] = (kafka_errors.KafkaTimeoutError,)
 
 

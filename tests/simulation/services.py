@@ -9,15 +9,18 @@ from queue import Empty
 from typing import Any, Literal
 from unittest.mock import patch
 
+import pyarrow as pa
+
 from etl.cassandra import connection
 from etl.kafka import client, kafka_python
 from etl.model.measurements import Measurements, read_measurements
 from etl.model.tables import pipeline_tables, sensor_data
-from etl.run import runner
-from etl.stages.load import sending
+from etl.run import runner, workspace
+from etl.stages.load import columnar, messages, sending
+from etl.stages.load.messages import Encoding, Target
 from tests.simulation.cassandra import Database, Row, Stored, Write
 from tests.simulation.cassandra import Key as CellKey
-from tests.simulation.files import empty_store
+from tests.simulation.files import ARROW_FILES, empty_store, url_to_fs
 from tests.simulation.kafka import Broker, Log
 from tests.simulation.plant import DEAD_LETTERS, GROUP, TOPIC, Plant
 from tests.simulation.world import CALM, Odds, Signals, World, clock_of
@@ -99,6 +102,17 @@ def measured(*names: str) -> Measurements:
     return Measurements(tuple(each for each in read_measurements().declared if each.name in names))
 
 
+_encodings: dict[Any, Encoding] = {}
+
+
+def _encoding(table: Target, rows: pa.RecordBatch, protocol_version: int) -> Encoding:
+    """Compare the encoding of each kind of rows with the driver's once for all schedules, which costs time."""
+    key = table.name, *table.columns, *table.cql_types, rows.schema
+    if key not in _encodings:
+        _encodings[key] = messages.encoding(table, rows, protocol_version)
+    return _encodings[key]
+
+
 class _Answers:
     """`SimpleQueue`, whose wait is one of the world's clock."""
 
@@ -132,6 +146,9 @@ def in_place(services: Services) -> Iterator[None]:
             (sending, "SimpleQueue", lambda: _Answers(world)),
             (runner, "signal", Signals(world)),
             (runner, "read_measurements", lambda _: services.measurements),
+            (workspace.fsspec.core, "url_to_fs", url_to_fs),
+            (workspace, "pq", ARROW_FILES),
+            (columnar, "encoding", _encoding),
         ):
             stack.enter_context(patch.object(target, name, twin))
         stack.enter_context(clock_of(world))

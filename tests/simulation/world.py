@@ -165,6 +165,7 @@ class World:
             raise Killed
         process.calls += 1
         if process.calls == process.dies_at:
+            self.faults += 1
             self._kill(process)
         if self.random.random() >= self.odds.run_on:
             self._hub.switch()

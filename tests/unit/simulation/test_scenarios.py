@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.simulation.by_hand import STAGES, appended, ran, simple
+from tests.simulation.by_hand import STAGES, appended, ran, ran_whole, simple
+from tests.simulation.judging import Violation
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.plant import FIRST_MS, Reading
 from tests.simulation.schedule import settle
 from tests.simulation.services import Services, in_place
@@ -58,3 +60,39 @@ def test_run_ends_the_same_when_a_stage_is_killed_at_any_call_and_repeated(stage
         return killed
 
     assert len(list(killed_at_each_call(scenario))) > 10
+
+
+def given_up(services: Services, call: int, older_ends: bool) -> bool:
+    """Kill a load that replaces a row and adds a late one; if wanted, let an older run of some of its records end."""
+    pump, minute = "machine-0", 60_000
+    appended(services, Reading((pump, FIRST_MS), 1.0), Reading((pump, FIRST_MS + 90 * minute), 2.0))
+    ran_whole(services, "first")
+    appended(services, Reading((pump, FIRST_MS), 3.0), Reading((pump, FIRST_MS + 100 * minute), 4.0))
+    runs = ["older", "longer"] if older_ends else ["longer"]
+    for run in runs:
+        for name in ("consume", "transform"):
+            ran(services, name, run)
+        appended(services, Reading((pump, FIRST_MS + 80 * minute), 5.0), Reading((pump, FIRST_MS + 110 * minute), 6.0))
+    killed = ran(services, "load", "longer", dies_at=call)
+    if older_ends:
+        ran(services, "load", "older")
+    return killed
+
+
+@pytest.mark.parametrize("older_ends", [False, True])
+def test_guarantees_hold_when_a_load_is_given_up_at_any_call(older_ends: bool) -> None:
+    assert len(list(killed_at_each_call(lambda *given: given_up(*given, older_ends)))) > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "older_ends", "violation"),
+    [
+        ("dead letters are published after the rows", False, "is in no dead letter"),
+        ("the analysis does not hear of rows that were there already", False, "told the analysis"),
+        ("a watermark has the time of the write as write time", True, "moves back"),
+        ("offsets are not compared", True, "moves back"),
+    ],
+)
+def test_fault_of_the_pipeline_is_found_when_a_load_is_given_up(name: str, older_ends: bool, violation: str) -> None:
+    with MUTANTS[name](), pytest.raises(Violation, match=violation):
+        list(killed_at_each_call(lambda *given: given_up(*given, older_ends)))

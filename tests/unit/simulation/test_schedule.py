@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.simulation.__main__ import Total, chosen
 from tests.simulation.mutants import MUTANTS, found
-from tests.simulation.schedule import shrunk, simulate
+from tests.simulation.schedule import Report, shrunk, simulate
 from tests.simulation.services import Plan
 
 AT_ONCE = 40
@@ -37,3 +38,15 @@ def test_simulation_finds_a_fault_of_the_pipeline_when_there_is_one(name: str) -
 def test_plan_of_a_violation_is_simplified_when_its_faults_do_not_matter() -> None:
     with MUTANTS["touched days are not written"]():
         assert shrunk(0) == Plan()
+
+
+def test_line_says_where_to_continue_when_schedules_were_interrupted() -> None:
+    total = Total(chosen("300..600"))
+    total.add([Report(10, 2, 5), Report(12, 0, 5)], ["seed 302: a row is missing"])
+    assert str(total).startswith("seeds 300..303: 3 schedules, 22 calls, 2 faults, 1 violations; ")
+
+
+def test_seeds_are_the_first_ones_when_their_number_is_given() -> None:
+    assert chosen("300") == range(300)
+    with pytest.raises(ValueError, match=r"7\.\.3"):
+        chosen("7..3")
