@@ -61,6 +61,7 @@ class HeaderInfo(NamedTuple):
 
 
 _NO_HEADERS = HeaderInfo(JSON, None, 0)
+_NO_DEAD_LETTERS = DEAD_LETTERS.empty_table()
 
 
 def decode(records: Records, topic: str, measurements: Measurements, foreign: Foreign | None = None) -> Decoded:
@@ -209,7 +210,7 @@ def _dead_letters(
     dead: list[DeadRecord], records: Records, infos: list[HeaderInfo], topic: str, foreign: Foreign | None
 ) -> pa.Table:
     if not dead:
-        return DEAD_LETTERS.empty_table()
+        return _NO_DEAD_LETTERS
     dead = sorted(dead, key=lambda letter: (letter.position, letter.element))
     at = [letter.position for letter in dead]
     columns = {

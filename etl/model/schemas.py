@@ -124,6 +124,7 @@ def consumed(measurements: Measurements) -> pa.Schema:
     )
 
 
+@lru_cache(maxsize=8)
 def rows(measurements: Measurements) -> pa.Schema:
     """Return the schema of rows for `sensor_data`, grouped by (equipment_id, day).
 

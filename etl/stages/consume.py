@@ -308,14 +308,15 @@ class _Output:
     _bytes: int = 0
 
     def add(self, records: Records, decoded: Decoded) -> None:
-        rows, size = decoded.readings.num_rows, decoded.records.nbytes + decoded.dead_letters.nbytes
+        rows = decoded.readings.num_rows
+        size = sum(table.nbytes for table in (decoded.records, decoded.dead_letters) if table.num_rows)
         if self._rows + rows > CHUNK_ROWS or self._bytes + size > CHUNK_BYTES:
             self.flush()
         self._waiting.append(decoded)
         self._rows += rows
         self._bytes += size
         self.records += len(records.offsets)
-        self.unknown += decoded.unknown
+        self.unknown.update(decoded.unknown)
         if len(self.unknown) > _KNOWN_AT_ONCE:
             self.unknown = Counter(dict(self.unknown.most_common(_MOST_UNKNOWN)))
         self.rejected += decoded.dead_letters.num_rows

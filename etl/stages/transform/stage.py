@@ -189,12 +189,13 @@ def _finish_bucket(run: _Run, parts: list[pa.Table]) -> int:
     """Classify the readings of a bucket, write its rows, and return its number of readings."""
     if not any(part.num_rows for part in parts):
         return 0
-    readings = _sorted(_frame(pa.concat_tables(parts)))
+    table = _sorted(pa.concat_tables(parts))
     names = list(run.machines)
-    equipment, timestamp = readings["equipment"].to_numpy(), readings["timestamp"].to_numpy()
+    equipment, timestamp = table["equipment"].to_numpy(), table["timestamp"].to_numpy()
     codes, machine = np.unique(equipment, return_inverse=True)
     known = [run.watermarks.get(names[code], NO_WATERMARK) for code in codes]
-    watermark = readings["watermark"] = np.array(known, dtype=np.int64)[machine]
+    watermark = np.array(known, dtype=np.int64)[machine]
+    readings = _frame(table.append_column("watermark", pa.array(watermark)))
     stored = _look_up(run, equipment, timestamp, watermark)
     code = (_finish_parts if run.merges else _finish_whole)(run, readings, stored)
     lost = (code == CONFLICTING) | (code == LATE_REJECTED)
@@ -221,10 +222,10 @@ def _finish_whole(run: _Run, readings: pd.DataFrame, stored: pd.DataFrame) -> np
     _touch(run, readings["equipment"].to_numpy()[there], readings["timestamp"].to_numpy()[there])
     kept = readings if loaded.all() else readings[loaded]
     _write_rows(run, kept, classes.write_time[loaded], classes.replaces[loaded])
-    superseded = classes.beaten_by >= 0
-    if superseded.any():
-        beaten = stored.loc[superseded, ["equipment", "timestamp", *values, "write_time"]]
-        _write_superseded(run, beaten, readings.take(classes.beaten_by[superseded]), _ROW_REPLACED)
+    superseded = np.flatnonzero(classes.beaten_by >= 0)
+    if len(superseded):
+        winners = readings.take(classes.beaten_by[superseded])
+        _write_superseded(run, stored.take(superseded), winners, _ROW_REPLACED)
     run.counts["late"] += int(classes.late.sum())
     return classes.code
 
@@ -253,16 +254,16 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _sorted(readings: pd.DataFrame) -> pd.DataFrame:
+def _sorted(readings: pa.Table) -> pa.Table:
     """Sort by (equipment, timestamp), faster if both fit into one integer."""
-    equipment, timestamp = readings["equipment"].to_numpy(dtype=np.int64), readings["timestamp"].to_numpy()
+    equipment, timestamp = readings["equipment"].to_numpy(), readings["timestamp"].to_numpy()
     first, span = timestamp.min(), int(timestamp.max()) - int(timestamp.min()) + 1
     order: npt.NDArray[np.int64]
     if int(equipment.max() + 1) * span < 2**62:
         order = np.argsort(equipment * span + (timestamp - first), kind="stable")
     else:
         order = np.lexsort((timestamp, equipment))
-    return readings.take(order).reset_index(drop=True)
+    return readings.combine_chunks().take(pa.array(order))
 
 
 def _look_up(
@@ -271,9 +272,9 @@ def _look_up(
     """Read the stored rows of sorted keys at or below their watermark."""
     wanted = first_of_keys(equipment, timestamp) & (timestamp <= watermark)
     names = run.work.measurements.names
-    columns = [*names, "write_time", *(map(time_of, names) if run.merges else ())]
+    times = ["write_time", *(map(time_of, names) if run.merges else ())]
     if not wanted.any():
-        return pd.DataFrame(columns=["equipment", "timestamp", *columns, "quality"])
+        return pd.DataFrame(columns=["equipment", "timestamp", *names, "quality", *times])
     table = pa.table(
         {
             "equipment_id": pa.array(list(run.machines), pa.string()).take(pa.array(equipment[wanted])),
@@ -286,9 +287,10 @@ def _look_up(
             {
                 "equipment": machine_numbers(found["equipment_id"], run.machines),
                 "timestamp": found["timestamp"].cast(pa.int64()),
-                **{name: found[name] for name in columns},
+                **{name: found[name] for name in names},
                 # Of a row of parts, a missing text is not the same as an empty one.
                 "quality": found["quality"] if run.merges else found["quality"].fill_null(""),
+                **{name: found[name] for name in times},
             }
         )
     )
