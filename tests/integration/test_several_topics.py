@@ -2,16 +2,26 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from etl.admin.doctor import check_all
+from etl.admin.schema import create_tables
+from etl.cassandra.store import Store, as_dicts, select
 from etl.cli import app
 from etl.errors import NothingNew, SettingsError
+from etl.insight.analyze import write_health
 from etl.kafka.client import Client
+from etl.model.schemas import TIMESTAMP
+from etl.model.tables import PIPELINE_HEALTH
+from etl.results.sums import lags_of
 from etl.run.dead_letters import Choice, list_letters, replay
+from etl.settings import CassandraSettings, SchemaSettings, read_settings
 from images import local
 from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
 from tests.integration.topics import send
@@ -154,3 +164,18 @@ def test_topic_is_named_when_it_is_missing(plant: Plant, monkeypatch: pytest.Mon
     with pytest.raises(SettingsError, match=f"topic {plant.topic}-absent"):
         run_behind_topic("first")
     assert committed(plant) == {name: dict.fromkeys(ends) for name, ends in ENDS.items()}
+    checks = [check for check in check_all() if plant.topic in check.text and check.what in ("topic", "offsets")]
+    assert [check.what for check in checks if check.state == "ok"].count("offsets") == 3
+    (absent,) = (check for check in checks if check.state == "fail")
+    assert (absent.what, absent.exit_code) == ("topic", 2)
+    assert f"topic {plant.topic}-absent" in absent.text
+
+
+def test_page_has_the_lag_of_each_topic_when_there_are_several(plant: Plant) -> None:
+    list(create_tables(plant.session, [PIPELINE_HEALTH], SchemaSettings(), read_settings(CassandraSettings)))
+    store = Store(plant.session)
+    now = datetime.now(UTC)
+    write_health(store, plant.client, pa.chunked_array([[None]], TIMESTAMP), now)
+    found = store.ask(select(PIPELINE_HEALTH, given=["day"]), [(now.date(),)])
+    (row,) = as_dicts(list(PIPELINE_HEALTH.columns), found)
+    assert lags_of(row) == {"0": 1, f"{plant.topic}-lines/0": 2, f"{plant.topic}-lines/1": 3, f"{plant.topic}-plc/0": 2}
