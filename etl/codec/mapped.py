@@ -16,11 +16,12 @@ from etl.codec.json_records import json_timestamps
 from etl.codec.mapped_lines import Elements, Paths, paths_of, read_elements
 from etl.kafka.records import Headers, Records
 from etl.mapping.ids import Column, shown_cells
-from etl.mapping.language import ColumnMapping
+from etl.mapping.language import ColumnMapping, TimestampColumn
 from etl.mapping.long_form import join
 from etl.mapping.paths import header_of, key_path, of_value, opened, value_at
 from etl.mapping.readings import Mapped, mapped, times_of
 from etl.mapping.rows import cells_of, explode, unknown_fields
+from etl.mapping.wallclock import settled
 from etl.model.measurements import Measurements
 from etl.model.schemas import CHUNK_ROWS
 from etl.model.timestamps import MISSING
@@ -67,7 +68,8 @@ def _read(
         columns, unknown = joined.columns, unknown + joined.unknown
         first = [elements[0] for elements in joined.elements]
         positions, indexes = positions[first], indexes[first]
-    times = times_of(columns, mapping.columns) if _timed(mapping.columns) else None
+    entry = mapping.columns.timestamp
+    times = settled(times_of(columns, mapping.columns), entry) if _timed(entry) else None
     converted = mapped(columns, len(positions), mapping.columns, measurements, times)
     return ForeignPart(_part(converted, columns, positions, indexes, (values, mapping, dead)), unknown)
 
@@ -144,9 +146,8 @@ def _text(value: bytes | None) -> str | None:
         return None
 
 
-def _timed(mapping: ColumnMapping) -> bool:
+def _timed(entry: TimestampColumn) -> bool:
     """Return whether timestamps need the mapping; others stay texts, which transform reads."""
-    entry = mapping.timestamp
     changed = entry.format or entry.pattern or entry.columns or entry.shift
     return bool(changed) or entry.zone != "UTC" or entry.start is not None
 

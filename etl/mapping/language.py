@@ -39,6 +39,7 @@ In records and JSON files a column is a field of the element, or a path to one (
     timestamp: {column: ts}
     tag: name                         # long form: each element has a tag and a value; columns name tags
     value: value
+    unit: unit                        # column with the unit of each value of the long form
     measurements: {voltage: U1}
 """
 
@@ -253,6 +254,10 @@ class MeasurementColumn(_Entry):
     quality: Column | None = None
 
 
+def _converts(entry: MeasurementColumn) -> bool:
+    return (entry.scale, entry.offset, entry.unit) != (1.0, 0.0, None)
+
+
 class QualityColumn(_Entry):
     """The column with the status of a historian (None: each measurement names its own), and the cells of each grade.
 
@@ -281,6 +286,7 @@ class ColumnMapping(_Entry):
     readings: Annotated[str, AfterValidator(_elements)] | None = None
     tag: Annotated[TextColumn, BeforeValidator(_short)] | None = None
     value: Column | None = None
+    unit: Column | None = None
     quality: Annotated[QualityColumn, BeforeValidator(_short)] | None = None
     bad: list[str | int | float] = []
     measurements: Annotated[dict[str, Annotated[MeasurementColumn, BeforeValidator(_short)]], Field(min_length=1)]
@@ -300,6 +306,10 @@ class ColumnMapping(_Entry):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         if (self.tag is None) != (self.value is None):
             raise ValueError("tag and value go together: the columns of the long form")
+        if self.unit is not None and self.tag is None:
+            raise ValueError("unit names the column of units in the long form; a measurement has `unit: NAME`")
+        if self.unit is not None and any(_converts(entry) for entry in self.measurements.values()):
+            raise ValueError("each value has its unit by `unit`, so that no measurement has unit, scale or offset")
         own = any(entry.quality for entry in self.measurements.values())
         if own and self.tag:
             raise ValueError("the long form has one column of status: `quality: {column: ...}` beside `value`")
@@ -335,7 +345,7 @@ class ColumnMapping(_Entry):
         """The names of the used columns, each once."""
         named = [*self.timestamp.names, *self.equipment.columns]
         if self.tag and self.value:
-            named += [self.tag.column, self.value]
+            named += [self.tag.column, self.value, *([self.unit] if self.unit else [])]
         else:
             named += [entry.column for entry in self.measurements.values()]
             named += [entry.quality for entry in self.measurements.values() if entry.quality]
@@ -376,7 +386,7 @@ def checked_mapping(document: Any, where: str, measurements: Measurements) -> Co
                 f"{where}: measurement {name!r} is not declared (ETL_MEASUREMENTS_FILE);"
                 f" declared are {', '.join(declared)}"
             )
-        if declared[name].type == "text" and (entry.scale, entry.offset, entry.unit) != (1.0, 0.0, None):
+        if declared[name].type == "text" and _converts(entry):
             raise SettingsError(f"{where}: measurement {name!r} is a text: no scale, no offset, no unit")
     try:
         entries = {name: _converted(entry, declared[name]) for name, entry in mapping.measurements.items()}

@@ -20,8 +20,8 @@ Positions = npt.NDArray[np.int64]
 class Joined(NamedTuple):
     """Readings of n elements: their columns, the elements of each, and the number of elements by unknown tag.
 
-    `columns` has the columns of equipment ID and timestamp, one column per mapped tag, and with `quality` the status
-    of each tag under `status_of(tag)`.
+    `columns` has the columns of equipment ID and timestamp, one column per mapped tag, with `quality` the status of
+    each tag under `status_of(tag)`, and with `unit` its unit under `unit_of(tag)`.
     """
 
     columns: dict[str, Column]
@@ -32,6 +32,11 @@ class Joined(NamedTuple):
 def status_of(tag: str) -> str:
     """Return the name of the column with the status of a tag."""
     return f"{tag}\0status"
+
+
+def unit_of(tag: str) -> str:
+    """Return the name of the column with the unit of a tag."""
+    return f"{tag}\0unit"
 
 
 def join(columns: Mapping[str, Column], mapping: ColumnMapping, number: int, groups: Positions) -> Joined:
@@ -82,18 +87,20 @@ def _pivoted(
     kept = [*mapping.timestamp.names, *mapping.equipment.columns]
     found: dict[str, Column] = {name: _taken(columns[name], first) for name in kept}
     values = _cells(columns[mapping.value or ""])
-    states = _cells(columns[mapping.quality.column]) if mapping.quality and mapping.quality.column else None
-    pivoted: dict[str, list[Any]] = {}
-    for entry in mapping.measurements.values():
-        pivoted[entry.column] = [None] * len(elements)
-        pivoted[status_of(entry.column)] = [None] * len(elements)
+    status = mapping.quality.column if mapping.quality else None
+    pivoted: dict[str, list[Any]] = {entry.column: [None] * len(elements) for entry in mapping.measurements.values()}
     for at, tag, element in reading_of:
         pivoted[tag][at] = values[element]
-        if states is not None:
-            pivoted[status_of(tag)][at] = states[element]
+    beside: dict[str, list[Any]] = {}
+    for name, of in ((status, status_of), (mapping.unit, unit_of)):
+        cells = _cells(columns[name]) if name else []
+        beside |= {of(tag): [None] * len(elements) for tag in pivoted} if name else {}
+        for at, tag, element in reading_of if name else ():
+            beside[of(tag)][at] = cells[element]
     column = columns[mapping.value or ""]
     texts = isinstance(column, pa.Array) and pa.types.is_string(column.type)
-    return found | {name: pa.array(cells, pa.string()) if texts else cells for name, cells in pivoted.items()}
+    found |= {name: pa.array(cells, pa.string()) if texts else cells for name, cells in pivoted.items()}
+    return found | beside
 
 
 def _cells(column: Column) -> list[Any]:

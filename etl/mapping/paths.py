@@ -16,7 +16,7 @@ from typing import Any
 Path = tuple[str | int, ...]
 ALL = "*"
 
-_STEP = re.compile(r"""(?:^|\.)([^.\[\]'"$][^.\[\]]*)|\[(\d+)\]|\[(?:'([^']*)'|"([^"]*)")\]""")
+_STEP = re.compile(r"""(?:^(?!\$)|\.)([^.\[\]'"][^.\[\]]*)|\[(\d+)\]|\[(?:'([^']*)'|"([^"]*)")\]""")
 _HEADER = "$header."
 _ROOT = "$."
 PARENT = "$parent."

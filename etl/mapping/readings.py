@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from etl.mapping.ids import Column, equipment_ids, matched, texts_of
 from etl.mapping.language import ColumnMapping, MeasurementColumn, QualityColumn, number_of
-from etl.mapping.long_form import status_of
+from etl.mapping.long_form import status_of, unit_of
 from etl.mapping.quality import BAD, GOOD, Grade, grade_of, note_word
+from etl.mapping.units import conversion
 from etl.mapping.values import read_values
 from etl.mapping.wallclock import Times, read_times
 from etl.model.measurements import Measurements
@@ -52,6 +53,8 @@ def mapped(
             found.values[measurement.name] = pa.nulls(number, measurement.arrow)
             continue
         values, wrong = read_values(columns[entry.column], measurement, entry, mapping)
+        if mapping.unit and measurement.type == "double":
+            values = _in_declared_unit(values, wrong, columns[unit_of(entry.column)], measurement.unit)
         found.values[measurement.name] = values
         if wrong:
             found.wrong[measurement.name] = wrong
@@ -60,6 +63,21 @@ def mapped(
         if status:
             _grade(found, measurement.name, columns[status], mapping.quality or QualityColumn(), known)
     return found
+
+
+def _in_declared_unit(values: pa.Array, wrong: dict[int, object], units: Column, declared: str) -> pa.Array:
+    """Convert each value from its own unit; add those with a unit that does not fit to the wrong cells."""
+    numbers = values.to_numpy(zero_copy_only=False).copy()
+    cells = texts_of(units).fill_null("").to_numpy(zero_copy_only=False)
+    for unit in set(cells.tolist()) - {"", declared}:
+        rows = np.flatnonzero((cells == unit) & ~np.isnan(numbers))
+        try:
+            scale, offset = conversion(unit, declared)
+        except ValueError:
+            wrong |= {row: f"{numbers[row]:.15g} {unit}" for row in rows.tolist()}
+            scale = offset = float("nan")
+        numbers[rows] = numbers[rows] * scale + offset
+    return pa.array(numbers, from_pandas=True)
 
 
 def _status_column(entry: MeasurementColumn, mapping: ColumnMapping) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 _ALIKE = {
     "1": "dimensionless",
     "": "dimensionless",
+    "/": "dimensionless",
     "%": "percent",
     "volt": "V",
     "volts": "V",

@@ -138,7 +138,7 @@ def _of_texts(
     cells: dict[int, str] = {row: texts[row].as_py() for row in lost}
     wrong: dict[int, object] = dict(cells)
     if wrong:
-        converted = _with_units(texts, lost, entry.unit or measurement.unit, mapping)
+        converted = _with_units(texts, lost, measurement, entry, mapping)
         words = {row: cell.lower() for row, cell in cells.items() if cell not in mapping.bad_texts}
         converted |= {row: float(word == "true") for row, word in words.items() if word in ("true", "false")}
         values = _replaced(values, converted)
@@ -161,15 +161,22 @@ def _parsed(texts: pa.Array, mapping: ColumnMapping) -> tuple[pa.Array, list[int
     return values, lost + [row for row in _beyond(values) if not _exact(plain[row].as_py(), values[row].as_py())]
 
 
-def _with_units(texts: pa.Array, rows: list[int], unit: str, mapping: ColumnMapping) -> dict[int, float]:
-    """Return by row the numbers of those texts that are a number and a unit, converted to `unit`."""
+def _with_units(
+    texts: pa.Array, rows: list[int], measurement: Measurement, entry: MeasurementColumn, mapping: ColumnMapping
+) -> dict[int, float]:
+    """Return by row the numbers of texts that are a number and a unit, in the unit of the entry, or the declared one.
+
+    A scale may convert the unit, too. Then only a text in the declared unit is clear.
+    """
+    unit = entry.unit or measurement.unit
+    scaled = entry.unit is None and (entry.scale, entry.offset) != (1.0, 0.0)
     split = {row: found.groups() for row in rows if (found := _NUMBER_AND_UNIT.match(texts[row].as_py()))}
     numbers, lost = _parsed(pa.array([number for number, _ in split.values()], pa.string()), mapping)
     converted = {}
     for place, (row, (_, suffix)) in enumerate(split.items()):
         with suppress(ValueError):
             scale, offset = conversion(suffix, unit)
-            if place not in lost:
+            if place not in lost and (not scaled or (scale, offset) == (1.0, 0.0)):
                 converted[row] = numbers[place].as_py() * scale + offset
     return converted
 

@@ -241,6 +241,24 @@ def repeats(zone: str, first_ms: int, last_ms: int) -> list[Repeat]:
     return [repeat for repeat in found if repeat.start <= last_ms and repeat.end >= first_ms]
 
 
+def settled(times: Times, entry: TimestampColumn) -> Times:
+    """Return times without the local times that occur twice, or with the pass that `ambiguous` names.
+
+    For records of a topic, which come in blocks: a file shows the passes by all of its readings.
+    """
+    known = times.local != MISSING
+    if entry.zone == "UTC" or not known.any():
+        return times
+    utc = times.utc.copy()
+    for repeat in repeats(entry.zone, int(times.local[known].min()), int(times.local[known].max())):
+        twice = known & (utc != MISSING) & (times.local >= repeat.start) & (times.local < repeat.end)
+        if entry.ambiguous == "refuse":
+            utc[twice] = MISSING
+        elif entry.ambiguous == "second":
+            utc[twice] += repeat.first - repeat.second
+    return Times(utc, times.local)
+
+
 def _in_reach(year: int) -> bool:
     return 1900 <= year < 2300
 

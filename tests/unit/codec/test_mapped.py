@@ -155,6 +155,15 @@ def test_decode_when_a_mapping_names_the_source_of_the_id_finds_it(read, mapping
             ],
             [("p1", TIME, 1.0, 3.0), ("p2", TIME, None, 2.0)],
         ),
+        # a unit beside each value
+        (
+            "tag: k\nvalue: v\nunit: u\ntimestamp: t\nmeasurements: {voltage: U, current: I}\n",
+            [
+                *[{"t": TIME, "k": "U", "v": 0.25, "u": "kV"}, {"t": TIME, "k": "I", "v": 12, "u": "A"}],
+                *[{"t": TIME + 1, "k": "U", "v": "230", "u": None}, {"t": TIME + 1, "k": "I", "v": "250", "u": "mA"}],
+            ],
+            [("m1", TIME, 250.0, 12.0), ("m1", TIME + 1, 230.0, 0.25)],
+        ),
         # devices with an array of readings each
         (
             "readings: devices[*].readings\nequipment: $parent.id\ntimestamp: t\n"
@@ -207,6 +216,24 @@ def test_decode_when_a_record_has_the_shape_of_a_gateway_finds_its_readings(read
     assert [tuple(row.values()) for row in found] == wanted
     assert not decoded.dead_letters.num_rows
     assert decoded.sizes.tolist() == [len(expected)]
+
+
+@pytest.mark.parametrize(
+    ("ambiguous", "hour"),
+    [("", None), (", ambiguous: refuse", None), (", ambiguous: first", 0), (", ambiguous: second", 1)],
+)
+def test_decode_when_a_local_time_occurs_twice_takes_only_the_pass_that_is_told(read, ambiguous, hour):
+    mapping = f"timestamp: {{column: ts, zone: Europe/Berlin{ambiguous}}}\nmeasurements: {{voltage: U}}\n"
+    texts = ["2026-10-25 01:59:59", "2026-10-25 02:30:00", "2026-10-25 02:30:00+01:00", "2026-10-25 03:00:00"]
+    found = readings(read(mapping, [{"ts": text, "U": 1} for text in texts]))
+    first = 1_792_888_200_000  # 2026-10-25T00:30:00Z
+    expected = [
+        first - 1_801_000,
+        None if hour is None else first + hour * 3_600_000,
+        first + 3_600_000,
+        first + 5_400_000,
+    ]
+    assert [row.get("timestamp_ms") for row in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -281,6 +308,10 @@ def test_decode_when_a_value_is_written_in_another_way_reads_it_or_names_it(read
         ("{column: U, unit: kV}", 1.5, 1500.0),
         ("{column: U, unit: mV}", "1500", 1.5),
         ("{column: U, scale: 10, offset: 1}", 2, 21.0),
+        ("{column: U, scale: 10}", "2 V", 20.0),
+        # The scale may be that of kV.
+        ("{column: U, scale: 1000}", "0.23 kV", None),
+        ("{column: U, unit: kV, scale: 2}", "100 V", 200.0),
         ("{column: U, unit: kV, scale: 0.1}", 5, 500.0),
         ('{column: U, values: {"on": 1, "off": 0}}', "On", 1.0),
         ("{column: U, values: {on: 1, off: 0}}", "off", 0.0),
@@ -291,7 +322,8 @@ def test_decode_when_a_value_is_written_in_another_way_reads_it_or_names_it(read
 )
 def test_decode_when_a_mapping_converts_values_stores_the_declared_unit(read, entry, cell, value):
     decoded = read(f"timestamp: ts\nmeasurements: {{voltage: {entry}}}\n", {"ts": TIME, "U": cell})
-    assert [row["voltage"] for row in readings(decoded)] == [pytest.approx(value, rel=1e-15)]
+    wanted = None if value is None else pytest.approx(value, rel=1e-15)
+    assert [row.get("voltage") for row in readings(decoded)] == [wanted]
 
 
 @pytest.mark.parametrize(
@@ -327,6 +359,13 @@ def test_decode_when_a_historian_grades_its_values_names_what_is_not_good(read, 
     mapping = f"timestamp: ts\nquality: {{column: q{codes}}}\nmeasurements: {{voltage: U, current: I}}\n"
     (row,) = readings(read(mapping, {"ts": TIME, "U": 1, "q": status}))
     assert (row.get("voltage"), row.get("bad")) == (voltage, bad)
+
+
+def test_decode_when_a_unit_beside_a_value_does_not_fit_names_the_value(read):
+    mapping = "readings: m\ntag: k\nvalue: v\nunit: u\ntimestamp: $.t\nmeasurements: {voltage: U, current: I}\n"
+    metrics = [{"k": "U", "v": 230, "u": "bar"}, {"k": "I", "v": 12, "u": "mA"}]
+    (row,) = readings(read(mapping, {"t": TIME, "m": metrics}))
+    assert (row.get("voltage"), row["current"], row["bad"]) == (None, 0.012, "voltage")
 
 
 def test_decode_when_each_measurement_has_a_status_grades_each_by_its_own(read):

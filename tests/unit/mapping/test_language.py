@@ -59,6 +59,11 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
             GOOD.replace(": t", ": {column: t, start: 2026-01-05T06:00:00Z, format: excel}"),
             "timestamp: start goes with one column of numbers",
         ),
+        (GOOD + "unit: u", "unit names the column of units in the long form"),
+        (
+            GOOD.replace("U}", "{column: U, scale: 2}}") + "tag: k\nvalue: v\nunit: u",
+            "each value has its unit by `unit`, so that no measurement has unit, scale or offset",
+        ),
         (GOOD + "skip: -1", "skip: Input should be greater than or equal to 0"),
         (GOOD.replace(": t", ": {columns: []}"), "timestamp: give either a column, or columns such as [Date, Time]"),
         (GOOD.replace(": t", ": {column: t, columns: [d, t]}"), "timestamp: give either a column, or columns"),
