@@ -35,28 +35,32 @@ _VALUE = re.compile(r"[+-]?\d[\d.,:eE+-]*|\d{4}-\d\d-\d\d[T ].*")
 
 
 def guess_file(url: str, measurements: Measurements) -> str:
-    """Return the YAML text of a mapping of a file, or of the first file that a folder, a zip or a pattern names.
+    """Return the YAML text of a mapping of a file, or of the first file with rows of a folder, a zip or a pattern.
 
     Raises:
         SettingsError: the file is missing, or has no rows.
         Unreachable: the storage of the file does not answer.
     """
-    found = list_files(url, _ANY).files[0]
-    outer = file_format(found.name)
-    for name, file in opened(found, seek=outer != "csv"):
-        kind = file_format(name) or outer
-        if kind is None and name != found.name:
-            file.close()
-            continue  # a member of a zip such as readme.txt
-        with file, reading(name):
-            return _guess(file, name, kind, measurements)
-    raise SettingsError(f"recorded file {shown(url)} holds no file of a known format")
+    listing = list_files(url, _ANY)
+    for found in listing.files:
+        outer = file_format(found.name)
+        for name, file in opened(found, seek=outer != "csv"):
+            kind = file_format(name) or outer
+            if kind is None and name != found.name:
+                file.close()
+                continue  # a member of a zip such as readme.txt
+            with file, reading(name):
+                text = _guess(file, name, kind, measurements)
+            if text:
+                return f"# of {name}\n{text}" if listing.many or name != found.name else text
+    raise SettingsError(f"recorded file {shown(url)} has no rows in a known format")
 
 
 def _guess(file: BinaryIO, name: str, kind: str | None, measurements: Measurements) -> str:
+    """Return the YAML text of a mapping, empty if the file has no rows."""
     if kind == "parquet":
-        table = next(pq.ParquetFile(file).iter_batches(batch_size=SAMPLE))
-        return guess_mapping(table.to_pydict(), measurements, {}, keyed=False)
+        table = next(pq.ParquetFile(file).iter_batches(batch_size=SAMPLE), None)
+        return guess_mapping(table.to_pydict(), measurements, {}, keyed=False) if table else ""
     if kind == "excel":
         return _guess_rows(first_rows(file, name, SAMPLE), measurements, {})
     data = file.read(_SAMPLE_BYTES)
@@ -64,7 +68,7 @@ def _guess(file: BinaryIO, name: str, kind: str | None, measurements: Measuremen
     encoding = "utf-16" if wide else "utf-8-sig"
     text = data.decode(encoding, errors="replace")
     if not text.strip():
-        raise SettingsError(f"recorded file {name} has no rows")
+        return ""
     given: dict[str, object] = {} if kind else {"format": "csv"}
     if text.lstrip()[0] in "{[" and kind != "csv":
         items = _objects(text) or _objects(text + file.read(_MOST_BYTES).decode(encoding, errors="replace"))
@@ -109,11 +113,14 @@ def _delimiter(lines: Sequence[str]) -> str:
 
 def _guess_rows(rows: Sequence[Sequence[Any]], measurements: Measurements, given: dict[str, object]) -> str:
     """Guess the mapping of a table with the names of columns in one of its first rows, or without names."""
+    rows = [row for row in rows if _filled(row)]
+    if not rows:
+        return ""
     width, _ = Counter(map(len, rows)).most_common(1)[0]
     rows = [row for row in rows if len(row) == width]
     usual, _ = Counter(map(_filled, rows)).most_common(1)[0]
     # Titles above the names fill fewer cells.
-    place = next(place for place, row in enumerate(rows) if _filled(row) * 2 > usual)
+    place = next(place for place, row in enumerate(rows) if _filled(row) >= usual)
     names, rest = [str(cell).strip() for cell in rows[place]], rows[place + 1 :]
     if sum(bool(_VALUE.fullmatch(name)) for name in names) * 2 > width:
         names, rest = [f"column {number}" for number in range(1, width + 1)], rows[place:]

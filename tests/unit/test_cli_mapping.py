@@ -5,10 +5,12 @@ import re
 import zipfile
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from etl.cli import app
 from etl.errors import SettingsError
+from tests.unit.stages.generate.test_sheets import workbook
 
 LINES = "Machine;Time;Voltage [kV]\np1;2026-01-05T06:00:00Z;0,2304\np2;yesterday;0,231\np1;2026-01-05T06:00:01Z;Bad\n"
 
@@ -93,7 +95,64 @@ def test_guess_takes_the_first_file_when_a_folder_or_a_zip_has_several(tmp_path,
     alone = CliRunner().invoke(app, ["mapping", "guess", str(plant)]).output
     assert "voltage" in alone
     for path in (tmp_path / "all.zip", tmp_path):
-        assert CliRunner().invoke(app, ["mapping", "guess", str(path)]).output == alone
+        with_name = CliRunner().invoke(app, ["mapping", "guess", str(path)]).output
+        assert with_name.partition("\n")[2] == alone
+
+
+def guessed_and_tried(url, tmp_path):
+    """Return the mapping that is guessed of files, and what a trial of them shows with it."""
+    # The log is on standard error only once the command has set it up.
+    with capture_logs():
+        guessed = CliRunner().invoke(app, ["mapping", "guess", str(url)])
+    assert guessed.exit_code == 0, guessed.output
+    (tmp_path / "mapping.yaml").write_text(guessed.stdout)
+    shown = CliRunner().invoke(app, ["mapping", "try", str(url), "--mapping", str(tmp_path / "mapping.yaml")])
+    return guessed.stdout, shown.stdout
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.csv", "/deep/b.*"])
+def test_guess_reads_the_first_file_with_rows_when_there_are_many(tmp_path, pattern):
+    folder = tmp_path / "files"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.csv").write_text("")
+    (folder / "deep" / "README.txt").write_text("exported by the historian\n")
+    (folder / "deep" / "b.csv").write_text("Machine;Time;U\np1;2026-01-05T06:00:00Z;230\np1;2026-01-05T06:00:01Z;231\n")
+    mapping, shown = guessed_and_tried(f"{folder}{pattern}", tmp_path)
+    assert mapping.startswith(f"# of {folder}/deep/b.csv\n")
+    assert "2 readings and 0 dead letters" in shown
+
+
+@pytest.mark.parametrize("above", [[], [["Report of hall 1"], [None], ["from", "2026"]]])
+def test_guess_reads_the_first_sheet_when_the_file_is_a_workbook(tmp_path, above):
+    rows = [*above, ["Machine", "Time", "Note", "U"], ["p1", (46027.25,), None, 230.5], ["p2", (46027.5,), None, 231]]
+    (tmp_path / "book.xlsx").write_bytes(workbook(January=rows))
+    _, shown = guessed_and_tried(tmp_path / "book.xlsx", tmp_path)
+    assert re.search(r"p1 +2026-01-05T06:00:00.000Z +230.5", shown)
+    assert "2 readings and 0 dead letters" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"id": "p1", "ts": 1767592800, "U": 230}, {"id": "p1", "ts": 1767592801, "U": 231}]',
+        '[\n  {"id": "p1", "ts": 1767592800,\n   "U": 230},\n  {"id": "p1", "ts": 1767592801, "U": 231}\n]\n',
+        '{"id": "p1", "ts": 1767592800, "U": 230}\n{"id": "p1", "ts": 1767592801, "U": 231}\n',
+    ],
+)
+def test_guess_reads_the_objects_when_the_file_is_json(tmp_path, text):
+    name = "all.json" if text.startswith("[") else "all.jsonl"
+    (tmp_path / name).write_text(text)
+    _, shown = guessed_and_tried(tmp_path / name, tmp_path)
+    assert "2 readings and 0 dead letters" in shown
+
+
+@pytest.mark.parametrize(("files", "said"), [({}, "there is no file"), ({"a.csv": ""}, "has no rows")])
+def test_guess_says_so_when_there_is_nothing_to_read(tmp_path, files, said):
+    (tmp_path / "files").mkdir()
+    for name, text in files.items():
+        (tmp_path / "files" / name).write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        CliRunner().invoke(app, ["mapping", "guess", str(tmp_path / "files")], catch_exceptions=False)
 
 
 def test_try_ends_with_the_entry_to_change_when_nothing_fits(plant, tmp_path):
