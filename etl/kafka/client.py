@@ -36,13 +36,26 @@ class Client:
         Raises:
             SettingsError: the topic does not exist, or the user may not see it.
         """
+        return sorted(partition["partition_index"] for partition in self._described(topic)["partitions"])
 
-        def ask() -> list[int]:
+    def topic_id(self, topic: str) -> str:
+        """Return the ID of a topic; a topic that is recreated under the same name has another one.
+
+        Brokers before Kafka 2.8 have no IDs, and the text is the same for all topics.
+
+        Raises:
+            SettingsError: the topic does not exist, or the user may not see it.
+        """
+        return str(self._described(topic).get("topic_id"))
+
+    def _described(self, topic: str) -> dict[str, Any]:
+        def ask() -> dict[str, Any]:
+            found: dict[str, Any]
             (found,) = self._admin.describe_topics([topic])
             error = kafka_errors.for_code(found["error_code"])
             if error is not kafka_errors.NoError:
                 raise error(topic)
-            return sorted(partition["partition_index"] for partition in found["partitions"])
+            return found
 
         return self._ask(f"topic {topic}", ask)
 

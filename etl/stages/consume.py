@@ -29,6 +29,7 @@ from etl.model.schemas import CHUNK_BYTES, CHUNK_ROWS, PARTITIONS
 from etl.printable import printable
 from etl.run.carried import begin_with, leave
 from etl.run.runner import Outcome, Work
+from etl.run.topics import begin_with_topic
 from etl.run.workspace import WHOLE, Attempt, Range, Shard, once, topics_of
 from etl.settings import ALL_PARTITIONS, ConsumeSettings, KafkaSettings, RegistrySettings
 from etl.terminal import progress
@@ -53,6 +54,8 @@ def consume(
     readers = _readers(work, settings, kafka, registry)
     shard = work.workspace.shard
     with connect(kafka) as client:
+        for topic in kafka.topics:
+            begin_with_topic(work.workspace, client, topic)
         stored = once(work.workspace, "consume", "range.json", lambda: _dump(_choose(client, settings, shard)))
         ranges = [Range(**item) for item in json.loads(stored)]
         _check(ranges, client)

@@ -27,11 +27,11 @@ from etl.settings import CassandraSettings, KafkaSettings, SchemaSettings, read_
 from etl.stages.load import columnar
 from etl.stages.transform.lookup import lookup_rows
 from images import local
-from tests.integration.topics import await_end, made_topics, send, transaction
+from tests.integration.topics import await_end, made_topics, make_anew, send, transaction
 from tests.simulation.by_hand import simple
 from tests.simulation.plant import TOPIC
 from tests.simulation.schedule import CASSANDRA, KAFKA
-from tests.simulation.services import Plan, Services, in_place, measured
+from tests.simulation.services import Plan, Services, in_place, make_topic_anew, measured
 
 KINDS = ("real", "twin")
 MEASUREMENTS = measured("voltage", "current")
@@ -63,6 +63,13 @@ class Topic:
         if self.twins:
             for record in records:
                 self.twins.broker.topics[TOPIC][0].append(1, record.get("key"), record["value"])
+
+    def make_anew(self, client: kafka.Client) -> None:
+        """Delete the topic and create it again."""
+        if self.broker:
+            make_anew(client)
+        if self.twins:
+            make_topic_anew(self.twins)
 
     def transact(self, value: bytes, commit: bool) -> None:
         """Append a record to partition 0 in a transaction, and end that; its marker takes an offset."""
@@ -103,6 +110,18 @@ def test_records_of_an_aborted_transaction_are_not_read_and_its_marker_takes_an_
         assert client.log_spans(place.settings.topic) == {0: Span(0, 5), 1: Span(0, 0)}
     assert values(place, Span(0, 5)) == [(0, b"first"), (3, b"committed")]
     assert values(place, Span(1, 3)) == []
+
+
+def test_topic_has_another_id_and_the_group_no_offset_when_it_is_recreated(place: Topic) -> None:
+    topic = place.settings.topic
+    place.append({"value": b"first"})
+    with kafka.connect(place.settings) as client:
+        client.commit(topic, {0: 1})
+        before = client.topic_id(topic)
+        assert client.topic_id(topic) == before
+        place.make_anew(client)
+        assert client.topic_id(topic) != before
+        assert client.committed(topic) == {0: None, 1: None}
 
 
 def test_offsets_of_a_group_are_none_until_they_are_committed_and_may_go_back(place: Topic) -> None:

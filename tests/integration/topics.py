@@ -52,6 +52,19 @@ def made_topics(
             yield connected
 
 
+def make_anew(client: kafka.Client) -> None:
+    """Delete the topic and create it again."""
+    topic = client.settings.topic
+    client.administer(f"topic {topic}", lambda admin: admin.delete_topics([topic]))
+    deadline = time.monotonic() + 30
+    while not client.create_topic(topic, 2, 1, {"message.timestamp.type": "LogAppendTime"}):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    while client.log_spans(topic)[0] != (0, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def send(service: local.Service, topic: str, *records: dict[str, Any], **options: Any) -> list[int]:
     """Send records as they are (partition 0 unless said otherwise), return their offsets."""
     producer = KafkaProducer(bootstrap_servers=service.address, **options)

@@ -1,8 +1,10 @@
 """A twin of a broker and of kafka-python's clients: logs with transactions and gaps, groups with offsets."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
@@ -107,6 +109,8 @@ class Broker:
         """Begin without topics."""
         self.world = world
         self.topics: dict[str, list[Log]] = {}
+        # How often each topic was recreated.
+        self.recreated: Counter[str] = Counter()
         self.groups: dict[str, dict[tuple[str, int], int]] = {}
         # Commits that moved a group back, except if two came at once: a limit of docs/delivery.md.
         self.moves_back: list[str] = []
@@ -148,9 +152,10 @@ class Admin:
             return [
                 {
                     "error_code": 3 if each is None else 0,
+                    "topic_id": UUID(int=1 + self._broker.recreated[topic]),
                     "partitions": [{"partition_index": i} for i in range(len(each or ()))],
                 }
-                for each in logs
+                for topic, each in zip(topics, logs, strict=True)
             ]
 
         return self._ask("describe topics", found)

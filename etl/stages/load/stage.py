@@ -26,7 +26,8 @@ from etl.kafka.ports import open_producer
 from etl.model.tables import RUNS, TOUCHED_DAYS, WATERMARKS, Table, pipeline_tables, sensor_data
 from etl.run.dead_letters import publish
 from etl.run.runner import Outcome, Work
-from etl.run.workspace import Manifest, Range, Summary, find, once, versions
+from etl.run.topics import is_recreated
+from etl.run.workspace import Manifest, Range, Summary, find, once, topics_of, versions
 from etl.settings import CassandraSettings, KafkaSettings, LoadSettings
 from etl.stages.load import columnar
 from etl.terminal import progress
@@ -117,7 +118,7 @@ def offsets_moved(loading: Loading) -> bool:
     Raises:
         DeliveryError: the offsets of the group are neither those at the begin nor those at the end of the run.
     """
-    ranges = loading.manifest.summary.offsets
+    ranges = _same_topics(loading)
     targets = _targets(ranges)
     # Only an attempt that reached its last step can have committed.
     reached = find(loading.work.workspace, "load", _COMMITTING) is not None
@@ -135,6 +136,18 @@ def offsets_moved(loading: Loading) -> bool:
                 )
             moved.append(reached and now == target)
     return bool(moved) and all(moved)
+
+
+def _same_topics(loading: Loading) -> list[Range]:
+    """Return the ranges of the run without those of topics that were recreated since it began.
+
+    Such a topic lacks the records of the run, and the group has other offsets there.
+    """
+    ranges = loading.manifest.summary.offsets
+    gone = [topic for topic in topics_of(ranges) if is_recreated(loading.work.workspace, loading.client, topic)]
+    if gone:
+        log.warning("the topic was recreated since the run began: no offset is committed", topics=gone)
+    return [part for part in ranges if part.topic not in gone]
 
 
 def _targets(ranges: Iterable[Range]) -> dict[str, dict[int, int]]:
@@ -235,11 +248,11 @@ def write_ledger(loading: Loading) -> None:
 
 
 def commit_offsets(loading: Loading) -> None:
-    """Commit the end of the run's ranges, unless another run has moved the offsets in the meantime."""
+    """Commit the end of the run's ranges, unless another run did so in the meantime, or the topic was recreated."""
     if offsets_moved(loading):
         return
     once(loading.work.workspace, "load", _COMMITTING, lambda: b"{}")
-    for topic, offsets in _targets(loading.manifest.summary.offsets).items():
+    for topic, offsets in _targets(_same_topics(loading)).items():
         loading.client.commit(topic, offsets)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from kafka import KafkaAdminClient
 
 from etl.errors import SettingsError
 from etl.kafka import client as port
@@ -15,7 +14,7 @@ from etl.kafka.ports import open_producer
 from etl.model.schemas import DEAD_LETTERS
 from etl.run.dead_letters import Choice, Letter, list_letters, publish, replay
 from images import local
-from tests.integration.topics import in_json, output, run_consume, send
+from tests.integration.topics import in_json, make_anew, output, run_consume, send
 
 FULL: dict[str, Any] = {
     "value": b"\xff\x00",
@@ -126,27 +125,13 @@ def test_letters_when_a_topic_is_made_anew_are_all_listed_and_replayed(
         for _ in range(2):
             put(client, *letters, run=run)
         if run == "r1":
-            make_anew(kafka, client)
+            make_anew(client)
     assert [(letter.run, letter.offset, letter.value) for letter in listed(client)] == [
         ("r1", 0, values[0]),
         ("r2", 0, values[1]),
     ]
     assert replay(client, Choice()).sent == 2
     assert sorted(value for _, value, _ in replayed(client)) == sorted([*values, values[1]])
-
-
-def make_anew(kafka: local.Service, client: port.Client) -> None:
-    topic = client.settings.topic
-    admin = KafkaAdminClient(bootstrap_servers=kafka.address)
-    admin.delete_topics([topic])
-    admin.close()
-    deadline = time.monotonic() + 30
-    while not client.create_topic(topic, 2, 1, {"message.timestamp.type": "LogAppendTime"}):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    while client.log_spans(topic)[0] != (0, 0):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_letters_when_others_wrote_them_are_listed(kafka: local.Service, client: port.Client) -> None:

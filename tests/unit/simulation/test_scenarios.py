@@ -9,7 +9,7 @@ from tests.simulation.judging import Violation
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plant import FIRST_MS, Reading
 from tests.simulation.schedule import settle
-from tests.simulation.services import Services, in_place
+from tests.simulation.services import Services, in_place, make_topic_anew
 
 # More than any stage has.
 MOST_CALLS = 100
@@ -60,6 +60,23 @@ def test_run_ends_the_same_when_a_stage_is_killed_at_any_call_and_repeated(stage
         return killed
 
     assert len(list(killed_at_each_call(scenario))) > 10
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_both_topics_are_stored_when_a_topic_is_recreated_before_a_load_ends(committed: bool) -> None:
+    services = simple()
+    with in_place(services):
+        if committed:
+            appended(services, Reading(("machine-0", FIRST_MS), 1.0))
+            ran_whole(services, "first")
+        appended(services, Reading(("machine-0", FIRST_MS + 60_000), 2.0))
+        for name in ("consume", "transform"):
+            ran(services, name, "older")
+        make_topic_anew(services)
+        appended(services, *(Reading(("machine-0", FIRST_MS + 60_000 * minute), minute) for minute in range(3, 9)))
+        ran(services, "load", "older")
+        settle(services)
+    assert len(services.table("sensor_data")) == 7 + committed
 
 
 def given_up(services: Services, call: int, older_ends: bool) -> bool:
