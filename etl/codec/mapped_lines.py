@@ -65,7 +65,7 @@ def paths_of(columns: Sequence[str], readings: str | None) -> Paths | None:
         return None
     if _overlap(elements.values()) or _overlap([*roots.values(), steps] if steps else []):
         return None
-    # A field with the name of a longer path has precedence over the path.
+    # A field with the name of a longer path has precedence over the path; an object without such a field refuses it.
     if any(len(path) > 1 and (name,) in elements.values() for name, path in elements.items()):
         return None
     return Paths(columns, elements, roots, readings, steps)
@@ -87,7 +87,8 @@ def read_elements(values: Mapping[int, bytes], paths: Paths, rest: dict[int, byt
     given = list(values.values())
     extras = _extras(given[:: -(-len(given) // _SAMPLE_VALUES)], paths)
     array = not paths.readings and given[0].lstrip()[:1] == b"["
-    decode, root, element = _types(*map(tuple, _leaves(paths)), paths.readings, extras, array)
+    inner, around = tuple(dict.fromkeys(paths.elements.values())), tuple(dict.fromkeys(paths.roots.values()))
+    decode, root, element = _types(inner, around, paths.readings, extras, array)
     positions: list[int] = []
     indexes: list[int] = []
     cells: defaultdict[Names, list[Any]] = defaultdict(list)
@@ -120,16 +121,9 @@ def _extras(sample: list[bytes], paths: Paths) -> tuple[Names, ...]:
     return tuple(sorted(unknown_paths(rows.elements, paths.columns)))[:_MOST_EXTRAS]
 
 
-def _leaves(paths: Paths) -> tuple[Iterable[Names], Iterable[str], Iterable[Names]]:
-    """Return the paths in an element, the fields in whose place a column would be found first, and those in a root."""
-    exact = (name for name, path in paths.elements.items() if len(path) > 1)
-    return dict.fromkeys(paths.elements.values()), exact, dict.fromkeys(paths.roots.values())
-
-
 @lru_cache(maxsize=32)
 def _types(
     elements: tuple[Names, ...],
-    exact: tuple[str, ...],
     roots: tuple[Names, ...],
     readings: Names,
     extras: tuple[Names, ...],
@@ -137,7 +131,6 @@ def _types(
 ) -> tuple[Decode, _Object | None, _Object]:
     """Return the decoder of records, the type of a record that holds its elements, and that of an element."""
     leaves: dict[Names, tuple[Any, Any]] = dict.fromkeys(elements, (_Cell, None))
-    leaves |= {(name,): (UnsetType, UNSET) for name in exact}
     leaves |= dict.fromkeys(extras, (Raw | UnsetType, UNSET))
     element = _object(leaves, closed=True)
     several = Annotated[list[element.type], msgspec.Meta(max_length=CHUNK_ROWS)]  # type: ignore[name-defined]
