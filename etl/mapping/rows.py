@@ -46,6 +46,9 @@ def explode(
         broken: receives by position and index the reason why an element is no object and no array.
     """
     steps = parse_path(path) if path else ()
+    if not steps and set(map(type, items.values())) <= {dict}:
+        roots = list(items.values())
+        return Rows(list(items), [0] * len(roots), roots, roots, [None] * len(roots), roots)
     rows = Rows([], [], [], [], [], [])
     for position, item in items.items():
         if type(item) is dict and not steps:

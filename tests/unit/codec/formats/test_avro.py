@@ -171,6 +171,10 @@ SIMPLE = {
         {"name": "f", "type": "float"},
         {"name": "n", "type": ["int", "string", "boolean", "null"]},
         {"name": "d", "type": {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 3}},
+        {"name": "v", "type": ["null", "double"]},
+        {"name": "w", "type": ["float", "null"]},
+        {"name": "x", "type": "double"},
+        {"name": "y", "type": "float"},
         {"name": "in", "type": {"type": "record", "name": "I", "fields": [{"name": "b", "type": "bytes"}]}},
     ],
 }
@@ -181,6 +185,10 @@ DATA = st.fixed_dictionaries(
         "f": st.floats(width=32),
         "n": st.integers(-(2**31), 2**31 - 1) | st.text() | st.booleans() | st.none(),
         "d": st.binary(max_size=300),
+        "v": st.none() | st.floats(),
+        "w": st.none() | st.floats(width=32),
+        "x": st.floats(),
+        "y": st.floats(width=32),
         "in": st.fixed_dictionaries({"b": st.binary()}),
     }
 )
@@ -201,3 +209,14 @@ def test_fast_reader_agrees_with_fastavro_when_a_record_is_whole_or_damaged(datu
     stream = io.BytesIO(value)
     assert repr(fastavro.schemaless_reader(stream, schema.parsed, None)) == repr(item)
     assert stream.tell() == end
+
+
+@pytest.mark.parametrize("u", [None, 1.5])
+def test_fast_reader_reads_records_itself_when_their_fields_are_simple(u: float | None) -> None:
+    schema = read_schema(json.dumps(SIMPLE).encode())
+    datum = {"ts": 1, "u": u, "f": 1.0, "n": "a", "d": b"\x01", "v": 2.5, "w": u, "x": 3.5, "y": -0.0, "in": {"b": b""}}
+    value = written(json.loads(json.dumps(SIMPLE).replace("logicalType", "x")), datum)
+    fast = flat(schema.parsed)
+    assert fast
+    right = datum | {"ts": "1970-01-01T00:00:00.000001Z", "d": 0.001, "in": {"b": ""}}
+    assert fast(value, 0) == (right, len(value))
