@@ -18,6 +18,7 @@ from etl.errors import DeliveryError
 from etl.kafka import kafka_python
 from etl.model.tables import WATERMARKS
 from etl.run import workspace
+from etl.run.workspace import topics_of
 from etl.stages import consume
 from etl.stages.load import sending
 from etl.stages.load import stage as load
@@ -63,8 +64,8 @@ def _watermarks_by_the_clock(loading: load.Loading) -> None:
 
 def _commit_the_end(loading: load.Loading) -> None:
     load.commit_offsets(loading)
-    topic = loading.manifest.summary.offsets[0].topic
-    loading.client.commit(topic, {p: span.end for p, span in loading.client.log_spans(topic).items()})
+    for topic in topics_of(loading.manifest.summary.offsets):
+        loading.client.commit(topic, {p: span.end for p, span in loading.client.log_spans(topic).items()})
 
 
 def _begin_later(*given: Any) -> list[Any]:
@@ -187,6 +188,9 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         kafka_python.PythonProducer, "flush", lambda self: None
     ),
     "the end of the log is committed": lambda: _step(load.commit_offsets, _commit_the_end),
+    "partitions of two topics have the same number": lambda: patch.object(
+        consume, "_numbered", lambda decoded, _: decoded
+    ),
     "reading begins after the committed offset": lambda: patch.object(consume, "_choose", _begin_later),
     "late readings are rejected": lambda: patch.object(
         schedule, "TRANSFORM", schedule.TRANSFORM.model_copy(update={"allowed_lateness": timedelta(0)})

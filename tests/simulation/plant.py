@@ -15,6 +15,7 @@ from tests.simulation.partial import Part, made_part
 from tests.simulation.world import World
 
 TOPIC = "readings"
+MORE_TOPIC = "gateways"  # of every second machine, if there are two topics
 DEAD_LETTERS = "dead-letters"
 GROUP = "pipeline"
 FIRST_MS = 1_767_222_000_000  # 2025-12-31, 23:00 UTC: a day ends among the readings
@@ -82,12 +83,13 @@ class Plant:
         if chance.random() < 0.3:
             self._transactions += 1
             transaction = self._transactions
-        logs: dict[int, Log] = {}
+        logs: dict[tuple[str, int], Log] = {}
         for _ in range(chance.randint(1, 8)):
             machine = chance.choice(self.machines)
             value = self._value(machine, chance)
-            partition = partition_of(machine.encode(), len(self.broker.topics[TOPIC]))
-            log = logs[partition] = self.broker.topics[TOPIC][partition]
+            topic = self._topic(machine)
+            partition = partition_of(machine.encode(), len(self.broker.topics[topic]))
+            log = logs[topic, partition] = self.broker.topics[topic][partition]
             for _ in range(2 if chance.random() < 0.1 else 1):
                 log.append(self._time(), machine.encode(), value, transaction=transaction)
             if chance.random() < 0.3:
@@ -97,6 +99,10 @@ class Plant:
             commit = chance.random() < 0.6
             for log in logs.values():
                 log.end_transaction(transaction, commit)
+
+    def _topic(self, machine: str) -> str:
+        second = MORE_TOPIC in self.broker.topics and self.machines.index(machine) % 2
+        return MORE_TOPIC if second else TOPIC
 
     def _value(self, machine: str, chance: random.Random) -> bytes:
         if chance.random() < 0.06:
@@ -147,7 +153,11 @@ class Sent(NamedTuple):
 
 def sent(plant: Plant) -> Iterator[Sent]:
     """Yield all committed records."""
-    for partition, log in [*((-1, log) for log in plant.former), *enumerate(plant.broker.topics[TOPIC])]:
+    topics = plant.broker.topics
+    for partition, log in [
+        *((-1, log) for log in plant.former),
+        *enumerate(topics[TOPIC] + topics.get(MORE_TOPIC, [])),
+    ]:
         for record in log.produced():
             value = record.value or b""
             yield Sent(record.timestamp, partition, record.offset, 0, plant.made.get(value, value))

@@ -22,7 +22,7 @@ from etl.stages.transform import stage as transform
 from tests.simulation.files import TwinFiles
 from tests.simulation.judge import judge, watch
 from tests.simulation.judging import Violation
-from tests.simulation.plant import DEAD_LETTERS, GROUP, TOPIC
+from tests.simulation.plant import DEAD_LETTERS, GROUP, MORE_TOPIC, TOPIC
 from tests.simulation.services import (
     KEYSPACE,
     Change,
@@ -103,6 +103,7 @@ def planned(chance: random.Random) -> Plan:
         lateness=chance.choice([None] * 8 + [0, 1_800_000]),
         change=change,
         partial=chance.choice(["conflict", "conflict", "merge"]),
+        topics=chance.choice([1, 2]),
     )
 
 
@@ -176,8 +177,8 @@ def _delete(services: Services) -> None:
     """Delete records that the group has committed, as retention does."""
     for _ in range(2):
         services.world.sleep(services.world.random.random() * 90)
-        for partition, log in enumerate(services.broker.topics[TOPIC]):
-            committed = services.committed(partition) or 0
+        for topic, partition, log in services.logs():
+            committed = services.committed(partition, topic) or 0
             log.begin = services.world.random.randint(log.begin, max(log.begin, committed))
 
 
@@ -185,7 +186,7 @@ def _compact(services: Services) -> None:
     """Remove records that equal later ones, as compaction does."""
     for _ in range(2):
         services.world.sleep(services.world.random.random() * 90)
-        for log in services.broker.topics[TOPIC]:
+        for _, _, log in services.logs():
             log.compact()
 
 
@@ -257,11 +258,12 @@ def run_stage(plan: Plan, name: str, run: str, shard: int = 0) -> None:
     transforming = TRANSFORM.model_copy(update={"partial": plan.partial})
     if plan.lateness is not None:
         transforming = transforming.model_copy(update={"allowed_lateness": timedelta(milliseconds=plan.lateness)})
+    kafka = KAFKA.model_copy(update={"more_topics": MORE_TOPIC if plan.topics > 1 else ""})
     # Looked up here, so that a mutant may replace one.
     parts: dict[str, tuple[Callable[..., Any], list[Any]]] = {
-        "consume": (consume.consume, [CONSUME, KAFKA]),
+        "consume": (consume.consume, [CONSUME, kafka]),
         "transform": (transform.transform, [transforming, CASSANDRA]),
-        "load": (load.load, [LOAD, CASSANDRA, KAFKA]),
+        "load": (load.load, [LOAD, CASSANDRA, kafka]),
     }
     stage, given = parts[name]
     runner.run_stage(name, stage, settings, *given)
@@ -281,8 +283,8 @@ def settle(services: Services) -> None:
 
 def _calm(services: Services) -> None:
     for _ in range(CALM_RUNS):
-        logs = services.broker.topics[TOPIC]
-        if all(services.committed(p) == log.end(True) or log.end(True) == 0 for p, log in enumerate(logs)):
+        ends = [(services.committed(partition, topic), log.end(True)) for topic, partition, log in services.logs()]
+        if all(end in (committed, 0) for committed, end in ends):
             return
         services.calm_runs += 1
         for shard in range(services.plan.shards):

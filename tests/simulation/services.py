@@ -22,7 +22,7 @@ from tests.simulation.cassandra import Database, Row, Stored, Write
 from tests.simulation.cassandra import Key as CellKey
 from tests.simulation.files import ARROW_FILES, empty_store, url_to_fs
 from tests.simulation.kafka import Broker, Log
-from tests.simulation.plant import DEAD_LETTERS, GROUP, TOPIC, Plant
+from tests.simulation.plant import DEAD_LETTERS, GROUP, MORE_TOPIC, TOPIC, Plant
 from tests.simulation.world import CALM, Odds, Signals, World, clock_of
 
 KEYSPACE = "sensors"
@@ -39,6 +39,8 @@ class Plan:
 
     machines: int = 1
     partitions: int = 1
+    # 1 or 2
+    topics: int = 1
     shards: int = 1
     dags: int = 1
     runs: int = 1
@@ -91,9 +93,14 @@ class Services:
         """Return all rows of a table."""
         return self.database.tables[name].truth()
 
-    def committed(self, partition: int) -> int | None:
+    def committed(self, partition: int, topic: str = TOPIC) -> int | None:
         """Return the offset that the group has committed."""
-        return self.broker.groups.get(GROUP, {}).get((TOPIC, partition))
+        return self.broker.groups.get(GROUP, {}).get((topic, partition))
+
+    def logs(self) -> list[tuple[str, int, Log]]:
+        """Return topic, partition and log of all partitions with readings."""
+        topics = [topic for topic in (TOPIC, MORE_TOPIC) if topic in self.broker.topics]
+        return [(topic, partition, log) for topic in topics for partition, log in enumerate(self.broker.topics[topic])]
 
 
 @cache
@@ -160,6 +167,8 @@ def built(world: World, plan: Plan, watch: Callable[[Services, Write], None]) ->
     measurements = measured("voltage", "current")
     broker = Broker(world)
     broker.topics = {TOPIC: [Log() for _ in range(plan.partitions)], DEAD_LETTERS: [Log()]}
+    if plan.topics > 1:
+        broker.topics[MORE_TOPIC] = [Log() for _ in range(plan.partitions)]
     tables = {table.name: Stored(table) for table in pipeline_tables(measurements)}
     database = Database(world, KEYSPACE, tables, plan.down)
     plant = Plant(world, broker, [f"machine-{number}" for number in range(plan.machines)], plan.skew, plan.tick)

@@ -16,6 +16,7 @@ QUICK = (
     "aborted transactions are read",
     "a part replaces its row",
     "a part deletes the values that it lacks",
+    "partitions of two topics have the same number",
 )
 
 
