@@ -81,11 +81,26 @@ def _guess(file: BinaryIO, name: str, kind: str | None, measurements: Measuremen
     lines = text.splitlines()[:SAMPLE]
     if len(data) == _SAMPLE_BYTES:
         lines = lines[:-1]  # the last one may be cut
-    filled = [line for line in lines if line.strip()]
+    filled = [line for line in lines if line.strip() and not line.startswith("#")]
+    comments = [line for line in lines if line.startswith("#")]
+    if comments and filled:
+        given["comment"] = "#"
+    filled = filled or comments
     delimiter = _delimiter(filled)
     if delimiter != ("\t" if "tsv" in endings(name) else ","):
         given["delimiter"] = delimiter
-    return _guess_rows(list(csv.reader(filled, delimiter=delimiter)), measurements, given)
+    rows = list(csv.reader(filled, delimiter=delimiter))
+    if comments and _are_values(rows[0]):
+        # The last comment may have the names.
+        names = next(csv.reader([comments[-1].lstrip("# ")], delimiter=delimiter), [])
+        if len(names) == len(rows[0]):
+            given["header"] = [name.strip() for name in names]
+            rows = [names, *rows]
+    return _guess_rows(rows, measurements, given)
+
+
+def _are_values(row: Sequence[Any]) -> bool:
+    return sum(bool(_VALUE.fullmatch(str(cell).strip())) for cell in row) * 2 > len(row)
 
 
 def _objects(text: str) -> list[Any]:
@@ -122,7 +137,7 @@ def _guess_rows(rows: Sequence[Sequence[Any]], measurements: Measurements, given
     # Titles above the names fill fewer cells.
     place = next(place for place, row in enumerate(rows) if _filled(row) >= usual)
     names, rest = [str(cell).strip() for cell in rows[place]], rows[place + 1 :]
-    if sum(bool(_VALUE.fullmatch(name)) for name in names) * 2 > width:
+    if _are_values(names):
         names, rest = [f"column {number}" for number in range(1, width + 1)], rows[place:]
         given["header"] = names
     units: dict[str, str] = {}

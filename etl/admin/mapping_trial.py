@@ -24,21 +24,28 @@ from etl.mapping.language import read_mapping
 from etl.mapping.topics import read_topic_mappings
 from etl.model.measurements import Measurements
 from etl.model.timestamps import OLDEST_MS
+from etl.printable import printable
 from etl.settings import KafkaSettings, RegistrySettings
 from etl.stages.generate.files import recorded_readings
 from etl.stages.transform.clean import Times, clean
 
 # Rows of a file, or records of the topic: enough to see each kind, and read in a moment.
 SAMPLE = 1000
+_SHOWN_BYTES = 120
 
 
 @dataclass
 class Trial:
-    """The readings as they would be stored, the dead letters (where, reason, detail), and the unknown fields."""
+    """The readings as they would be stored, the dead letters (where, reason, detail), and the unknown fields.
+
+    `bad` has by measurement the readings whose value is not stored, or uncertain, and the record of the first of them.
+    """
 
     readings: list[dict[str, object]] = field(default_factory=list)
     dead_letters: list[tuple[str, str, str]] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
+    bad: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
 
 
 def try_file(url: str, mapping_file: Path, measurements: Measurements) -> Trial:
@@ -112,13 +119,25 @@ def _add_readings(
     machines: dict[str, int] = {}
     good, rejected = clean(decoded.readings, measurements, machines, Times(OLDEST_MS, int(time.time() * 1000)))
     names = np.array(list(machines), dtype=object)
+    values = dict(zip(zip(records.partitions, records.offsets, strict=True), records.values, strict=True))
+    origins = decoded.readings.select(["partition", "offset", "index"]).to_pylist()
     for row in good.to_pylist():
         stored = {"equipment_id": names[row["equipment"]], "timestamp": f"{np.datetime64(row['timestamp'], 'ms')}Z"}
-        values = {name: row[name] for name in measurements.names if row[name] is not None and row[name] == row[name]}
-        trial.readings.append({**stored, **values, "quality": row["quality"]})
-    origins = decoded.readings.select(["partition", "offset", "index"]).to_pylist()
+        given = {name: row[name] for name in measurements.names if row[name] is not None and row[name] == row[name]}
+        trial.readings.append({**stored, **given, "quality": row["quality"]})
+        for name in {note.partition("=")[0] for note in row["quality"].split(",") if note}:
+            trial.bad[name] += 1
+            trial.examples.setdefault(name, _text(values, row))
     for row in rejected.to_pylist():
-        trial.dead_letters.append((_origin(topic, origins[row["row"]]), row["reason"], row["detail"]))
+        origin = origins[row["row"]]
+        trial.dead_letters.append((_origin(topic, origin), row["reason"], f"{row['detail']}: {_text(values, origin)}"))
+
+
+def _text(values: dict[tuple[int, int], bytes | None], row: dict[str, Any]) -> str:
+    """Return the begin of the record of a reading, for a message."""
+    value = values.get((row["partition"], row["offset"])) or b""
+    text = " ".join(value[:_SHOWN_BYTES].decode(errors="replace").split())
+    return printable(text) + ("..." if len(value) > _SHOWN_BYTES else "")
 
 
 def _origin(topic: str, row: dict[str, Any]) -> str:

@@ -83,6 +83,11 @@ def _show(trial: "Trial") -> None:
         print_table("first readings, as they would be stored", columns, rows)
     if trial.dead_letters:
         print_table("first dead letters", ["origin", "reason", "detail"], trial.dead_letters[:SHOWN])
+    for name, number in trial.bad.most_common():
+        typer.echo(
+            f"not stored, or uncertain: {name} of {number:,} readings, such as {trial.examples[name]} (`decimal`,"
+            " `thousands`, `missing`, `bad`, `unit`, `quality` of the mapping, or the range of the measurement)"
+        )
     if trial.unknown:
         fields = ", ".join(f"{name} ({number:,})" for name, number in trial.unknown.most_common(SHOWN))
         typer.echo(f"fields that are not mapped: {fields}")

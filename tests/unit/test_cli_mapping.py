@@ -43,6 +43,17 @@ def test_guess_finds_the_names_when_a_file_is_utf_16_and_has_a_title(tmp_path):
     assert "2 readings and 0 dead letters in the sample" in shown.output
 
 
+def test_try_shows_the_record_when_a_value_is_not_stored(tmp_path):
+    (tmp_path / "plant.csv").write_text('t,U,I\n2026-01-05T06:00:00Z,"230,5",1\n2026-01-05T06:00:01Z,"231,5",\n')
+    (tmp_path / "mapping.yaml").write_text(
+        "timestamp: t\nequipment: {constant: p}\nmeasurements: {voltage: U, current: I}\n"
+    )
+    arguments = ["mapping", "try", str(tmp_path / "plant.csv"), "--mapping", str(tmp_path / "mapping.yaml")]
+    shown = CliRunner().invoke(app, arguments, catch_exceptions=False).output
+    assert re.search(r"not stored, or uncertain: voltage of 1 readings, such as \{.*230,5.*\} \(`decimal`", shown)
+    assert re.search(r"no usable measurement: \{.*231,5.*\}", shown)
+
+
 READING = {"t": "2026-01-05T06:00:00Z", "U": 230.5}
 SEMICOLONS = "Zeit;ID;Spannung;Strom\n"
 
@@ -72,6 +83,16 @@ SEMICOLONS = "Zeit;ID;Spannung;Strom\n"
             "a.csv",
             "Plant,,\nt,ID,U\n,,kV\n2026-01-05T06:00:00Z,p,0.23\n2026-01-05T06:00:01Z,p,Bad\n2026-01-05T06:00:02Z,p,1\n",
             ["  voltage: {column: U, unit: kV}", "# no numbers: 'Bad'; list them in `missing` or `bad`"],
+        ),
+        (
+            "a.csv",
+            "#group,false,true\n#default,,\n,_time,U\n" + ",2026-01-05T06:00:00Z,230.5\n" * 3,
+            ["comment: '#'", "timestamp: {column: _time}"],
+        ),
+        (
+            "a.csv",
+            "# rig 7\n# t, U\n" + "2026-01-05T06:00:00Z,230.5\n" * 3,
+            ["comment: '#'", "header: [t, U]", "timestamp: {column: t}"],
         ),
         ("a.csv", "2026-01-05T06:00:00Z,230.5,12\n" * 3, ["header: [column 1, column 2, column 3]"]),
         (
