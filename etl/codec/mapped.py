@@ -95,7 +95,8 @@ def _parsed_elements(
     items = _parsed(records, positions, mapping.parse, dead)
     troubles: dict[int, str] = {}
     broken: dict[tuple[int, int], str] = {}
-    rows = explode(items, mapping.columns.readings, CHUNK_ROWS, troubles, broken)
+    alone = "$value" in mapping.columns.columns
+    rows = explode(items, mapping.columns.readings, CHUNK_ROWS, troubles, broken, values=alone)
     dead += [DeadRecord(position, "schema", text) for position, text in troubles.items()]
     dead += [_element(values, mapping, at, "schema", text) for at, text in broken.items()]
     columns = mapping.columns.columns

@@ -59,9 +59,8 @@ def paths_of(columns: Sequence[str], readings: str | None) -> Paths | None:
     elements = {name: _names(path_of(name)) for name in columns if not name.startswith("$")}
     roots = {name: _names(path) for name in columns if (path := root_path(name)) is not None}
     steps = _names(parse_path(readings)) if readings else ()
-    if any(name.startswith(PARENT) for name in columns):
-        return None
-    if (readings and not steps) or not elements or ALL in steps or "$name" in columns or (roots and not steps):
+    around = any(name in ("$name", "$value") or name.startswith(PARENT) for name in columns)
+    if around or (readings and not steps) or not elements or ALL in steps or (roots and not steps):
         return None
     if _overlap(elements.values()) or _overlap([*roots.values(), steps] if steps else []):
         return None

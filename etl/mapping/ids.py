@@ -20,6 +20,8 @@ def texts_of(column: Column) -> pa.Array:
     if isinstance(column, list):
         plain = set(map(type, column)) <= {str, type(None)}
         column = pa.array(column if plain else [_text_of(cell) for cell in column], pa.string())
+    elif pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
 
 

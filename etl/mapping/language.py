@@ -45,7 +45,6 @@ In records and JSON files a column is a field of the element, or a path to one (
 
 import codecs
 import re
-from datetime import datetime, timedelta
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -57,7 +56,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -65,16 +63,13 @@ from pydantic import (
 from etl.errors import SettingsError
 from etl.mapping.paths import check_column, of_value, parse_path
 from etl.mapping.record_format import Delimiter, RecordFormat, RecordFormatEntry
-from etl.mapping.time_format import check_format
+from etl.mapping.time_format import check_format, shift_ms, start_ms, time_unit
 from etl.mapping.units import conversion
 from etl.model.catalogue import EquipmentId
 from etl.model.measurements import Measurement, Measurements
 from etl.model.yaml_file import first_problem, read_document
 
 UTF_16 = ("utf-16", "utf-16-le", "utf-16-be")
-
-_OLDEST_START = 1970
-_LONGEST_SHIFT = timedelta(days=366)
 
 
 def _zone(name: str) -> str:
@@ -102,33 +97,6 @@ def number_of(entry: str | int | float) -> float | None:
         return float(entry.strip().replace(",", ".") if isinstance(entry, str) else entry)
     except (ValueError, OverflowError):
         return None
-
-
-def _shift(given: object) -> object:
-    """Convert a duration, ISO 8601 or seconds, to ms."""
-    try:
-        duration = TypeAdapter(timedelta).validate_python(given)
-    except ValidationError as error:
-        raise ValueError(f"{given!r} is no duration, such as -PT15M or -900 (seconds)") from error
-    if isinstance(given, bool) or abs(duration) > _LONGEST_SHIFT:
-        raise ValueError(f"{given!r} is no duration of at most {_LONGEST_SHIFT.days} days")
-    return round(duration / timedelta(milliseconds=1))
-
-
-def _start(given: object) -> int:
-    """Convert a moment with a zone to UTC ms; YAML has it as a text or as a datetime."""
-    try:
-        moment = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
-    except ValueError:
-        moment = datetime.min
-    if moment.tzinfo is None or moment.year < _OLDEST_START:
-        raise ValueError(f"{str(given)!r} is no moment with a zone, such as 2026-01-05T06:00:00Z")
-    return round(moment.timestamp() * 1000)
-
-
-def _time_unit(name: str) -> str:
-    conversion(name, "s")
-    return name
 
 
 class _Entry(BaseModel):
@@ -182,9 +150,9 @@ class TimestampColumn(_Entry):
     format: Annotated[str, AfterValidator(check_format)] | None = None
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     ambiguous: Literal["refuse", "first", "second"] = "refuse"
-    shift: Annotated[int, BeforeValidator(_shift)] = 0
-    start: Annotated[int, BeforeValidator(_start)] | None = None
-    unit: Annotated[str, AfterValidator(_time_unit)] = "s"
+    shift: Annotated[int, BeforeValidator(shift_ms)] = 0
+    start: Annotated[int, BeforeValidator(start_ms)] | None = None
+    unit: Annotated[str, AfterValidator(time_unit)] = "s"
 
     @model_validator(mode="before")
     @classmethod
@@ -276,6 +244,10 @@ def _short(entry: object) -> object:
     return {"column": entry} if isinstance(entry, str) else entry
 
 
+def _several(entry: object) -> object:
+    return [entry] if isinstance(entry, str) else entry
+
+
 class ColumnMapping(_Entry):
     """The meaning of the columns of a file."""
 
@@ -285,7 +257,7 @@ class ColumnMapping(_Entry):
     record: RecordFormatEntry = RecordFormat()
     readings: Annotated[str, AfterValidator(_elements)] | None = None
     tag: Annotated[TextColumn, BeforeValidator(_short)] | None = None
-    value: Column | None = None
+    value: Annotated[list[Column], Field(min_length=1, max_length=20), BeforeValidator(_several)] | None = None
     unit: Column | None = None
     quality: Annotated[QualityColumn, BeforeValidator(_short)] | None = None
     bad: list[str | int | float] = []
@@ -345,7 +317,7 @@ class ColumnMapping(_Entry):
         """The names of the used columns, each once."""
         named = [*self.timestamp.names, *self.equipment.columns]
         if self.tag and self.value:
-            named += [self.tag.column, self.value, *([self.unit] if self.unit else [])]
+            named += [self.tag.column, *self.value, *([self.unit] if self.unit else [])]
         else:
             named += [entry.column for entry in self.measurements.values()]
             named += [entry.quality for entry in self.measurements.values() if entry.quality]

@@ -4,7 +4,7 @@ For example, (10:00, pump-1, U, 230) and (10:00, pump-1, I, 12) are one reading 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +86,8 @@ def _pivoted(
     first = np.array([rows[0] for rows in elements], dtype=np.int64)
     kept = [*mapping.timestamp.names, *mapping.equipment.columns]
     found: dict[str, Column] = {name: _taken(columns[name], first) for name in kept}
-    values = _cells(columns[mapping.value or ""])
+    given = [columns[name] for name in mapping.value or ()]
+    values = _first(given)
     status = mapping.quality.column if mapping.quality else None
     pivoted: dict[str, list[Any]] = {entry.column: [None] * len(elements) for entry in mapping.measurements.values()}
     for at, tag, element in reading_of:
@@ -97,10 +98,16 @@ def _pivoted(
         beside |= {of(tag): [None] * len(elements) for tag in pivoted} if name else {}
         for at, tag, element in reading_of if name else ():
             beside[of(tag)][at] = cells[element]
-    column = columns[mapping.value or ""]
-    texts = isinstance(column, pa.Array) and pa.types.is_string(column.type)
+    texts = all(isinstance(column, pa.Array) and pa.types.is_string(column.type) for column in given)
     found |= {name: pa.array(cells, pa.string()) if texts else cells for name, cells in pivoted.items()}
     return found | beside
+
+
+def _first(columns: Sequence[Column]) -> list[Any]:
+    """Return the first cell of each row that is not empty."""
+    if len(columns) == 1:
+        return _cells(columns[0])
+    return [next((c for c in cells if c not in (None, "")), None) for cells in zip(*map(_cells, columns), strict=True)]
 
 
 def _cells(column: Column) -> list[Any]:

@@ -2,8 +2,9 @@
 
 A name that begins with `$` is not part of the element: `$key` (the record's key), `$key.PATH` (a path into a JSON key),
 `$topic`, `$time` (the record's timestamp), `$header.NAME`, `$name` (the name of the member of an object that `*`
-iterates over), `$.PATH` (a path from the root of the record), and `$parent.PATH` (a path from the object around the
-elements, such as the device of an array of devices with an array of readings each).
+iterates over), `$value` (the element itself, where elements are values and no objects), `$.PATH` (a path from the root
+of the record), and `$parent.PATH` (a path from the object around the elements, such as the device of an array of
+devices with an array of readings each).
 
 A path also goes into a text that holds a JSON object or array.
 """
@@ -21,7 +22,7 @@ _HEADER = "$header."
 _ROOT = "$."
 PARENT = "$parent."
 _KEY = "$key."
-_RECORD = ("$key", "$topic", "$time", "$name")
+_RECORD = ("$key", "$topic", "$time", "$name", "$value")
 
 
 def parse_path(text: str) -> Path:
@@ -57,14 +58,14 @@ def check_column(text: str) -> str:
             parse_path(text.removeprefix(prefix))
             return text
     raise ValueError(
-        f"{text!r}: after $ comes one of key, key.PATH, topic, time, name, header.NAME, parent.PATH, or .PATH (of the"
-        " record)"
+        f"{text!r}: after $ comes one of key, key.PATH, topic, time, name, value, header.NAME, parent.PATH, or .PATH"
+        " (of the record)"
     )
 
 
 def of_value(column: str) -> bool:
     """Return whether a column is in the value of a record, or in a file, which has no key, no headers and no topic."""
-    return not column.startswith("$") or column == "$name" or column.startswith((_ROOT, PARENT))
+    return not column.startswith("$") or column in ("$name", "$value") or column.startswith((_ROOT, PARENT))
 
 
 def header_of(column: str | None) -> str | None:

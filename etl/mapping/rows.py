@@ -33,7 +33,13 @@ class _Found(NamedTuple):
 
 
 def explode(
-    items: Mapping[int, Any], path: str | None, most: int, troubles: dict[int, str], broken: dict[tuple[int, int], str]
+    items: Mapping[int, Any],
+    path: str | None,
+    most: int,
+    troubles: dict[int, str],
+    broken: dict[tuple[int, int], str],
+    *,
+    values: bool = False,
 ) -> Rows:
     """Return the elements of parsed records.
 
@@ -44,6 +50,7 @@ def explode(
         most: the most elements of a record.
         troubles: receives by position the reason why a record has no elements.
         broken: receives by position and index the reason why an element is no object and no array.
+        values: whether elements are values, which need be neither.
     """
     steps = parse_path(path) if path else ()
     if not steps and set(map(type, items.values())) <= {dict}:
@@ -61,7 +68,7 @@ def explode(
             troubles[position] = f"there is nothing at {path!r} (`readings` of the mapping)" if path else "no object"
         else:
             for index, each in enumerate(found):
-                if type(each.element) in (dict, list):
+                if values or type(each.element) in (dict, list):
                     _append(rows, position, index, each)
                 else:
                     broken[position, index] = f"the element {str(each.element)[:80]!r} is no object"
@@ -127,6 +134,8 @@ def cells_of(rows: Rows, column: str) -> list[Any]:
     """Return the cells of a column: a field of each element, the value at a path, or a name that begins with `$`."""
     if column == "$name":
         return list(rows.names)
+    if column == "$value":
+        return list(rows.elements)
     whole = root_path(column)
     if whole is not None:
         return _walked(rows.roots, whole)

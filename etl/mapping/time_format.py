@@ -1,11 +1,17 @@
-"""Formats of timestamps: strptime codes that determine a moment."""
+"""Entries of timestamps: formats as strptime codes that determine a moment, durations, and moments."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+
+from etl.mapping.units import conversion
 
 EXCEL = "excel"
+
+_LONGEST_SHIFT = timedelta(days=366)
+_OLDEST_START = 1970
 
 _CODES = frozenset("aAwdbBmyYHIpMSfzZjUWGVu%")
 # Common mistakes, and the intended entry.
@@ -64,3 +70,31 @@ def _tried(form: str) -> str:
 def without_zone_name(form: str) -> str:
     """Remove %Z from the end of a format."""
     return form.removesuffix("%Z").rstrip()
+
+
+def shift_ms(given: object) -> object:
+    """Convert a duration, ISO 8601 or seconds, to ms."""
+    try:
+        duration = TypeAdapter(timedelta).validate_python(given)
+    except ValidationError as error:
+        raise ValueError(f"{given!r} is no duration, such as -PT15M or -900 (seconds)") from error
+    if isinstance(given, bool) or abs(duration) > _LONGEST_SHIFT:
+        raise ValueError(f"{given!r} is no duration of at most {_LONGEST_SHIFT.days} days")
+    return round(duration / timedelta(milliseconds=1))
+
+
+def start_ms(given: object) -> int:
+    """Convert a moment with a zone to UTC ms; YAML has it as a text or as a datetime."""
+    try:
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None or moment.year < _OLDEST_START:
+        raise ValueError(f"{str(given)!r} is no moment with a zone, such as 2026-01-05T06:00:00Z")
+    return round(moment.timestamp() * 1000)
+
+
+def time_unit(name: str) -> str:
+    """Check the name of a unit of time."""
+    conversion(name, "s")
+    return name

@@ -116,7 +116,7 @@ def is_units(names: Sequence[str], fields: Sequence[str], mapping: ColumnMapping
         return False
     numbers = [measurement.name for measurement in measurements.declared if measurement.type == "double"]
     columns = [mapping.measurements[name].column for name in numbers if name in mapping.measurements]
-    texts = [cells[column].strip() for column in ([mapping.value] if mapping.value else columns)]
+    texts = [cells[column].strip() for column in (mapping.value or columns)]
     unlike = (*mapping.missing_texts, "\ufffd")
     return any(texts) and not any(_VALUE.match(text) or text in unlike for text in texts if text)
 

@@ -51,7 +51,8 @@ class _Rows:
         """Return the elements at the path `readings` of each object; the bytes of an element are its own."""
         troubles: dict[int, str] = {}
         broken: dict[tuple[int, int], str] = {}
-        rows = explode(dict(enumerate(self.objects)), mapping.readings, MAX_ELEMENTS, troubles, broken)
+        items, values = dict(enumerate(self.objects)), "$value" in mapping.columns
+        rows = explode(items, mapping.readings, MAX_ELEMENTS, troubles, broken, values=values)
         for at, reason in [*troubles.items(), *((at, reason) for (at, _), reason in broken.items())]:
             self.letters.append(BrokenLine(*self.good[at], "recorded", reason))
         self.letters.sort(key=lambda letter: letter.line)

@@ -112,9 +112,9 @@ def _check_types(mapping: ColumnMapping, measurements: Measurements, schema: pa.
     is_time = [*is_number, of.is_timestamp, of.is_date]
     names = mapping.timestamp.names
     wanted = dict.fromkeys(names, is_time if len(names) == 1 else [*is_time, of.is_time])
-    wanted |= dict.fromkeys(mapping.equipment.columns, is_key)
+    wanted |= {column: [*is_key, of.is_floating] for column in mapping.equipment.columns}
     if mapping.tag and mapping.value:
-        wanted |= {mapping.tag.column: is_key, mapping.value: is_number}
+        wanted |= {mapping.tag.column: is_key, **dict.fromkeys(mapping.value, is_number)}
     else:
         is_value = [*is_number, of.is_boolean]
         wanted |= {e.column: is_value if types[m] == "double" else is_text for m, e in mapping.measurements.items()}

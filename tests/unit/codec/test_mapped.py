@@ -155,6 +155,26 @@ def test_decode_when_a_mapping_names_the_source_of_the_id_finds_it(read, mapping
             ],
             [("p1", TIME, 1.0, 3.0), ("p2", TIME, None, 2.0)],
         ),
+        # a field for each type of value, as Sparkplug B has them
+        (
+            "readings: metrics\ntag: name\nvalue: [float_value, int_value]\ntimestamp: $.timestamp\n"
+            "measurements: {voltage: U, current: I}\n",
+            {"timestamp": TIME, "metrics": [{"name": "U", "float_value": 0.5}, {"name": "I", "int_value": 0}]},
+            [("m1", TIME, 0.5, 0.0)],
+        ),
+        # names of tags as fields, of several machines
+        (
+            'readings: values.*\nequipment: {column: $name, pattern: "^(.+)[.]"}\n'
+            'tag: {column: $name, pattern: "([^.]+)$"}\nvalue: $value\ntimestamp: $.t\n'
+            "measurements: {voltage: U, current: I}\n",
+            {"t": TIME, "values": {"a.U": 230, "b.U": "231", "a.I": 1, "a.X": True, "b.I": None}},
+            [("a", TIME, 230.0, 1.0), ("b", TIME, 231.0, None)],
+        ),
+        (
+            "readings: U.*\nequipment: $name\ntimestamp: $.t\nmeasurements: {voltage: $value, current: I}\n",
+            {"U": {"a": 230, "b": "231"}, "t": TIME},
+            [("a", TIME, 230.0, None), ("b", TIME, 231.0, None)],
+        ),
         # a unit beside each value
         (
             "tag: k\nvalue: v\nunit: u\ntimestamp: t\nmeasurements: {voltage: U, current: I}\n",

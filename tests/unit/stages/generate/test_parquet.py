@@ -63,3 +63,9 @@ def test_the_index_is_a_column_when_pandas_wrote_the_file(rows_of):
         named.to_parquet(file)
         found = rows_of(file.getvalue(), MAPPING.replace(": time", f": {column}"), "file.parquet")
         assert found == ([("p", AT, 1.5)], [])
+
+
+def test_machines_are_whole_numbers_when_pandas_made_them_doubles(rows_of):
+    table = {"time": [AT] * 3, "machine": [7.0, None, float("nan")], "U": [1.5] * 3}
+    readings, letters = rows_of(parquet(table), name="file.parquet")
+    assert (readings, len(letters)) == ([("7", AT, 1.5)], 2)
