@@ -105,8 +105,11 @@ def _parsed_elements(
 
 
 def _parsed(records: Records, positions: Sequence[int], parse: Parser, dead: list[DeadRecord]) -> dict[int, Any]:
+    found = parse(records if len(positions) == len(records.offsets) else records.at(positions))
+    if set(map(type, found)) <= {dict, list}:
+        return dict(zip(positions, found, strict=True))
     items = {}
-    for position, item in zip(positions, parse(records.at(positions)), strict=True):
+    for position, item in zip(positions, found, strict=True):
         if isinstance(item, ValueError):
             dead.append(DeadRecord(position, "undecodable", str(item)[:200]))
             continue

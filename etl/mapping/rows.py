@@ -1,7 +1,9 @@
 """The elements of parsed records: each is a reading, or in the long form a value."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from etl.mapping.paths import ALL, Path, opened, parent_path, parse_path, root_path, value_at
@@ -157,7 +159,10 @@ def _walked(items: list[Any], path: Path) -> list[Any]:
     for step in path:
         if isinstance(step, int):
             items = [value_at(item, (step,)) for item in items]
-        else:
+            continue
+        try:
+            items = list(map(itemgetter(step), items))
+        except (KeyError, TypeError):  # not each of them is an object with this field
             items = [item.get(step) if type(item) is dict else value_at(item, (step,)) for item in items]
     return items
 
@@ -192,11 +197,7 @@ def _count(
     prefixes: set[Path],
     counts: dict[tuple[str, ...], int],
 ) -> None:
-    shapes: dict[tuple[str, ...], int] = {}
-    for element in elements:
-        if type(element) is dict:
-            shape = tuple(element)
-            shapes[shape] = shapes.get(shape, 0) + 1
+    shapes = Counter(tuple(element) for element in elements if type(element) is dict)
     for shape, number in shapes.items():
         for name in shape:
             path = (*before, name)

@@ -10,6 +10,7 @@ from tests.bench.figures import Figure
 from tests.bench.material import Material, duration, reading
 from tests.bench.maven import NotToBeHadError
 from tests.bench.place import settings
+from tests.bench.shapes import SHAPES
 from tests.bench.stress import stress
 from tests.bench.whole import etl_run
 
@@ -43,6 +44,9 @@ def _consume(material: Material) -> Iterator[Figure]:
         for client in ("kafka-python", "librdkafka"):
             with reading(topic):
                 yield stages.consume(material.place, material.readings, form, client)
+    for shape in SHAPES:
+        with material.shaped(shape):
+            yield stages.consume(material.place, material.readings, shape, "librdkafka")
     yield clients.kafka_python_consume(material.place, material.json_topic, material.readings)
     yield clients.confluent_consume(material.place, material.json_topic, material.readings)
 
@@ -70,6 +74,9 @@ def _table(material: Material) -> Iterator[Figure]:
     for form, client in (("arrow", "kafka-python"), ("json", "kafka-python"), ("json", "librdkafka")):
         with reading(material.arrow_topic if form == "arrow" else material.json_topic):
             yield stages.topic_to_table(material.place, material.readings, form, client)
+    for shape in SHAPES:
+        with material.shaped(shape):
+            yield stages.topic_to_table(material.place, material.readings, shape, "librdkafka")
 
 
 def _run(material: Material) -> Iterator[Figure]:

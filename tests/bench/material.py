@@ -15,7 +15,7 @@ from etl.codec.json_records import encode_json
 from etl.model.measurements import read_measurements
 from etl.run.workspace import Source, find_manifest, open_workspace
 from etl.settings import RunSettings, read_settings
-from tests.bench import clients, drivers, stages
+from tests.bench import clients, drivers, shapes, stages
 from tests.bench.place import Place, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
 
 INTERVAL_SECONDS = 1
@@ -91,6 +91,25 @@ class Material:
         topic = self.stack.enter_context(fresh_topics())
         clients.fill(self.place, topic, self.records)
         return topic
+
+    @contextmanager
+    def shaped(self, shape: str) -> Iterator[None]:
+        """Let the stages read a topic with all readings in a shape of `shapes.SHAPES`, with its mapping."""
+        names = read_measurements(None).names
+        folder = self.place.folder / shape
+        folder.mkdir(exist_ok=True)
+        (folder / "mapping.yaml").write_text(shapes.mapping(shape, names))
+        (folder / "reading.avsc").write_text(shapes.schema(names))
+        if shape not in self.topics:
+            self.topics[shape] = self.stack.enter_context(fresh_topics())
+            clients.fill(self.place, self.topics[shape], shapes.encode(shape, self.records, names))
+        with reading(self.topics[shape]), settings(ETL_CONSUME_MAPPING_FILE=folder / "mapping.yaml"):
+            yield
+
+    @cached_property
+    def topics(self) -> dict[str, str]:
+        """The topics that are filled already, by shape."""
+        return {}
 
     @cached_property
     def consumed(self) -> str:

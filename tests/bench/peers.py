@@ -16,6 +16,7 @@ from tests.bench.lines import warm_up
 from tests.bench.material import Material, open_material, reading
 from tests.bench.maven import CACHE, NotToBeHadError
 from tests.bench.place import open_place
+from tests.bench.shapes import SHAPES
 from tests.bench.stress import stress
 from tests.bench.targets import verdicts
 
@@ -26,6 +27,9 @@ def _ours(material: Material) -> Iterator[Figure]:
     for form, client in (("json", "kafka-python"), ("json", "librdkafka"), ("arrow", "kafka-python")):
         with reading(material.arrow_topic if form == "arrow" else material.json_topic):
             yield stages.topic_to_table(material.place, material.readings, form, client)
+    for shape in SHAPES:
+        with material.shaped(shape):
+            yield stages.topic_to_table(material.place, material.readings, shape, "librdkafka")
 
 
 def _handmade(material: Material) -> Iterator[Figure]:

@@ -7,6 +7,7 @@ from etl.run.runner import Stage, run_stage
 from etl.settings import RunSettings, read_settings, read_stage_settings
 from tests.bench.figures import Figure, Processes, measured, median, total
 from tests.bench.place import Place, check_stored, fresh_group, fresh_keyspace, fresh_topics, run_like, settings
+from tests.bench.shapes import SHAPES
 
 FROM_TOPIC = ("consume", "transform", "load")
 
@@ -102,4 +103,4 @@ def topic_to_table(place: Place, readings: int, form: str, client: str) -> Figur
     return median(once, place.both)
 
 
-_NAMES = {"arrow": "Arrow", "json": "JSON"}
+_NAMES = {"arrow": "Arrow", "json": "JSON"} | SHAPES

@@ -47,6 +47,8 @@ class Verdict:
 
 BATCHES = tuple(f"driver's batches of {size}" for size in (50, 100, 400))
 STRESS = tuple(f"cassandra-stress, batches of {size}" for size in (100, 400))
+SPARK = ("Spark and its connector, warm, 3rd run",)
+FROM_JSON = tuple(f"topic to table, {shape}, librdkafka" for shape in ("JSON", "nested JSON", "JSON arrays"))
 
 TARGETS = (
     Target("generate", "rate", ">=", 1_000_000),
@@ -55,7 +57,9 @@ TARGETS = (
     Target("produce Arrow", "rate", ">=", 500_000),
     Target("produce JSON", "rate", ">=", 0.8, ("kafka-python produces bytes",)),
     Target("consume Arrow, kafka-python", "rate", ">=", 500_000),
-    Target("consume JSON, kafka-python", "rate", ">=", 0.8, ("kafka-python consumes bytes",)),
+    Target("consume JSON, kafka-python", "rate", ">=", 0.9, ("kafka-python consumes bytes",)),
+    Target("consume JSON, librdkafka", "rate", ">=", 3, ("confluent-kafka and orjson consume",)),
+    Target("consume Avro, librdkafka", "rate", ">=", 0.8, ("consume JSON, librdkafka",)),
     Target("transform", "rate", ">=", 1_000_000),
     Target("load", "rate", ">=", 120_000),
     Target("load", "rate", ">=", 2.5, BATCHES),
@@ -65,6 +69,8 @@ TARGETS = (
     # What a tuned Spark does in a warm JVM, and the processor time that it takes for it.
     Target("topic to table, JSON, librdkafka", "rate", ">=", 66_800),
     Target("topic to table, JSON, librdkafka", "cpu_per_million", "<=", 12),
+    *(Target(line, "rate", ">=", 1.5, SPARK) for line in FROM_JSON),
+    *(Target(line, "cpu_per_million", "<=", 0.5, SPARK) for line in FROM_JSON),
     Target("etl run", "seconds", "<=", 25),
     Target("etl run, ten times as many", "rate", ">=", 0.9, ("etl run",)),
     Target("etl run, ten times as many", "peak_mib", "<=", 512),
