@@ -69,14 +69,19 @@ from etl.model.catalogue import EquipmentId
 from etl.model.measurements import Measurement, Measurements
 from etl.model.yaml_file import first_problem, read_document
 
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?00)?")
 UTF_16 = ("utf-16", "utf-16-le", "utf-16-be")
 
 
-def _zone(name: str) -> str:
+def _zone(given: str) -> str:
+    offset, name = _OFFSET.fullmatch(given), given
+    if offset:
+        # The names of POSIX have the other sign.
+        name = f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}"
     try:
         ZoneInfo(name)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{name!r} is no time zone, such as Europe/Paris") from error
+        raise ValueError(f"{given!r} is no time zone, such as Europe/Paris, and no offset of hours, +01:00") from error
     return name
 
 

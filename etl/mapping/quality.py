@@ -42,8 +42,9 @@ def grade_of(status: object, entry: QualityColumn) -> Grade:
     # Some programs write a status in words with its code, such as "OK (0x0)".
     number = _whole(status.rpartition("(")[2].rstrip(") ") if isinstance(status, str) else status)
     if entry.codes and number is not None:
-        bits = _OPC_DA.get(number >> 6 & 0b11) if entry.codes == "opc-da" else _OPC_UA.get(number >> 30 & 0b11)
-        return Grade(UNCERTAIN if bits is None else bits, word)
+        if entry.codes == "opc-da":
+            return Grade(UNCERTAIN if number < 0 else _OPC_DA.get(number >> 6 & 0b11, UNCERTAIN), word)
+        return Grade(_OPC_UA.get(number >> 30 & 0b11, UNCERTAIN), word)
     found = _WORD.match(status.strip().lower()) if isinstance(status, str) else None
     return Grade(_WORDS[found[0]] if found else UNCERTAIN, word)
 
@@ -72,4 +73,5 @@ def _whole(status: object) -> int | None:
     text = str(status).strip()
     if re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", text):
         return int(text, 16)
-    return int(text) if re.fullmatch(r"\d{1,10}", text) else None
+    # Codes of OPC UA may be signed.
+    return int(text) if re.fullmatch(r"-?\d{1,10}", text) else None

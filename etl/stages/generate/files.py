@@ -17,7 +17,7 @@ from etl.stages.generate.cells import BrokenLine, Parsed, to_readings
 from etl.stages.generate.delimited import csv_rows
 from etl.stages.generate.lines import MAX_LINE_BYTES, open_text
 from etl.stages.generate.listing import list_files
-from etl.stages.generate.objects import json_lines, json_values
+from etl.stages.generate.objects import is_array, json_lines, json_values
 from etl.stages.generate.opening import Found, endings, file_format, opened, reading
 from etl.stages.generate.parquet import parquet_rows
 from etl.stages.generate.repeated import told_apart
@@ -94,6 +94,9 @@ def _rows(
     if "tsv" in endings(name) and "delimiter" not in mapping.model_fields_set:
         mapping = mapping.model_copy(update={"delimiter": "\t"})
     text = open_text(file, mapping, name)
+    if kind == "jsonl" and is_array(text.head):
+        log.info("an array of JSON is read, although the ending says lines", file=name)
+        kind = "json"
     return _TEXTS[kind](text, mapping, measurements, name), text.restore
 
 

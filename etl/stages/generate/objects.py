@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,15 +26,22 @@ _DECODER = json.JSONDecoder()
 
 @dataclass
 class _Rows:
-    """Rows that wait for their block: objects with line number and bytes, and the broken ones."""
+    """Rows that wait for their block: objects or arrays with line number and bytes, and the broken ones."""
 
-    objects: list[dict[str, object]] = field(default_factory=list)
+    objects: list[Any] = field(default_factory=list)
     good: list[tuple[int, bytes]] = field(default_factory=list)
     letters: list[BrokenLine] = field(default_factory=list)
 
     def add(self, number: int, raw: bytes, value: object) -> None:
-        self.objects.append(_checked(raw, value))
-        self.good.append((number, raw))
+        checked = _checked(raw, value)
+        several = isinstance(checked, list) and any(isinstance(each, dict) for each in checked)
+        for each in checked if isinstance(checked, list) and several else [checked]:
+            own = json.dumps(each, ensure_ascii=False).encode() if several else raw
+            if several and not isinstance(each, dict):
+                self.refuse(number, own, ValueError("no JSON object"))
+            else:
+                self.objects.append(each)
+                self.good.append((number, own))
 
     def refuse(self, number: int, raw: bytes, error: Exception) -> None:
         reason = "undecodable" if isinstance(error, UnicodeError) else "recorded"
@@ -42,10 +50,21 @@ class _Rows:
     def block(self, mapping: ColumnMapping) -> Parsed:
         if mapping.readings:
             return self._elements(mapping)
+        if not any(column.startswith("[") for column in mapping.columns):
+            self._refuse_arrays()
         number = len(self.objects)
         rows = Rows(list(range(number)), [0] * number, self.objects, self.objects, [None] * number, self.objects)
         lines = np.array([at for at, _ in self.good], dtype=np.int64)
         return Cells(_columns(rows, mapping), lines, lambda row: self.good[row][1]), self.letters
+
+    def _refuse_arrays(self) -> None:
+        """Refuse rows that are arrays, whose cells have numbers and no names."""
+        arrays = [at for at, item in enumerate(self.objects) if isinstance(item, list)]
+        for at in reversed(arrays):
+            del self.objects[at]
+            self.refuse(*self.good.pop(at), ValueError("no JSON object"))
+        if arrays:
+            self.letters.sort(key=lambda letter: letter.line)
 
     def _elements(self, mapping: ColumnMapping) -> Parsed:
         """Return the elements at the path `readings` of each object; the bytes of an element are its own."""
@@ -84,8 +103,20 @@ def json_lines(text: Text, mapping: ColumnMapping, _measurements: Measurements, 
 _TOO_LONG = f"longer than {MAX_LINE_BYTES} bytes; no more of it is kept"
 
 
-def _checked(raw: bytes, value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
+def is_array(head: bytes) -> bool:
+    """Return whether a file begins with an array that does not end on its first line."""
+    line = head.lstrip().partition(b"\n")[0].strip()
+    if not line.startswith(b"["):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _checked(raw: bytes, value: object) -> object:
+    if not isinstance(value, dict | list):
         raise ValueError("no JSON object")
     if b"\\ud" in raw.lower():
         # Half a surrogate pair is valid JSON, but not text.

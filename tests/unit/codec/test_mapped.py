@@ -366,6 +366,8 @@ def test_decode_when_a_mapping_converts_values_stores_the_declared_unit(read, en
         ("", "Error_Configuration", None, "voltage=Error_Configuration"),
         (", codes: opc-ua", {"Code": 0x80050000, "Symbol": "BadCommunicationError"}, None, "voltage=2147811328"),
         (", codes: opc-ua", {"code": 0}, 1.0, None),
+        (", codes: opc-ua", "-2147483648", None, "voltage=-2147483648"),
+        (", codes: opc-da", -1, 1.0, "voltage=-1"),
         (", codes: opc-ua", "OK (0x0)", 1.0, None),
         (", codes: opc-ua", "StatusBadNodeIDUnknown (0x80340000)", None, "voltage=StatusBadNodeIDUnknown (0x80340000)"),
         ("", {"Symbol": "BadCommunicationError"}, None, "voltage=BadCommunicationError"),
@@ -510,8 +512,17 @@ def test_decode_when_records_are_of_the_project_itself_reads_them_without_the_ma
     assert readings(decoded) == [{"equipment_id": "m1", "timestamp": "2026-01-05T06:00:00Z", "voltage": 1.0}]
 
 
+TEXTS = [
+    "a",
+    "U",
+    "2026-01-05",
+    "1 kV",
+    '{"id": "a", "ts": 1, "U": 2, "n": [3]}',
+    '[{"ts": 1, "id": "b"}, {"U": 1}]',
+    "[]",
+]
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, TIME) | st.floats() | st.sampled_from(["a", "U", "2026-01-05", "1 kV"]),
+    st.none() | st.booleans() | st.integers(-5, TIME) | st.floats() | st.sampled_from(TEXTS),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.sampled_from(["ts", "U", "id", "m", "n", "q"]), inner, max_size=5)
@@ -524,6 +535,10 @@ MAPPINGS = [
     "readings: m.n\nequipment: $.id\n" + PLAIN,
     'readings: "*.m"\nequipment: $name\n' + PLAIN,
     "readings: '[0].m'\nequipment: id\n" + PLAIN,
+    "readings: m.n\nequipment: $parent.id\n" + PLAIN,
+    "readings: m.*\nequipment: $name\ntimestamp: $.ts\nmeasurements: {voltage: $value}\n",
+    "readings: m.*\nequipment: $parent.id\ntag: $name\nvalue: [U, $value]\nunit: n\ntimestamp: $.ts\n"
+    "measurements: {voltage: n}\n",
     "readings: m\nequipment: id\ntag: n\nvalue: U\nquality: q\n" + PLAIN,
     "equipment: id\nquality: {column: q, codes: opc-da}\nbad: [-5]\ntimestamp: {column: ts, zone: Europe/Berlin}\n"
     "measurements: {voltage: {column: U, unit: kV, values: {a: 7}}}\n",

@@ -35,6 +35,7 @@ def test_columns_are_read_once_when_mapped_twice(tmp_path):
             "timestamp.zone: 'Europe/Nowhere' is no time zone",
         ),
         (GOOD.replace(": t", ": {column: t, zone: ../etc}"), "timestamp.zone: '../etc' is no time zone"),
+        (GOOD.replace(": t", ": {column: t, zone: '+05:30'}"), "timestamp.zone: '+05:30' is no time zone"),
         (GOOD + "delimiter: ';;'", "delimiter:"),
         (GOOD + "delimiter: '§'", "delimiter:"),
         (GOOD + "decimal: x", "decimal:"),

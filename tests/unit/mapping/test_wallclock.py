@@ -194,6 +194,12 @@ def test_times_are_elapsed_when_the_mapping_names_their_start(unit, decimal, cel
     assert found == [None if each is None else MORNING + round(each * 1000) for each in seconds]
 
 
+@pytest.mark.parametrize("zone", ["+01:00", "+0100", "+01", "UTC+1", "GMT+01:00", "Europe/Berlin"])
+def test_the_zone_is_an_offset_when_written_so(zone):
+    assert utc(["2026-01-05 09:00:00"], zone=zone) == [MORNING]
+    assert utc(["2026-01-05 03:00:00"], zone="-05:00") == [MORNING]
+
+
 def test_a_fraction_is_optional_when_the_format_has_one():
     texts = ["05.01.2026 08:00:00,1234567", "05.01.2026 08:00:00", "04.01.2026 24:00:00", "05.01.2026 08:00"]
     found = utc(texts, format="%d.%m.%Y %H:%M:%S,%f")
