@@ -19,8 +19,8 @@ from tests.verify.pipeline import Attempt, Pipeline
 from tests.verify.servers import Server
 
 GROUP = "verified"
-# Until a stage runs, or a command has an answer, on a very busy machine.
-PATIENCE_SECONDS = 600.0
+# Until a stage runs or a load ends, or a command has an answer, on a very busy machine.
+PATIENCE_SECONDS = 1800.0
 # How long to wait for `etl run`, as not each run is one, and how long a command may take that was never seen to end.
 RUN_SECONDS, FIRST_SECONDS = 5.0, 3.0
 
