@@ -36,8 +36,8 @@ from tests.simulation.services import (
 from tests.simulation.world import CALM, Odds, Process, World
 
 CALM_RUNS = 8
-# A load has about this number of calls.
-LOAD_CALLS = 30
+# The calls of a load that may change something, from its first dead letter to its manifest.
+EFFECTS = 13, 38
 
 KAFKA = KafkaSettings(topic=TOPIC, dead_letter_topic=DEAD_LETTERS, group=GROUP, timeout=30)
 CASSANDRA = CassandraSettings(keyspace=KEYSPACE, timeout=30)
@@ -225,7 +225,7 @@ def _run(services: Services, run: str, shard: int) -> None:
             name = f"{run}.{shard} {stage}.{attempt}"
             process = world.start(name, lambda stage=stage: run_stage(services.plan, stage, run, shard))
             if given_up:
-                process.dies_at = world.random.randint(1, LOAD_CALLS)
+                process.dies_at = world.random.randint(*EFFECTS)
             if world.odds.kill and world.random.random() < 0.03:
                 # The scheduler takes it for dead, and starts another one.
                 world.sleep(world.random.random() * 5)
