@@ -5,6 +5,7 @@ The key is the equipment ID. The header `content-type` names the format of the v
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
@@ -144,6 +145,8 @@ def _read_keys(keys: Sequence[bytes | None]) -> tuple[dict[bytes | None, str], d
 
 def _read_headers(all_headers: Sequence[Headers]) -> list[HeaderInfo]:
     """Parse each combination of headers once; parsing those of each record would be the slowest step."""
+    if not any(all_headers):
+        return [_NO_HEADERS] * len(all_headers)
     known: dict[tuple[tuple[str, bytes | None], ...], HeaderInfo] = {(): _NO_HEADERS}
     found = []
     for headers in all_headers:
@@ -179,9 +182,7 @@ def _used(headers: Headers, foreign: Foreign | None) -> list[tuple[str, bytes | 
 
 def _kept(parts: list[Part], others: Iterable[int]) -> list[int]:
     """Return the positions of the records whose raw bytes are kept, in order."""
-    positions = [*(part.positions for part in parts), np.array([*others], np.int64)]
-    found: list[int] = np.unique(np.concatenate(positions)).tolist()
-    return found
+    return sorted({*others, *chain.from_iterable(part.positions.tolist() for part in parts)})
 
 
 def _raw(

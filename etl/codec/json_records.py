@@ -114,7 +114,7 @@ def json_part(objects: Mapping[int, dict[str, Any]], measurements: Measurements)
 
 def notes_of(cells: Sequence[Any], measurements: Measurements) -> list[str | None] | None:
     """Return the notes that a mapped file gives its readings, such as `voltage=Bad`; ignore other texts."""
-    if not any(type(cell) is str and "=" in cell for cell in cells):
+    if str not in set(map(type, cells)) or not any(type(cell) is str and "=" in cell for cell in cells):
         return None
     entry = f"(?:{'|'.join(measurements.names)})=[^,=]{{1,40}}"
     matches = re.compile(f"{entry}(?:,{entry})*").fullmatch
