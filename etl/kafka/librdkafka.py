@@ -134,19 +134,22 @@ def _block(
     messages: list[Any], waiting: Mapping[int, Span], at: dict[int, int], topic: str, settings: KafkaSettings
 ) -> Records:
     """Take the records of the range, and advance the positions in `at`."""
-    for message in [message for message in messages if message.error() is not None]:
+    failed = [message for message in messages if message.error() is not None]
+    for message in failed:
         # Only the end of the partition shows that the last offsets contain no records.
         if message.error().code() != rdkafka.KafkaError._PARTITION_EOF:
             raise _explain(message.error(), f"topic {topic}", settings)
         at[message.partition()] = max(at[message.partition()], message.offset())
-    found = [message for message in messages if message.error() is None]
-    last = {message.partition(): message.offset() for message in found}
+    found = [message for message in messages if message.error() is None] if failed else messages
+    partitions, offsets = [message.partition() for message in found], [message.offset() for message in found]
+    last = dict(zip(partitions, offsets, strict=True))
     at.update({partition: offset + 1 for partition, offset in last.items()})
     if any(partition not in waiting or offset >= waiting[partition].end for partition, offset in last.items()):
         found = [m for m in found if m.partition() in waiting and m.offset() < waiting[m.partition()].end]
+        partitions, offsets = [message.partition() for message in found], [message.offset() for message in found]
     block = Records(
-        [message.partition() for message in found],
-        [message.offset() for message in found],
+        partitions,
+        offsets,
         [message.timestamp()[1] for message in found],
         [message.key() for message in found],
         [message.value() for message in found],

@@ -42,6 +42,7 @@ class Records(NamedTuple):
 
 def next_number(block: Records) -> int:
     """Return how many records of the size of this block make up the next one."""
-    size = sum(len(value) for value in block.values if value)
-    size += sum(len(name) + len(value or b"") for headers in block.headers for name, value in headers)
+    size = sum(map(len, filter(None, block.values)))
+    if any(block.headers):
+        size += sum(len(name) + len(value or b"") for headers in block.headers for name, value in headers)
     return max(1, min(BLOCK_RECORDS, BLOCK_BYTES // (size // len(block.values) + 100)))

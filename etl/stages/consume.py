@@ -167,7 +167,8 @@ def _consume_topic(
                 decoded = decode(records, topic, reading.measurements, foreign)
             output.add(records, _numbered(decoded, number))
             reading.advance(int(decoded.sizes.sum()))
-            ends.update({p: offset + 1 for p, offset in zip(records.partitions, records.offsets, strict=True)})
+            last = dict(zip(records.partitions, records.offsets, strict=True))
+            ends.update({p: offset + 1 for p, offset in last.items()})
             if capped:
                 return ends
     return {}
@@ -281,7 +282,7 @@ def _halved(
 ) -> Iterator[tuple[Records, Decoded]]:
     """Decode a block; split it if it holds more readings than a file may."""
     number = len(records.offsets)
-    if number == 1 or sum(len(value) for value in records.values if value is not None) <= CHUNK_BYTES:
+    if number == 1 or sum(map(len, filter(None, records.values))) <= CHUNK_BYTES:
         with suppress(TooLarge):
             decoded = decode(records, topic, measurements, foreign)
             if number == 1 or decoded.readings.num_rows <= CHUNK_ROWS:
