@@ -68,6 +68,8 @@ def explode(
             for index, each in enumerate(found):
                 if values or type(each[0]) in (dict, list):
                     _append(add, position, index, each)
+                elif type(inner := opened(each[0])) is dict:
+                    _append(add, position, index, (inner, inner if each[1] is each[0] else each[1], *each[2:]))
                 else:
                     broken[position, index] = f"the element {str(each[0])[:80]!r} is no object"
     return rows
