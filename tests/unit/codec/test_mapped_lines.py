@@ -109,9 +109,9 @@ def test_decode_when_a_few_records_do_not_fit_parses_only_their_neighbours_exact
 ):
     seen: list[int] = []
 
-    def counted(items: dict[int, Any], *more: Any) -> Any:
+    def counted(items: dict[int, Any], *more: Any, **options: Any) -> Any:
         seen.extend(items)
-        return explode(items, *more)
+        return explode(items, *more, **options)
 
     explode = mapped.explode
     monkeypatch.setattr(mapped, "explode", counted)
