@@ -179,8 +179,13 @@ def _part(
     usable = found.equipment.is_valid().to_numpy(zero_copy_only=False)
     if usable.all():
         return part
+    names = mapping.columns.equipment.columns
     for row in np.flatnonzero(~usable).tolist():
-        text = f"no equipment ID: {shown_cells(columns, mapping.columns.equipment.columns, row)}"
+        text = f"no equipment ID: {shown_cells(columns, names, row)}"
+        if "$key" in names and columns["$key"][row] is None:
+            text += (
+                "; the key is missing, or no text of 1 to 255 bytes (`equipment` of the mapping names another place)"
+            )
         dead.append(_element(values, mapping, (int(positions[row]), int(indexes[row])), "missing-key", text))
     return part.only(np.flatnonzero(usable))
 

@@ -402,6 +402,12 @@ def test_decode_when_each_measurement_has_a_status_grades_each_by_its_own(read):
     assert row["bad"] == "current=2147483648"
 
 
+@pytest.mark.parametrize("key", [None, b"", b"\0\0\0\x2a", b"null"])
+def test_decode_when_a_key_is_no_id_says_so(read, key):
+    (letter,) = read(PLAIN, (key, {"ts": 1, "U": 1}, [])).dead_letters.to_pylist()
+    assert letter["detail"].startswith("no equipment ID: $key is 'None'; the key is missing, or no text")
+
+
 def test_decode_when_an_array_has_a_byte_order_mark_cuts_its_elements(read):
     decoded = read("equipment: id\n" + PLAIN, (None, b'\xef\xbb\xbf[{"id":"a","ts":1,"U":1}, {"ts":2}]', []))
     assert letters(decoded) == [(0, 1, "missing-key", b'{"ts":2}')]
