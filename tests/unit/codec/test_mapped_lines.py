@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.codec import mapped
@@ -74,6 +74,7 @@ def shown(decoded: Decoded) -> list[Any]:
 @pytest.mark.parametrize("name", MAPPINGS)
 @example(values=[b'{"t":18446744073709551616,"id":"m","U":18446744073709551617}'])
 @example(values=[b'{"t":1,"a":{"id":"m","U":1},"a.U":2}'])
+@settings(max_examples=50)
 @given(values=st.lists(RECORDS, min_size=1, max_size=4))
 def test_decode_when_records_are_of_any_kind_equals_the_exact_reader(readers, exact_readers, name, values):
     assert shown(read(values, readers[name])) == shown(read(values, exact_readers[name]))
