@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -157,13 +158,13 @@ def cells_of(rows: Rows, column: str) -> list[Any]:
 def _walked(items: list[Any], path: Path) -> list[Any]:
     """Return the values at a path of many items, one step after the other: half the time of one item at a time."""
     for step in path:
-        if isinstance(step, int):
-            items = [value_at(item, (step,)) for item in items]
-            continue
-        try:
-            items = list(map(itemgetter(step), items))
-        except (KeyError, TypeError):  # not each of them is an object with this field
-            items = [item.get(step) if type(item) is dict else value_at(item, (step,)) for item in items]
+        if isinstance(step, str):
+            with suppress(KeyError, TypeError):  # not each of them is an object with this field
+                items = list(map(itemgetter(step), items))
+                continue
+        # All elements of a record have the same root, which may be a text that is to be parsed once.
+        found = {key: value_at(item, (step,)) for key, item in {id(item): item for item in items}.items()}
+        items = [found[id(item)] for item in items]
     return items
 
 

@@ -1,10 +1,13 @@
 """Elements of JSON files, found as on a topic."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from etl.mapping import paths
 from etl.mapping.language import read_mapping
+from etl.mapping.rows import cells_of, explode
 from etl.model.measurements import read_measurements
 from etl.stages.generate.files import recorded_readings
 
@@ -56,3 +59,18 @@ def test_rows_of_a_file_are_those_of_arrays_within_when_they_are_objects(tmp_pat
     assert block.dead_letters.select(["line", "reason", "value"]).to_pylist() == [
         {"line": 1, "reason": "recorded", "value": b"5"}
     ]
+
+
+def test_text_with_many_elements_is_parsed_once_for_each_step_of_a_path(monkeypatch):
+    text = json.dumps({"site": {"id": "a"}, "rows": [{"U": number} for number in range(1000)]})
+    parsed = []
+
+    def loads(given):
+        parsed.append(given)
+        return json.loads(given)
+
+    monkeypatch.setattr(paths, "json", SimpleNamespace(loads=loads))
+    rows = explode({0: {"payload": text}}, "payload.rows", 10_000, {}, {})
+    assert cells_of(rows, "$.payload.site.id") == ["a"] * 1000
+    assert cells_of(rows, "U") == list(range(1000))
+    assert len(parsed) <= 3
