@@ -1,6 +1,8 @@
 """One element of a JSON record that has several, for its dead letter."""
 
 import json
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from etl.codec.json_records import parse_json
@@ -24,10 +26,13 @@ def one_element(value: bytes, path: str, index: int) -> bytes:
 
 def _cut(value: bytes, path: str, index: int) -> bytes:
     if not path:
-        return _slice(value.decode("utf-8-sig").rstrip("\0"), index).encode()
-    item = parse_json([value])[0]
-    if isinstance(item, ValueError):
-        raise item
+        text, spans = _spans(value)
+        if spans is None:
+            return text.encode()
+        if index >= len(spans):
+            raise ValueError("the standard library cannot cut this element")
+        return text[slice(*spans[index])].encode()
+    item = _parsed(value)
     steps = parse_path(path)
     if type(item) is list and not isinstance(steps[0], int):
         pruned, number = _one_root(item, steps, index)
@@ -38,17 +43,36 @@ def _cut(value: bytes, path: str, index: int) -> bytes:
     return json.dumps(pruned, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _slice(text: str, index: int) -> str:
-    """Return the text of one element of an array; of a value that is no array, all of it."""
+# A wrong mapping makes a dead letter of each element: the last record is kept, or the time would be quadratic.
+@lru_cache(maxsize=1)
+def _spans(value: bytes) -> tuple[str, list[tuple[int, int]] | None]:
+    """Return the text of an array and the spans of its elements up to a broken one; None if it is no array."""
+    text = value.decode("utf-8-sig").rstrip("\0")
     at = _blank_end(text, 0)
     if text[at : at + 1] != "[":
-        return text
+        return text, None
     decoder = json.JSONDecoder()
-    for _ in range(index + 1):
-        start = _blank_end(text, at + 1)
-        _, end = decoder.raw_decode(text, start)
-        at = _blank_end(text, end)
-    return text[start:end]
+    spans: list[tuple[int, int]] = []
+    with suppress(ValueError, RecursionError):
+        while text[at : at + 1] in ("[", ","):
+            start = _blank_end(text, at + 1)
+            _, end = decoder.raw_decode(text, start)
+            spans.append((start, end))
+            at = _blank_end(text, end)
+    return text, spans
+
+
+@lru_cache(maxsize=1)
+def _parsed(value: bytes) -> Any:
+    item = parse_json([value])[0]
+    if isinstance(item, ValueError):
+        raise item
+    return item
+
+
+@lru_cache(maxsize=1)
+def _opened(text: str) -> Any:
+    return opened(text)
 
 
 def _blank_end(text: str, at: int) -> int:
@@ -71,7 +95,7 @@ def _one_root(roots: list[Any], steps: Path, index: int) -> tuple[Any, int]:
 
 def _pruned(item: Any, steps: Path, index: int) -> tuple[Any, int]:
     """Return an item with only one of its elements (None if it has fewer), and their number."""
-    item = opened(item)
+    item = _opened(item) if type(item) is str else item
     if not steps:
         if type(item) is list:
             return ([item[index]] if index < len(item) else None), len(item)
