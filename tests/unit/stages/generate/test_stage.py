@@ -148,7 +148,7 @@ def test_nothing_is_written_when_the_mapping_is_wrong(run, tmp_path):
             "`measurements` of the mapping",
         ),
         ("a.csv", 'time,machine,U\n2026-01-05T08:00:00Z,p,"1,5"\n2026-01-05T08:01:00Z,p,"2,5"\n', "`decimal`"),
-        ("a.jsonl", '[{"time": 1767600000,\n"machine": "p"}]\n', "`format` of the mapping"),
+        ("a.jsonl", '{"time": 1767600000,\n"machine": "p"}\n', "`format` of the mapping"),
         ("a.jsonl", '{"time": 1767600000, "U": 1}\n{"time": 1767600000, "U": 1}', "`equipment` of the mapping"),
     ],
 )
