@@ -142,13 +142,9 @@ def _kafka(patient: bool) -> Iterator[Check]:
             yield Check("fail", "Kafka", str(error), error.exit_code)
             return
         yield Check("ok", "Kafka", f"{settings.bootstrap_servers} answers")
-        yield (topic := _try("topic", lambda: _topic(client, settings.topic)))
-        if topic.state == "ok":
-            yield _topic_settings(client, settings.topic)
-            yield _try("offsets", lambda: _offsets(client, settings.topic))
-        for name in settings.topics[1:]:
-            yield (more := _try("topic", partial(_topic, client, name)))
-            if more.state == "ok":
+        for name in settings.topics:
+            yield (topic := _try("topic", partial(_topic, client, name)))
+            if topic.state == "ok":
                 yield _topic_settings(client, name)
                 yield _try("offsets", partial(_offsets, client, name))
         yield (letters := _try("dead letters", lambda: _topic(client, settings.dead_letter_topic)))
