@@ -99,9 +99,9 @@ def try_topic(
 
 def newest_records(kafka: KafkaSettings) -> Iterable[tuple[str, Records]]:
     """Yield the newest records of each partition of each topic, at most about SAMPLE of a topic."""
-    for topic in kafka.topics:
-        with connect(kafka) as client:
-            spans = client.log_spans(topic)
+    with connect(kafka) as client:
+        spans_of = {topic: client.log_spans(topic) for topic in kafka.topics}
+    for topic, spans in spans_of.items():
         each = max(1, SAMPLE // max(1, len(spans)))
         newest = {p: Span(max(span.begin, span.end - each), span.end) for p, span in spans.items()}
         wanted = {p: span for p, span in newest.items() if span.begin < span.end}
