@@ -331,16 +331,15 @@ class ColumnMapping(_Entry):
         return list(dict.fromkeys(named))
 
 
-def read_mapping(path: Path, measurements: Measurements, *, topic: bool = False) -> ColumnMapping:
-    """Read a mapping file, of recorded files or of a topic.
+def read_mapping(path: Path, measurements: Measurements) -> ColumnMapping:
+    """Read the mapping file of recorded files.
 
     Raises:
         SettingsError: the file cannot be read, an entry is wrong, or a measurement is not declared.
     """
     where = f"mapping file {path}"
     mapping = checked_mapping(read_document(path, "mapping"), where, measurements)
-    if not topic:
-        _check_of_file(where, mapping)
+    _check_of_file(where, mapping)
     return mapping
 
 

@@ -12,7 +12,7 @@ from etl.codec.formats import open_parser
 from etl.codec.mapped import foreign
 from etl.codec.originals import originals
 from etl.kafka.records import Records
-from etl.mapping.language import read_mapping
+from etl.mapping.topics import read_topic_mappings
 from etl.model.measurements import read_measurements
 
 MEASUREMENTS = read_measurements()
@@ -33,7 +33,7 @@ def read(tmp_path):
     def do(mapping: str, *items: Any, topic: str = "plant") -> Decoded:
         path = tmp_path / "mapping.yaml"
         path.write_text(mapping)
-        columns = read_mapping(path, MEASUREMENTS, topic=True)
+        columns = read_topic_mappings(path, MEASUREMENTS, [topic])[topic]
         given = [item if isinstance(item, tuple) else (b"m1", item, []) for item in items]
         return decode(block(*given), topic, MEASUREMENTS, foreign(columns, open_parser(columns.record, tmp_path)))
 

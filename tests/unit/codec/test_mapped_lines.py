@@ -16,7 +16,7 @@ from etl.codec.formats import open_parser
 from etl.codec.json_lines import SMALLEST_VALUES
 from etl.codec.mapped_lines import paths_of
 from etl.kafka.records import Records
-from etl.mapping.language import read_mapping
+from etl.mapping.topics import read_topic_mappings
 from etl.model.measurements import read_measurements
 from tests.unit.codec.json_values import BLANKS, CELLS, objects
 
@@ -43,7 +43,7 @@ GOOD = b'{"t":1767592800000,"a":{"id":"m","U":230.1,"a":{"U":1}},"seq":7}'
 def reader(name: str, folder: Path) -> Foreign:
     path = folder / f"{name}.yaml"
     path.write_text(MAPPINGS[name])
-    columns = read_mapping(path, MEASUREMENTS, topic=True)
+    columns = read_topic_mappings(path, MEASUREMENTS, ["topic"])["topic"]
     return mapped.foreign(columns, open_parser(columns.record, folder))
 
 

@@ -9,7 +9,7 @@ from etl.codec.envelope import decode
 from etl.codec.formats import open_parser
 from etl.codec.mapped import foreign
 from etl.kafka.records import Records
-from etl.mapping.language import read_mapping
+from etl.mapping.topics import read_topic_mappings
 from etl.model.measurements import read_measurements
 
 PAGES = [Path(__file__).parents[3] / "docs" / name for name in ("mapping.md", "gateways.md")]
@@ -26,7 +26,7 @@ def test_example_gives_the_readings_beside_it(tmp_path, mapping, record, table):
     path = tmp_path / "mapping.yaml"
     path.write_text(mapping)
     measurements = read_measurements()
-    columns = read_mapping(path, measurements, topic=True)
+    columns = read_topic_mappings(path, measurements, ["topic"])["topic"]
     reader = foreign(columns, open_parser(columns.record, tmp_path))
     records = Records([0], [0], [1_767_592_800_005], [b"key"], [record.encode()], [[]])
     decoded = decode(records, "topic", measurements, reader)

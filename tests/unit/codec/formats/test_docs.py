@@ -11,7 +11,7 @@ from etl.codec.envelope import decode
 from etl.codec.formats import open_parser
 from etl.codec.mapped import foreign
 from etl.kafka.records import Headers, Records
-from etl.mapping.language import read_mapping
+from etl.mapping.topics import read_topic_mappings
 from etl.model.measurements import read_measurements
 from etl.settings import RegistrySettings
 from tests.unit.codec.formats.schema_registry import registry
@@ -65,7 +65,7 @@ def describe(folder: Path, name: str, text: str) -> None:
 
 def readings(folder: Path, records: Records, url: str) -> list[list[str]]:
     measurements = read_measurements()
-    mapping = read_mapping(folder / "mapping.yaml", measurements, topic=True)
+    mapping = read_topic_mappings(folder / "mapping.yaml", measurements, ["topic"])["topic"]
     parse = open_parser(mapping.record, folder, RegistrySettings(url=url))
     decoded = decode(records, "topic", measurements, foreign(mapping, parse))
     assert decoded.dead_letters.to_pylist() == []
