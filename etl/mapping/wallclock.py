@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from etl.mapping.language import TimestampColumn
 from etl.mapping.time_format import EXCEL, without_zone_name
 from etl.mapping.units import conversion
+from etl.model.schemas import DAY_MS
 from etl.model.timestamps import MISSING, OLDEST_MS, to_milliseconds
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-DAY_MS = 86_400_000
 # Text that ends in a zone, or a number: the zone of the mapping does not apply to these.
 _ABSOLUTE = r"(?i)[T ].*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)(?:\[[^\]]*\])?$|^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"
 _EPOCH = r"^[+-]?[\d.]+(?:[eE][+-]?\d+)?$"

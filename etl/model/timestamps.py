@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.model.schemas import DAY_MS
+
 MISSING = np.iinfo(np.int64).min
 
 # An epoch number below 1e11 (the year 5138) is in seconds, below 1e14 in milliseconds, and so on. Current timestamps
@@ -29,7 +31,6 @@ _SMALL_T = r"^([\d-]+)t"
 _UTC_AT_END = r"(?i)(:\d{2}(?:[.,]\d+)?)\s*(?:Z|UTC|GMT)(?:\[[\w/+-]+\])?$"
 _NAME_AT_END = r"([+-]\d{2}(?::?\d{2})?)\[[\w/+-]+\]$"
 _END_OF_DAY = r"(\d{4}-?\d{2}-?\d{2}[T ])24((?::?00(?::?00(?:[.,]0+)?)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)"
-_DAY_MS = 86_400_000
 # An epoch before the year 2000 is not the time of a reading: the clock was never set, or the number is not an epoch.
 OLDEST_MS = 946_684_800_000
 # A date, perhaps with time, of digits only, such as 20260105 or 202601050600. As an epoch it would be in 1970 or 1976.
@@ -153,7 +154,7 @@ def _in_other_spellings(texts: "pd.Series[str]") -> npt.NDArray[np.int64]:
     texts = texts.str.replace(_UTC_AT_END, r"\1Z", regex=True).str.replace(_NAME_AT_END, r"\1", regex=True)
     at_end = texts.str.fullmatch(_END_OF_DAY).to_numpy(dtype=bool)
     ms = _parsed(texts.str.replace(f"^{_END_OF_DAY}$", r"\g<1>00\2", regex=True))
-    return np.where(at_end & (ms != MISSING), ms + _DAY_MS, ms)
+    return np.where(at_end & (ms != MISSING), ms + DAY_MS, ms)
 
 
 def _parsed(texts: "pd.Series[str]") -> npt.NDArray[np.int64]:
