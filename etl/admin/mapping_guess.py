@@ -63,6 +63,10 @@ def _guess(file: BinaryIO, name: str, kind: str | None, measurements: Measuremen
         return guess_mapping(table.to_pydict(), measurements, {}, keyed=False) if table else ""
     if kind == "excel":
         return _guess_rows(first_rows(file, name, SAMPLE), measurements, {})
+    return _guess_text(file, name, kind, measurements)
+
+
+def _guess_text(file: BinaryIO, name: str, kind: str | None, measurements: Measurements) -> str:
     data = file.read(_SAMPLE_BYTES)
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "utf-16" if wide else "utf-8-sig"
