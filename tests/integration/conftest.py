@@ -17,6 +17,7 @@ from etl.model.tables import pipeline_tables
 from etl.settings import SchemaSettings
 from images import local
 from tests.integration.machine import Machine
+from tests.integration.plant import Plant, made_plant
 from tests.integration.topics import CLIENTS, made_topics
 
 # Accounts of the secure services: the first may do everything, the others what a test grants them.
@@ -140,3 +141,10 @@ def python(kafka: local.Service, topic: str, tmp_path: Path) -> Iterator[port.Cl
     """Where the client library makes no difference."""
     with made_topics(kafka, topic, tmp_path) as connected:
         yield connected
+
+
+@pytest.fixture
+def plant(services: list[local.Service], topic: str, keyspace: str, tmp_path: Path) -> Iterator[Plant]:
+    """Tables, topics of one partition and a group of the test's own."""
+    with made_plant(services, topic, keyspace, tmp_path, partitions=1) as made:
+        yield made

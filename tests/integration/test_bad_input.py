@@ -4,7 +4,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from etl.errors import NothingNew
 from etl.run.dead_letters import Choice, list_letters
-from images import local
 from tests.integration.machine import Machine
-from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
+from tests.integration.plant import MIDNIGHT, Plant, run_behind_topic
 from tests.integration.topics import in_json
 
 # A million takes minutes: TINY_RECORDS=1000000.
@@ -43,12 +41,6 @@ NAMES = [
     "a,b;c\td"[:-2],
     "\u202egnp.exe",
 ]
-
-
-@pytest.fixture
-def plant(kafka: local.Service, cassandra: local.Service, topic: str, keyspace: str, tmp_path: Path) -> Iterator[Plant]:
-    with made_plant([kafka, cassandra], topic, keyspace, tmp_path, partitions=1) as made:
-        yield made
 
 
 def produce(plant: Plant, *records: dict[str, Any], **options: Any) -> None:

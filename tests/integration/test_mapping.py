@@ -1,7 +1,6 @@
 """A topic of gateways on the real services: what is mapped is stored, the rest are dead letters that replay."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from etl.run.dead_letters import Choice, list_letters, replay
 from etl.run.workspace import find_manifest, open_workspace
 from etl.settings import RunSettings, read_settings
 from images import local
-from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
+from tests.integration.plant import MIDNIGHT, Plant, run_behind_topic
 from tests.integration.topics import send
 
 MAPPING = """
@@ -25,18 +24,10 @@ measurements: {voltage: U}
 
 
 @pytest.fixture
-def plant(
-    kafka: local.Service,
-    cassandra: local.Service,
-    topic: str,
-    keyspace: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Plant]:
+def plant(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plant:
     (tmp_path / "mapping.yaml").write_text(MAPPING)
     monkeypatch.setenv("ETL_CONSUME_MAPPING_FILE", str(tmp_path / "mapping.yaml"))
-    with made_plant([kafka, cassandra], topic, keyspace, tmp_path, partitions=1) as made:
-        yield made
+    return plant
 
 
 def record(machine: str, *values: dict[str, Any]) -> dict[str, Any]:

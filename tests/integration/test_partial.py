@@ -1,30 +1,20 @@
 """Parts of readings on the real services: they become one row, in one run as in several."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etl.run.dead_letters import Choice, list_letters
 from images import local
-from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
+from tests.integration.plant import MIDNIGHT, Plant, run_behind_topic
 from tests.integration.topics import ARROW_HEADERS, in_json, send, stream
 
 
 @pytest.fixture
-def plant(
-    kafka: local.Service,
-    cassandra: local.Service,
-    topic: str,
-    keyspace: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Plant]:
+def plant(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Plant:
     monkeypatch.setenv("ETL_TRANSFORM_PARTIAL", "merge")
-    with made_plant([kafka, cassandra], topic, keyspace, tmp_path, partitions=1) as made:
-        yield made
+    return plant
 
 
 def run(name: str, **reading: Any) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """Several topics in one run, each with a mapping of its own, on the real services."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from etl.results.sums import lags_of
 from etl.run.dead_letters import Choice, list_letters, replay
 from etl.settings import CassandraSettings, SchemaSettings, read_settings
 from images import local
-from tests.integration.plant import MIDNIGHT, Plant, made_plant, run_behind_topic
+from tests.integration.plant import MIDNIGHT, Plant, run_behind_topic
 from tests.integration.topics import send
 
 MAPPING = """
@@ -38,26 +37,25 @@ topics:
 
 
 @pytest.fixture
-def plant(
-    kafka: local.Service,
-    cassandra: local.Service,
-    topic: str,
-    keyspace: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Plant]:
+def gateways(topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Set two further topics and their mappings, before the plant connects."""
     plc, lines = f"{topic}-plc", f"{topic}-lines"
     (tmp_path / "mapping.yaml").write_text(MAPPING.format(plc=plc, lines=lines))
     monkeypatch.setenv("ETL_CONSUME_MAPPING_FILE", str(tmp_path / "mapping.yaml"))
     monkeypatch.setenv("ETL_KAFKA_MORE_TOPICS", f"{plc},{lines}")
-    with made_plant([kafka, cassandra], topic, keyspace, tmp_path, partitions=1) as made:
-        for name, partitions in ((plc, 1), (lines, 2)):
-            made.client.create_topic(name, partitions, 1, {"message.timestamp.type": "CreateTime"})
-        send(kafka, topic, {"key": b"press-1", "value": b'{"timestamp": "2026-01-05T00:00:00Z", "voltage": 1}'})
-        send(kafka, plc, nested("p1", 230), {"value": b"{}"})
-        send(kafka, lines, line("p1,2026-01-05T00:00:00Z,231"), line("p1,2026-01-05T00:00:01Z,232"))
-        send(kafka, lines, *(line(text, 1) for text in ("p3,2026-01-05T00:00:01Z,5", "x", "p3,noon,5")))
-        yield made
+    return plc, lines
+
+
+@pytest.fixture
+def plant(gateways: tuple[str, str], plant: Plant, kafka: local.Service) -> Plant:
+    plc, lines = gateways
+    for name, partitions in ((plc, 1), (lines, 2)):
+        plant.client.create_topic(name, partitions, 1, {"message.timestamp.type": "CreateTime", "retention.ms": "-1"})
+    send(kafka, plant.topic, {"key": b"press-1", "value": b'{"timestamp": "2026-01-05T00:00:00Z", "voltage": 1}'})
+    send(kafka, plc, nested("p1", 230), {"value": b"{}"})
+    send(kafka, lines, line("p1,2026-01-05T00:00:00Z,231"), line("p1,2026-01-05T00:00:01Z,232"))
+    send(kafka, lines, *(line(text, 1) for text in ("p3,2026-01-05T00:00:01Z,5", "x", "p3,noon,5")))
+    return plant
 
 
 def nested(machine: str, voltage: float) -> dict[str, Any]:
