@@ -66,7 +66,7 @@ class Material:
     def recorded(self) -> Path:
         """A folder with two measurements of all readings, in `readings.csv` and `readings.parquet`, and a mapping."""
         folder = self.place.folder / "recorded"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         tables = _output(self.generated, "generate").tables("readings")
         table = pa.concat_tables(table.select(["equipment_id", "timestamp", "voltage", "current"]) for table in tables)
         pq.write_table(table, folder / "readings.parquet")
