@@ -568,4 +568,5 @@ def test_decode_when_records_are_any_json_keeps_each_element_once_and_replays_it
     for reading, value in zip(readings(decoded), found.values, strict=True):
         if mapping in (PLAIN, MAPPINGS[-1]) and type(json.loads(value)) is list:
             continue
-        assert reading in readings(read(mapping, value))
+        # A NaN is not equal to itself.
+        assert repr(reading) in map(repr, readings(read(mapping, value)))
