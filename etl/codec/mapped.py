@@ -13,6 +13,7 @@ from etl.codec.elements import one_element
 from etl.codec.foreign import Foreign, ForeignPart
 from etl.codec.formats import Parser
 from etl.codec.json_records import json_timestamps
+from etl.codec.mapped_columns import column_elements, double_columns, joined, listed
 from etl.codec.mapped_lines import Elements, Paths, paths_of, read_elements
 from etl.kafka.records import Headers, Records
 from etl.mapping.ids import Column, shown_cells
@@ -35,7 +36,8 @@ def foreign(mapping: ColumnMapping, parse: Parser) -> Foreign:
     whole = mapping.tag is not None or mapping.record.format != "json"
     elements = None if whole else mapping.readings or ""
     headers = frozenset(filter(None, map(header_of, mapping.columns)))
-    paths = paths_of(mapping.columns, mapping.readings) if mapping.record.format == "json" else None
+    by_column = mapping.record.format == "json" or (parse.columns is not None and mapping.readings is None)
+    paths = paths_of(mapping.columns, mapping.readings) if by_column else None
     return Foreign(headers, elements, partial(_read, _Topic(mapping, parse, elements, paths)))
 
 
@@ -57,7 +59,8 @@ def _read(
     found = _elements(mapping, values, records, dead)
     if not found.positions:
         return ForeignPart(None, Counter())
-    columns: dict[str, Column] = dict(found.columns)
+    doubles = double_columns(mapping.columns, measurements)
+    columns = {name: cells if name in doubles else listed(cells) for name, cells in found.columns.items()}
     for name in mapping.columns.columns:
         if name not in columns:
             columns[name] = _of_records(found.positions, records, context, name)
@@ -79,13 +82,15 @@ def _elements(mapping: _Topic, values: Mapping[int, bytes], records: Records, de
     if mapping.paths is None:
         return _parsed_elements(mapping, list(values), values, records, dead)
     rest: dict[int, bytes] = {}
-    found = read_elements(values, mapping.paths, rest)
-    if not rest:
-        return found
-    others = _parsed_elements(mapping, list(rest), values, records, dead)
-    columns = {name: cells + others.columns[name] for name, cells in found.columns.items()}
-    positions, indexes = found.positions + others.positions, found.indexes + others.indexes
-    return Elements(positions, indexes, columns, found.unknown + others.unknown)
+    if mapping.parse.columns is None:
+        found = read_elements(values, mapping.paths, rest)
+    else:
+        found = column_elements(mapping.parse.columns, values, _at(records, list(values)), mapping.paths, rest)
+    return joined(found, _parsed_elements(mapping, list(rest), values, records, dead)) if rest else found
+
+
+def _at(records: Records, positions: Sequence[int]) -> Records:
+    return records if len(positions) == len(records.offsets) else records.at(positions)
 
 
 def _parsed_elements(
@@ -105,7 +110,7 @@ def _parsed_elements(
 
 
 def _parsed(records: Records, positions: Sequence[int], parse: Parser, dead: list[DeadRecord]) -> dict[int, Any]:
-    found = parse(records if len(positions) == len(records.offsets) else records.at(positions))
+    found = parse.parse(_at(records, positions))
     if set(map(type, found)) <= {dict, list}:
         return dict(zip(positions, found, strict=True))
     items = {}

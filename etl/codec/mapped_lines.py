@@ -17,6 +17,7 @@ from msgspec.structs import astuple
 
 from etl.codec.json_lines import Decode, pieces
 from etl.codec.json_records import parse_json
+from etl.mapping.ids import Column
 from etl.mapping.paths import ALL, PARENT, Path, parse_path, root_path
 from etl.mapping.rows import explode, path_of, unknown_paths
 from etl.model.schemas import CHUNK_ROWS
@@ -43,7 +44,7 @@ class Elements(NamedTuple):
 
     positions: list[int]
     indexes: list[int]
-    columns: dict[str, list[Any]]
+    columns: dict[str, Column]
     unknown: Counter[str]
 
 
@@ -107,7 +108,7 @@ def read_elements(values: Mapping[int, bytes], paths: Paths, rest: dict[int, byt
             positions += some
             indexes += [0] * len(some)
         _spread(found, element, (), cells)
-    columns = {name: cells[path] for name, path in paths.elements.items()}
+    columns: dict[str, Column] = {name: cells[path] for name, path in paths.elements.items()}
     columns |= {name: outer[path] for name, path in paths.roots.items()}
     numbers = {".".join(path): sum(cell is not UNSET for cell in cells[path]) for path in extras}
     return Elements(positions, indexes, columns, +Counter(numbers))

@@ -11,20 +11,47 @@ depend on the other records of a call. A list is several readings of one record,
 none, such as a death certificate.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from etl.codec.formats.births import Births
 from etl.codec.json_records import parse_json
 from etl.codec.magic import format_hint
 from etl.errors import SettingsError
 from etl.kafka.records import Records
+from etl.mapping.ids import Column
 from etl.mapping.record_format import RecordFormat
 from etl.settings import RegistrySettings
 
-# Parses records, all of which have a value; returns the object of each, or a ValueError with the reason in one line.
-Parser = Callable[[Records], list[Any]]
+Names = tuple[str, ...]
+
+
+class LeafColumns(NamedTuple):
+    """n records: the position of each in its block, its cells by the path of a field, and the shape of its object.
+
+    The cells of a field of doubles are an Arrow array, and those of other fields a list.
+    """
+
+    positions: list[int]
+    cells: dict[Names, Column]
+    shape: dict[str, Any]
+
+
+ReadColumns = Callable[[Records, Collection[Names]], list[LeafColumns]]
+
+
+@dataclass(frozen=True)
+class Parser:
+    """A parser of records, all of which have a value.
+
+    `parse` returns the object of each record, or a ValueError with the reason in one line. `columns` returns the cells
+    of these fields of the records that it can read column by column; the others are left to `parse`.
+    """
+
+    parse: Callable[[Records], list[Any]]
+    columns: ReadColumns | None = None
 
 
 def open_parser(
@@ -81,7 +108,7 @@ def _open(format: RecordFormat, folder: Path, registry: RegistrySettings | None)
         from etl.codec.formats import senml
 
         return senml.open_parser()
-    return _parse_json
+    return Parser(_parse_json)
 
 
 def _parse_json(records: Records) -> list[Any]:

@@ -5,7 +5,7 @@ The format: https://avro.apache.org/docs/1.12.0/specification/
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any
 from fastavro import schemaless_reader
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from etl.codec.formats import Parser
+from etl.codec.formats import LeafColumns, Names, Parser
 from etl.codec.formats.avro_blocks import decompressed
-from etl.codec.formats.avro_flat import flat
+from etl.codec.formats.avro_columns import column_reader
 from etl.codec.formats.avro_schema import Schema, prepared, read_schema
 from etl.codec.magic import registry_hint
 from etl.errors import SettingsError
+from etl.kafka.records import Records
 
 _CONTAINER = b"Obj\x01"
 _SINGLE = b"\xc3\x01"
@@ -28,6 +29,7 @@ _LONG = Schema(parse_schema("long"), 1, 0)
 _SYNC_BYTES = 16
 _STREAM = re.compile(r" from <[^>]*>")
 Read = Callable[[bytes], Any]
+ReadColumns = Callable[[Mapping[int, bytes], Collection[Names]], LeafColumns]
 
 
 def open_parser(schema_file: Path | None) -> Parser:
@@ -37,11 +39,13 @@ def open_parser(schema_file: Path | None) -> Parser:
         SettingsError: the schema file cannot be used.
     """
     datum: Read | None = None
+    columns: ReadColumns | None = None
     prefix = b""
     if schema_file is not None:
         try:
             text = schema_file.read_bytes()
-            datum, prefix = reader(read_schema(text)), _SINGLE + _fingerprint(text)
+            schema, prefix = read_schema(text), _SINGLE + _fingerprint(text)
+            datum, columns = reader(schema), columns_reader(schema)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"Avro schema file {schema_file} cannot be used: {reason}") from error
@@ -52,7 +56,17 @@ def open_parser(schema_file: Path | None) -> Parser:
         except ValueError as error:
             return error
 
-    return lambda records: [parse(value or b"") for value in records.values]
+    def read_columns(records: Records, wanted: Collection[Names]) -> list[LeafColumns]:
+        if columns is None:
+            return []
+        rest = {
+            at: value.removeprefix(prefix)
+            for at, value in enumerate(records.values)
+            if value and not value.startswith(_CONTAINER)
+        }
+        return [columns(rest, wanted)] if rest else []
+
+    return Parser(lambda records: [parse(value or b"") for value in records.values], columns and read_columns)
 
 
 def _parse(value: bytes, datum: Read | None, prefix: bytes) -> Any:
@@ -78,18 +92,10 @@ def _fingerprint(text: bytes) -> bytes:
 def reader(schema: Schema) -> Read:
     """Return a function that reads one datum; it raises ValueError for bytes that are not exactly one."""
     most = schema.most_bytes or sys.maxsize
-    fast = flat(schema.parsed)
 
     def read(value: bytes) -> Any:
         if len(value) > most:
             raise ValueError(f"{len(value)} bytes may take too much memory with this schema")
-        if fast:
-            try:
-                item, end = fast(value, 0)
-                if end == len(value):
-                    return item
-            except Exception:  # noqa: S110 - fastavro finds the reason
-                pass
         stream = BytesIO(value)
         item = _datum(stream, schema)
         if stream.tell() != len(value):
@@ -97,6 +103,14 @@ def reader(schema: Schema) -> Read:
         return item
 
     return read
+
+
+def columns_reader(schema: Schema) -> ReadColumns | None:
+    """Return a function that reads one datum each by column, and leaves out those that are none."""
+    most, read = schema.most_bytes or sys.maxsize, column_reader(schema.parsed)
+    if read is None:
+        return None
+    return lambda data, wanted: read({at: value for at, value in data.items() if len(value) <= most}, wanted)
 
 
 def _datum(stream: BytesIO, schema: Schema) -> Any:

@@ -33,7 +33,7 @@ def open_parser(format: RecordFormat) -> Parser:  # noqa: A002
             return ValueError("the record has no line")
         return found[0] if len(found) == 1 else found
 
-    return lambda records: [parse(value or b"") for value in records.values]
+    return Parser(lambda records: [parse(value or b"") for value in records.values])
 
 
 def _object(names: list[str], cells: list[str]) -> dict[str, str]:

@@ -46,7 +46,7 @@ def open_parser(schema_file: Path, message: str) -> Parser:
         except ValueError as error:
             return ValueError(f"{error}{registry_hint(value)}")
 
-    return lambda records: [parse(value or b"") for value in records.values]
+    return Parser(lambda records: [parse(value or b"") for value in records.values])
 
 
 def descriptors(data: bytes) -> DescriptorPool:

@@ -7,17 +7,18 @@ that other versions of the schema add or remove are no errors.
 """
 
 import ssl
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx2
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 
-from etl.codec.formats import Parser
+from etl.codec.formats import LeafColumns, Names, Parser
 from etl.codec.json_records import parse_json
 from etl.errors import CredentialsError, SettingsError, Unreachable
-from etl.kafka.records import Headers
+from etl.kafka.records import Headers, Records
 from etl.patience import patiently
 from etl.settings import RegistrySettings
 from etl.urls import without_secrets
@@ -29,6 +30,7 @@ _MOST_REFERENCES = 200
 _DEEPEST_MESSAGE = 100
 _REQUEST_SECONDS = 10.0
 Decode = Callable[["_Framed"], Any]
+ReadColumns = Callable[[dict[int, bytes], Collection[Names]], LeafColumns]
 
 
 class _Framed(NamedTuple):
@@ -37,6 +39,11 @@ class _Framed(NamedTuple):
     schema: int | str
     rest: bytes
     body: bytes | None
+
+
+class _Decoder(NamedTuple):
+    decode: Decode
+    columns: ReadColumns | None = None
 
 
 def open_parser(settings: RegistrySettings) -> Parser:
@@ -52,19 +59,46 @@ def open_parser(settings: RegistrySettings) -> Parser:
 
 def parser(client: SchemaRegistryClient, settings: RegistrySettings) -> Parser:
     """Return the parser with a client of the registry."""
-    known: dict[int | str, Decode | ValueError] = {}
+    known: dict[int | str, _Decoder | ValueError] = {}
+
+    def decoder(key: int | str) -> _Decoder | ValueError:
+        if key not in known:
+            known[key] = _decoder(client, settings, key)
+        return known[key]
 
     def parse(value: bytes, headers: Headers) -> Any:
         try:
             framed = _framed(value, headers)
-            decode = known.get(framed.schema)
-            if decode is None:
-                decode = known[framed.schema] = _decoder(client, settings, framed.schema)
-            return decode if isinstance(decode, ValueError) else decode(framed)
+            found = decoder(framed.schema)
+            return found if isinstance(found, ValueError) else found.decode(framed)
         except ValueError as error:
             return error
 
-    return lambda records: [parse(v or b"", h) for v, h in zip(records.values, records.headers, strict=True)]
+    def read_columns(records: Records, wanted: Collection[Names]) -> list[LeafColumns]:
+        columns = []
+        for key, data in _by_schema(records).items():
+            found = decoder(key)
+            if not isinstance(found, ValueError) and found.columns is not None:
+                columns.append(found.columns(data, wanted))
+        return columns
+
+    return Parser(
+        lambda records: [parse(v or b"", h) for v, h in zip(records.values, records.headers, strict=True)],
+        read_columns,
+    )
+
+
+def _by_schema(records: Records) -> dict[int, dict[int, bytes]]:
+    """Return the data of the records with the ID of a schema before their value, by this ID and their position."""
+    groups: defaultdict[bytes, dict[int, bytes]] = defaultdict(dict)
+    for at, (value, headers) in enumerate(zip(records.values, records.headers, strict=True)):
+        if value and not any(name == _HEADER for name, _ in headers):
+            groups[value[:_ID_END]][at] = value[_ID_END:]
+    return {
+        int.from_bytes(head[1:], "big"): data
+        for head, data in groups.items()
+        if len(head) == _ID_END and head[0] == _ID
+    }
 
 
 def _client(settings: RegistrySettings) -> SchemaRegistryClient:
@@ -104,21 +138,22 @@ def _with_id(data: bytes) -> _Framed | None:
     return None
 
 
-def _decoder(client: SchemaRegistryClient, settings: RegistrySettings, key: int | str) -> Decode | ValueError:
+def _decoder(client: SchemaRegistryClient, settings: RegistrySettings, key: int | str) -> _Decoder | ValueError:
     """Return how to decode records of a schema, or why they cannot be decoded."""
     try:
         kind, text, references = _asked(settings, lambda: _schema(client, key))
         if kind == "AVRO":
             from etl.codec.formats import avro, avro_schema
 
-            read = avro.reader(
-                avro_schema.read_schema(text.encode(), [given.encode() for given in references.values()])
+            schema = avro_schema.read_schema(text.encode(), [given.encode() for given in references.values()])
+            read = avro.reader(schema)
+            return _Decoder(
+                lambda framed: read(framed.rest if framed.body is None else framed.body), avro.columns_reader(schema)
             )
-            return lambda framed: read(framed.rest if framed.body is None else framed.body)
         if kind == "PROTOBUF":
-            return _messages(text, references)
+            return _Decoder(_messages(text, references))
         if kind == "JSON":
-            return _json
+            return _Decoder(_json)
         raise ValueError(f"its type is {kind[:40]!r}")
     except (ValueError, _UnusableError) as error:
         return ValueError(f"schema {key} of the schema registry cannot be used: {error}")

@@ -50,7 +50,7 @@ def open_parser() -> Parser:
         except ValueError as error:
             return error
 
-    return lambda records: [parse(v or b"", t) for v, t in zip(records.values, records.times, strict=True)]
+    return Parser(lambda records: [parse(v or b"", t) for v, t in zip(records.values, records.times, strict=True)])
 
 
 def _pack(value: bytes) -> list[dict[str, Any]]:

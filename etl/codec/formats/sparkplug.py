@@ -75,7 +75,7 @@ def open_parser(births: Births, topic: str) -> Parser:
                     found[at] = error
         return found
 
-    return parse
+    return Parser(parse)
 
 
 def learn(records: Records, births: Births, topic: str) -> None:

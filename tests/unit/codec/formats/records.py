@@ -34,7 +34,7 @@ def records(*values: bytes, keys: Sequence[bytes | None] = (), headers: Sequence
 def parsed(entry: object, *values: bytes, folder: Path = Path()) -> list[Any]:
     """Parse records with a format as it stands in a mapping; errors become their text in angle brackets."""
     parse = open_parser(_ENTRY.validate_python(entry), folder, RegistrySettings())
-    return shown(parse(records(*values)))
+    return shown(parse.parse(records(*values)))
 
 
 def shown(items: list[Any]) -> list[Any]:

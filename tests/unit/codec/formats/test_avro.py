@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from zstandard import ZstdCompressor
 
 from etl.codec.formats import open_parser
-from etl.codec.formats.avro_flat import flat
+from etl.codec.formats.avro_columns import column_reader
 from etl.codec.formats.avro_schema import read_schema
+from etl.codec.mapped_columns import listed
 from etl.errors import SettingsError
 from etl.mapping.record_format import RecordFormat
 from etl.settings import RegistrySettings
@@ -178,6 +179,8 @@ SIMPLE = {
         {"name": "in", "type": {"type": "record", "name": "I", "fields": [{"name": "b", "type": "bytes"}]}},
     ],
 }
+PLAIN = json.loads(json.dumps(SIMPLE).replace("logicalType", "x"))
+PATHS = [*((name,) for name in ("ts", "u", "f", "n", "d", "v", "w", "x", "y")), ("in", "b")]
 DATA = st.fixed_dictionaries(
     {
         "ts": st.integers(-(2**63), 2**63 - 1),
@@ -194,29 +197,52 @@ DATA = st.fixed_dictionaries(
 )
 
 
-@given(DATA, st.data())
-def test_fast_reader_agrees_with_fastavro_when_a_record_is_whole_or_damaged(datum: Any, data: st.DataObject) -> None:
+def leaves(item: Any, path: tuple[str, ...]) -> Any:
+    return leaves(item[path[0]], path[1:]) if path else item
+
+
+@given(st.lists(DATA, min_size=1, max_size=5), st.data())
+def test_columns_agree_with_fastavro_when_records_are_whole_or_damaged(items: list[Any], data: st.DataObject) -> None:
     schema = read_schema(json.dumps(SIMPLE).encode())
-    fast = flat(schema.parsed)
-    assert fast
-    value = bytearray(written(json.loads(json.dumps(SIMPLE).replace("logicalType", "x")), datum))
-    for _ in range(data.draw(st.integers(0, 2))):
+    read = column_reader(schema.parsed)
+    assert read
+    values = {2 * at: bytearray(written(PLAIN, item)) for at, item in enumerate(items)}
+    for _ in range(data.draw(st.integers(0, 3))):
+        value = values[data.draw(st.sampled_from(list(values)))]
         value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        item, end = fast(bytes(value), 0)
-    except Exception:
-        return
-    stream = io.BytesIO(value)
-    assert repr(fastavro.schemaless_reader(stream, schema.parsed, None)) == repr(item)
-    assert stream.tell() == end
+    found = read({at: bytes(value) for at, value in values.items()}, PATHS)
+    cells = {path: listed(column) for path, column in found.cells.items()}
+    for row, at in enumerate(found.positions):
+        stream = io.BytesIO(values[at])
+        right = fastavro.schemaless_reader(stream, schema.parsed, None)
+        assert stream.tell() == len(values[at])
+        assert {path: repr(cells[path][row]) for path in PATHS} == {p: repr(leaves(right, p)) for p in PATHS}
 
 
 @pytest.mark.parametrize("u", [None, 1.5])
-def test_fast_reader_reads_records_itself_when_their_fields_are_simple(u: float | None) -> None:
+def test_columns_hold_all_records_when_their_fields_are_simple(u: float | None) -> None:
     schema = read_schema(json.dumps(SIMPLE).encode())
     datum = {"ts": 1, "u": u, "f": 1.0, "n": "a", "d": b"\x01", "v": 2.5, "w": u, "x": 3.5, "y": -0.0, "in": {"b": b""}}
-    value = written(json.loads(json.dumps(SIMPLE).replace("logicalType", "x")), datum)
-    fast = flat(schema.parsed)
-    assert fast
-    right = datum | {"ts": "1970-01-01T00:00:00.000001Z", "d": 0.001, "in": {"b": ""}}
-    assert fast(value, 0) == (right, len(value))
+    others = [datum | {"u": 2.5 if u is None else None, "n": n} for n in (True, -7, None, "\0ä\0")]
+    read = column_reader(schema.parsed)
+    assert read
+    found = read({at: written(PLAIN, item) for at, item in enumerate([datum, *others])}, PATHS)
+    assert found.positions == [0, 1, 2, 3, 4]
+    assert found.cells["n",] == ["a", True, -7, None, "\0ä\0"]
+    assert listed(found.cells["u",]) == [u, *[others[0]["u"]] * 4]
+    assert found.cells["ts",] == ["1970-01-01T00:00:00.000001Z"] * 5
+    assert found.cells["d",] == [0.001] * 5
+    assert found.cells["in", "b"] == [""] * 5
+
+
+NO_DATUM = [b"", b"\0", b"\x80" * 9 + b"\0", b"\2\x08ab", b"\2\1", b"\4\2\xff", b"\2\2a\0", b"\2\2a" * 2]
+
+
+@pytest.mark.parametrize("value", NO_DATUM)
+def test_columns_leave_out_a_record_when_its_bytes_do_not_fit(value: bytes) -> None:
+    schema = {"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}, {"name": "s", "type": "string"}]}
+    read = column_reader(read_schema(json.dumps(schema).encode()).parsed)
+    assert read
+    found = read({3: b"\2\2a", 5: value, 8: b"\4\2b"}, {("n",), ("s",)})
+    assert found.positions == [3, 8]
+    assert found.cells == {("n",): [1, 2], ("s",): ["a", "b"]}

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from etl.codec.formats import open_parser
+from etl.codec.mapped_columns import listed
 from etl.errors import CredentialsError, SettingsError, Unreachable
 from etl.mapping.record_format import RecordFormat
 from etl.settings import RegistrySettings
@@ -63,11 +64,29 @@ def server() -> Iterator[Registry]:
 
 def parsed(url: str, *values: bytes, headers: Any = (), **settings: Any) -> list[Any]:
     parse = open_parser(RecordFormat(format="registry"), Path(), RegistrySettings(url=url, **settings))
-    return shown(parse(records(*values, headers=headers)))
+    return shown(parse.parse(records(*values, headers=headers)))
 
 
 def framed(number: int, value: bytes) -> bytes:
     return b"\0" + number.to_bytes(4, "big") + value
+
+
+def test_columns_hold_the_records_of_each_schema_when_the_schema_has_changed(server: Registry) -> None:
+    server.add(json.dumps(FIRST), "AVRO", 1)
+    server.add(json.dumps(SECOND), "AVRO", 2, version=2)
+    server.add(json.dumps({"type": "array", "items": "int"}), "AVRO", 3)
+    old = framed(1, written(FIRST, {"ts": MILLIS, "voltage": 230.5}))
+    new = framed(2, written(SECOND, {"ts": MILLIS, "voltage": 1.5, "unit": "V"}))
+    header = [("__value_schema_id", b"\0\0\0\0\1")]
+    parse = open_parser(RecordFormat(format="registry"), Path(), RegistrySettings(url=server.url))
+    assert parse.columns
+    block = records(
+        old, new, old[:-1], b"\0", framed(3, b"\0"), framed(9, b"\0"), old, old, headers=[()] * 7 + [header]
+    )
+    found = parse.columns(block, {("voltage",), ("unit",)})
+    assert [each.positions for each in found] == [[0, 6], [1]]
+    assert [listed(each.cells["voltage",]) for each in found] == [[230.5, 230.5], [1.5]]
+    assert found[1].cells["unit",] == ["V"]
 
 
 def test_avro_is_read_with_the_schema_of_its_writer_when_the_schema_has_changed(server: Registry) -> None:

@@ -19,7 +19,7 @@ T = TIME
 
 def parsed(block: Records, births: Births | None = None, topic: str = "t") -> list[Any]:
     parse = open_parser(RecordFormat(format="sparkplug"), Path(), RegistrySettings(), topic, births)
-    return shown(parse(block))
+    return shown(parse.parse(block))
 
 
 def births_of(*devices: bytes) -> tuple[list[bytes], list[bytes | None]]:
