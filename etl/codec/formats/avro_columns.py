@@ -89,7 +89,7 @@ def _read(
     cells: dict[Names, _Cells] = {}
     for name, read in fields.items():
         found = read(block, at)
-        # A place behind the last record is no end of any, and can be read without harm.
+        # A place behind the last record is no end of any, and may be read all the same.
         at, fits = np.minimum(found.after, block.last), fits & found.fits
         if name in wanted:
             cells[name] = found
