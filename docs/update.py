@@ -70,7 +70,7 @@ def _acls() -> str:
         cells = [", ".join(map(_camel_case, operations.get(resource, []))) or "-" for resource in resources]
         if operations:
             rows.append(f"| {stage} | {' | '.join(cells)} |")
-    return "\n".join([f"| stage | {' | '.join(resources)} |", "|---|---|---|---|---|---|", *rows]) + "\n"
+    return "\n".join([f"| stage | {' | '.join(resources)} |", "|---" * (len(resources) + 1) + "|", *rows]) + "\n"
 
 
 if __name__ == "__main__":
