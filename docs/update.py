@@ -1,19 +1,24 @@
-"""Write the generated parts of the docs: tables of settings, access rights and scenarios. `make docs` runs it.
+"""Write the generated parts of the docs: tables of settings, access rights, metrics and scenarios. `make docs` runs it.
 
-A generated part is between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls`, `scenarios` or a class of
-`etl.settings`. The chart gets the ACLs, too, and its values schema and README (`docs.chart`).
+A generated part is between `<!-- NAME -->` and `<!-- end -->`; NAME is `access`, `acls`, `scenarios`, `stage-metrics`,
+`page-metrics` or a class of `etl.settings`. The chart gets the ACLs, too, and its values schema and README
+(`docs.chart`).
 """
 
 import re
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from docs import chart, scenarios
 from etl import settings
 from etl.admin.access import kafka_operations, read_access
+from etl.page.metrics import PAGE_METRICS
+from etl.run.metrics import STAGE_METRICS, Metric
 
 DOCS = Path(__file__).parent
 ACLS = DOCS.parent / "charts" / "sensor-etl" / "files" / "acls.yaml"
-_PART = re.compile(r"<!-- (access|acls|scenarios|\w+Settings) -->\n.*?<!-- end -->", re.DOTALL)
+_PART = re.compile(r"<!-- (access|acls|scenarios|(?:stage|page)-metrics|\w+Settings) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def updated(text: str) -> str:
@@ -39,7 +44,13 @@ def _camel_case(operation: str) -> str:
 
 
 def _generated(name: str) -> str:
-    tables = {"access": _access, "acls": _acls, "scenarios": scenarios.table}
+    tables = {
+        "access": _access,
+        "acls": _acls,
+        "scenarios": scenarios.table,
+        "stage-metrics": partial(_metrics, STAGE_METRICS),
+        "page-metrics": partial(_metrics, PAGE_METRICS),
+    }
     return tables[name]() if name in tables else _settings(name)
 
 
@@ -71,6 +82,11 @@ def _acls() -> str:
         if operations:
             rows.append(f"| {stage} | {' | '.join(cells)} |")
     return "\n".join([f"| stage | {' | '.join(resources)} |", "|---" * (len(resources) + 1) + "|", *rows]) + "\n"
+
+
+def _metrics(metrics: Iterable[Metric]) -> str:
+    rows = [f"| `{each.name}` | gauge | {each.unit} | {', '.join(each.labels)} | {each.help} |" for each in metrics]
+    return "\n".join(["| metric | type | unit | labels | meaning |", "|---|---|---|---|---|", *rows]) + "\n"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from etl.errors import TERMINATED, EtlError
 from etl.model.measurements import read_measurements
 from etl.page.app import make_app, today
 from etl.page.download import add_downloads
+from etl.page.metrics import add_metrics
 from etl.results.reader import PATIENCE, Reader
 from etl.settings import CassandraSettings, PageSettings, RunSettings, read_settings
 
@@ -59,6 +60,7 @@ def make_server(reader: Reader, settings: PageSettings) -> Flask:
     server.url_map.merge_slashes = False
     _health(server, reader)
     add_downloads(server, reader, today)
+    add_metrics(server, reader)
     guard(server, settings)
     protect(server, app)
     compress(server)

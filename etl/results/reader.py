@@ -43,6 +43,7 @@ MOST_READINGS = 50_000
 MOST_DAYS = 31
 _PROBES = 31
 _ENERGY = ["equipment_id", "name", "energy_kwh", "idle_energy_kwh", "idle_seconds", "running_seconds"]
+_SUMMARY = ["equipment_id", "state", "newest", "energy_kwh", "idle_energy_kwh", "expected", "received"]
 _WITHIN_HOURS = ' AND "hour" >= ? AND "hour" < ?'
 
 
@@ -88,6 +89,10 @@ class Reader:
     def fleet_energy(self, days: Iterable[date]) -> list[FleetDay]:
         """Return the energy of all machines on these days: partitions (day) of `fleet_days`, one statement each."""
         return self._rows(FLEET_DAYS, [(day,) for day in days], ["day", *_ENERGY])
+
+    def fleet_summary(self, days: Iterable[date]) -> list[FleetDay]:
+        """Return state, energy and readings of all machines on these days: as `fleet_energy`."""
+        return self._rows(FLEET_DAYS, [(day,) for day in days], ["day", *_SUMMARY])
 
     def events(self, days: Iterable[date]) -> list[EventRow]:
         """Return the events that began on these days: partitions (day) of `events` and `acknowledgements`."""

@@ -1,20 +1,26 @@
 """Metrics of a finished stage, as a Prometheus textfile or pushed by OTLP/HTTP.
 
 Each value describes the newest finished run, so all metrics are gauges. The textfile collector of Prometheus' node
-exporter reads the textfile. OTLP/HTTP is for stages whose process is too short-lived to be scraped.
+exporter reads the textfile. OTLP/HTTP is for stages whose process is too short-lived to be scraped. The page serves the
+same metrics from the ledger (`etl.page.metrics`).
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from etl.run.workspace import Manifest
+from etl.run.workspace import Manifest, Summary
 from etl.settings import RunSettings
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 OTLP_PATH = "/v1/metrics"
 PUSH_SECONDS = 10
@@ -23,44 +29,61 @@ log = structlog.get_logger("etl.metrics")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One value of one metric; the unit is in the name, by Prometheus' convention."""
+class Metric:
+    """A gauge. Its unit is also in its name, by Prometheus' convention; not every sample has all labels."""
 
     name: str
     help: str
+    unit: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value of a metric."""
+
+    metric: Metric
     value: float
     labels: dict[str, str] = field(default_factory=dict)
 
 
-def measure(manifest: Manifest) -> Iterator[Sample]:
-    """Yield the samples of a stage, or of a shard of it, from its manifest.
+_STAGE = ("stage", "shard")
+LAST_SUCCESS = Metric(
+    "sensor_etl_last_success_timestamp_seconds", "Time of the last success of the stage.", "seconds since 1970", _STAGE
+)
+SECONDS = Metric("sensor_etl_seconds", "Duration of the stage.", "seconds", _STAGE)
+READINGS = Metric("sensor_etl_readings", "Readings of the run, by class.", "readings", (*_STAGE, "class"))
+RATE = Metric("sensor_etl_readings_per_second", "Readings of the run per second.", "readings per second", _STAGE)
+LAG = Metric(
+    "sensor_etl_lag_records",
+    "Consumer lag at the start of the run; only of consume.",
+    "records",
+    (*_STAGE, "topic", "partition"),
+)
+STAGE_METRICS = (LAST_SUCCESS, SECONDS, READINGS, RATE, LAG)
 
-    Yields:
-        Time of the last success (Unix seconds), seconds, counts by class, readings per second and, only for consume,
-        the lag that it found, per partition.
-    """
-    summary = manifest.summary
+
+def measure(summary: Summary) -> Iterator[Sample]:
+    """Yield the samples of a stage, or of a shard of it, from its summary: values of `STAGE_METRICS`."""
     stage = {"stage": summary.stage} | ({"shard": str(summary.shard)} if summary.shards > 1 else {})
     ended = datetime.fromisoformat(summary.started).timestamp() + summary.seconds
-    yield Sample("sensor_etl_last_success_timestamp_seconds", "Time of the last success of the stage.", ended, stage)
-    yield Sample("sensor_etl_seconds", "Duration of the stage.", summary.seconds, stage)
+    yield Sample(LAST_SUCCESS, ended, stage)
+    yield Sample(SECONDS, summary.seconds, stage)
     for name, count in summary.counts.items():
-        yield Sample("sensor_etl_readings", "Readings of the run, by class.", count, {**stage, "class": name})
+        yield Sample(READINGS, count, {**stage, "class": name})
     if summary.seconds and summary.counts:
-        rate = max(summary.counts.values()) / summary.seconds
-        yield Sample("sensor_etl_readings_per_second", "Readings of the run per second.", rate, stage)
+        yield Sample(RATE, max(summary.counts.values()) / summary.seconds, stage)
     # The next stages cover the same offsets; reporting them again would double-count.
     for part in summary.offsets if summary.stage == "consume" else ():
         labels = {**stage, "topic": part.topic, "partition": str(part.partition)}
-        lag = part.end + part.left - (part.begin if part.committed is None else part.committed)
-        yield Sample("sensor_etl_lag_records", "Consumer lag at the start of the run.", lag, labels)
+        yield Sample(LAG, part.end + part.left - (part.begin if part.committed is None else part.committed), labels)
 
 
 def publish_metrics(manifest: Manifest, settings: RunSettings) -> None:
     """Publish the metrics of a stage as set; a failure is only a warning, because the stage itself is done."""
     if not (settings.metrics_folder or settings.otlp_endpoint):
         return
-    samples = list(measure(manifest))
+    samples = list(measure(manifest.summary))
     if settings.metrics_folder:
         shard = f"_{manifest.summary.shard}" if manifest.summary.shards > 1 else ""
         path = settings.metrics_folder / f"sensor_etl_{manifest.summary.stage}{shard}.prom"
@@ -79,22 +102,41 @@ def _warning(text: str) -> Iterator[None]:
         log.warning(text, error=str(error))
 
 
-def write_textfile(samples: list[Sample], path: Path) -> None:
+def write_textfile(samples: Iterable[Sample], path: Path) -> None:
     """Write samples in the Prometheus text format, atomically, so that no collector reads half a file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+    from prometheus_client import write_to_textfile
 
-    registry = CollectorRegistry()
-    gauges: dict[str, Gauge] = {}
-    for sample in samples:
-        if sample.name not in gauges:
-            gauges[sample.name] = Gauge(sample.name, sample.help, list(sample.labels), registry=registry)
-        gauges[sample.name].labels(**sample.labels).set(sample.value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_to_textfile(str(path), registry)
+    write_to_textfile(str(path), registry(samples))
+
+
+def registry(samples: Iterable[Sample]) -> "CollectorRegistry":
+    """Return samples as the client library of Prometheus writes them."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    families: dict[Metric, GaugeMetricFamily] = {}
+    for sample in samples:
+        metric = sample.metric
+        family = families.setdefault(metric, GaugeMetricFamily(metric.name, metric.help))
+        family.add_sample(metric.name, sample.labels, sample.value)
+    collected = CollectorRegistry()
+    collected.register(_Families(families.values()))
+    return collected
+
+
+@dataclass(frozen=True)
+class _Families:
+    """A collector of metrics that are already there."""
+
+    families: Iterable["PrometheusMetric"]
+
+    def collect(self) -> Iterable["PrometheusMetric"]:
+        return self.families
 
 
 def push(samples: list[Sample], endpoint: str) -> None:
@@ -115,9 +157,10 @@ def push(samples: list[Sample], endpoint: str) -> None:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], Resource.create({"service.name": "sensor-etl"}), shutdown_on_exit=False)
     meter = provider.get_meter("etl")
-    gauges = {sample.name: meter.create_gauge(sample.name, description=sample.help) for sample in samples}
+    metrics = {sample.metric for sample in samples}
+    gauges = {metric: meter.create_gauge(metric.name, description=metric.help) for metric in metrics}
     for sample in samples:
-        gauges[sample.name].set(sample.value, sample.labels)
+        gauges[sample.metric].set(sample.value, sample.labels)
     exporter = OTLPMetricExporter(endpoint=url, timeout=PUSH_SECONDS)
     try:
         data = reader.get_metrics_data()

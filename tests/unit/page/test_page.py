@@ -399,8 +399,9 @@ def test_page_asks_for_a_password_when_there_is_one() -> None:
     assert page.get("/healthz").data == b"ok\n"
 
 
-def test_page_is_not_ready_when_cassandra_does_not_answer() -> None:
+def test_page_is_not_ready_and_has_no_metrics_when_cassandra_does_not_answer() -> None:
     assert client().get("/readyz").status_code == 503
+    assert client().get("/metrics").status_code == 503
     assert client().get("/healthz").status_code == 200
 
 

@@ -10,7 +10,7 @@ import structlog
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from etl.run.metrics import measure, publish_metrics
+from etl.run.metrics import LAG, RATE, STAGE_METRICS, measure, publish_metrics
 from etl.run.workspace import Manifest, Range, Summary
 from etl.settings import RunSettings
 
@@ -116,9 +116,9 @@ def test_textfile_is_replaced_when_written_again(tmp_path: Path) -> None:
 
 
 def test_lag_is_told_by_consume_alone_when_later_stages_cover_the_same_offsets() -> None:
-    load = replace(MANIFEST, summary=replace(MANIFEST.summary, stage="load"))
-    assert [sample.value for sample in measure(MANIFEST) if sample.name == "sensor_etl_lag_records"] == [20, 7, 0]
-    assert not [sample for sample in measure(load) if sample.name == "sensor_etl_lag_records"]
+    load = replace(MANIFEST.summary, stage="load")
+    assert [sample.value for sample in measure(MANIFEST.summary) if sample.metric is LAG] == [20, 7, 0]
+    assert not [sample for sample in measure(load) if sample.metric is LAG]
 
 
 def test_shards_keep_apart_when_a_run_has_several(tmp_path: Path) -> None:
@@ -182,5 +182,10 @@ def test_push_arrives_when_the_textfile_cannot_be_written(tmp_path: Path, collec
 
 def test_rate_is_left_out_when_a_stage_took_no_time() -> None:
     summary = Summary("generate", "a", "2026-01-05T06:00:00.000+00:00", 0.0, {"generated": 5}, [], {})
-    names = [sample.name for sample in measure(Manifest("run-1", summary, "hash", []))]
-    assert "sensor_etl_readings_per_second" not in names
+    assert RATE not in [sample.metric for sample in measure(summary)]
+
+
+def test_samples_have_declared_labels_when_a_shard_is_measured() -> None:
+    samples = list(measure(replace(MANIFEST.summary, shard=1, shards=2)))
+    assert {sample.metric for sample in samples} == set(STAGE_METRICS)
+    assert all(set(sample.labels) == set(sample.metric.labels) for sample in samples)
