@@ -1,20 +1,19 @@
-"""The commands in the docs run: each page's blocks in order, on real services."""
+"""The commands in the docs run: each page's blocks in order, on real services, with the output beside them."""
 
-import os
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^```bash([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.integration.commands import ROOT, Block, read_blocks, run
+
+# It has a test of its own, which also opens the page.
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 PAGES = {
-    page: [body for mark, body in _BLOCK.findall(page.read_text(encoding="utf-8")) if "not run here:" not in mark]
-    for page in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")], key=str)
+    page: [block for block in read_blocks(page) if "not run here:" not in block.mark]
+    for page in sorted({ROOT / "README.md", *ROOT.glob("docs/*.md")} - {TUTORIAL}, key=str)
 }
+SCHEMA = Block("", "etl schema\n", None)
 
 
 @pytest.mark.parametrize("page", [page for page, blocks in PAGES.items() if blocks], ids=lambda page: page.name)
@@ -22,7 +21,6 @@ def test_docs_commands_end_well_when_they_are_run_in_order(
     page: Path, kafka: Any, cassandra: Any, topic: str, keyspace: str, tmp_path: Path
 ) -> None:
     environment = {
-        **os.environ,
         **kafka.environment,
         **cassandra.environment,
         "ETL_KAFKA_TOPIC": topic,
@@ -30,13 +28,7 @@ def test_docs_commands_end_well_when_they_are_run_in_order(
         "ETL_KAFKA_GROUP": topic,
         "ETL_CASSANDRA_KEYSPACE": keyspace,
         "ETL_WORKSPACE_URL": str(tmp_path / "workspace"),
-        "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
     }
-    # Where `schema` is not shown again, it has been run before.
-    if not PAGES[page][0].startswith("etl schema\n"):
-        subprocess.run([shutil.which("etl", path=environment["PATH"]) or "etl", "schema"], env=environment, check=True)
-    for block in PAGES[page]:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    # Where a page does not show `etl schema` again, it has been run before.
+    shown = any("etl schema" in block.commands for block in PAGES[page])
+    run([*([] if shown else [SCHEMA]), *PAGES[page]], environment)
