@@ -252,7 +252,7 @@ def _replicas(of: str, find: Callable[[], Sequence[str]]) -> Check:
         # No stage needs this right.
         return Check("warn", what, f"not shown: {error}")
     if thin:
-        return Check("warn", what, f"{'; '.join(thin)}: docs/kubernetes.md says how to change that")
+        return Check("warn", what, f"{'; '.join(thin)}: docs/scale.md says how to change that")
     return Check("ok", what, "as many as the cluster can hold, or 3")
 
 
