@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-package test-dags test-charts lint audit docs format simulate simulate-mutants fuzz verify-delivery soak bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-charts lint audit docs docs-site format simulate simulate-mutants fuzz verify-delivery soak bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ audit: $(READY) ## Look for known vulnerabilities of the locked packages, and ch
 
 docs: $(READY) ## Generate the tables in the docs
 	$(PYTHON) -m docs.update
+
+docs-site: $(READY) ## Build the site of the docs in .cache/site, and check each link
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 
 format: $(READY) ## Format the code, and apply automatic fixes
 	$(PYTHON) -m ruff check --fix .
