@@ -16,7 +16,7 @@ SERVICES := .cache/services
 NAME ?= sensor-etl
 ARGS ?=
 
-.PHONY: help setup demo test test-package test-dags test-charts lint audit docs docs-site format simulate simulate-mutants fuzz verify-delivery soak bench bench-peers bench-insight bench-page images up down e2e operators services services-stop clean
+.PHONY: help setup demo test test-package test-dags test-python test-charts lint audit docs docs-site format simulate simulate-mutants fuzz verify-delivery soak bench bench-peers bench-insight bench-page package release-notes images up down e2e operators services services-stop clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ test-package: $(READY)
 test-dags: $(AIRFLOW)
 	@out=$$(.cache/airflow/venv/bin/python -m pytest tests/dags 2>&1) && status=0 || status=$$?; \
 	    printf '\n%s\n' "$$out"; exit $$status
+
+test-python: PYTHON := python3.13
+test-python: | $(UV) ## Run the unit tests with another Python, in an environment of its own (PYTHON=python3.13)
+	@UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv-$(notdir $(PYTHON)) \
+	    images/patiently "fetch and install the packages for $(PYTHON)" $(UV) sync --quiet --frozen
+	.venv-$(notdir $(PYTHON))/bin/python -m pytest --numprocesses=2 --dist=worksteal tests/unit $(ARGS)
 
 test-charts: $(READY) ## Run the tests of the chart
 	$(PYTHON) -m pytest --numprocesses=2 --dist=worksteal tests/charts $(ARGS)
@@ -93,6 +99,15 @@ bench-insight: $(READY) ## Score the analysis and its peers against synthetic fa
 bench-page: $(READY) ## Measure the response times of the page in Chromium, with 1,000 machines and a month (ARGS="--machines 100")
 	$(PYTHON) -m tests.bench.page $(ARGS)
 
+package: $(READY) ## Build the wheel and the source archive in dist, check them, and install the wheel
+	rm -rf dist
+	$(PYTHON) -m build --no-isolation --outdir dist
+	$(PYTHON) -m twine check --strict dist/*
+	$(PYTHON) -m pytest tests/package $(ARGS)
+
+release-notes: $(READY) ## Print the notes of this version from CHANGELOG.md
+	@$(PYTHON) -m docs.release_notes
+
 images: $(READY) ## Build all container images, print their sizes
 	@$(PYTHON) -m images build $(ARGS)
 
@@ -122,7 +137,7 @@ clean: ## Remove the environment and all caches of this folder
 	@[ ! -x $(PYTHON) ] || $(PYTHON) -m images local down --dir $(SERVICES)
 	@[ ! -d .cache/clusters ] || for name in $$(ls .cache/clusters); do $(PYTHON) -m images cluster down --name $$name; done
 	@[ ! -d .cache/docker ] || $(PYTHON) -m images docker down
-	rm -rf .tools .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .tools .venv .venv-* .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock | $(UV)
 	@UV_PYTHON=python3.11 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv \

@@ -45,7 +45,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 2 settings, 3 nothing new, 4 a service cannot be reached, "
     "5 the run does not balance or another run interfered, 143 after SIGTERM.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

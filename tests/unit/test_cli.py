@@ -9,7 +9,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from etl import __version__
 from etl.cli import app
 from etl.errors import DeliveryError, EtlError, NothingNew, SettingsError, Unreachable
 from etl.run.runner import STAGES
@@ -52,8 +51,8 @@ def test_help_leaves_out_a_variable_when_the_stage_does_not_use_it() -> None:
     assert "ETL_KAFKA_" not in CliRunner().invoke(app, ["transform", "--help"]).output
 
 
-def declared_version(folder: str = ".") -> str:
-    found: str = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["version"]
+def declared_version() -> str:
+    found: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     return found
 
 
@@ -61,9 +60,18 @@ def test_version_is_shown_when_asked_for() -> None:
     assert etl("--version").stdout.startswith(f"sensor-etl {declared_version()}, Python ")
 
 
-def test_version_is_the_same_wherever_it_is_written() -> None:
-    chart = yaml.safe_load((ROOT / "charts/sensor-etl/Chart.yaml").read_text())["appVersion"]
-    assert {__version__, chart, declared_version("images/airflow")} == {declared_version()}
+def test_version_of_the_chart_is_that_of_the_package() -> None:
+    chart = yaml.safe_load((ROOT / "charts/sensor-etl/Chart.yaml").read_text())
+    assert {chart["version"], chart["appVersion"]} == {declared_version()}
+
+
+@pytest.mark.parametrize("name", ["etl", "sensor-etl"])
+def test_commands_are_completed_when_a_shell_asks(name: str) -> None:
+    command = [Path(sys.executable).with_name(name)]
+    variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
+    asked = {variable: "complete_bash", "COMP_WORDS": f"{name} dead", "COMP_CWORD": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | asked)
+    assert (done.stdout.split(), done.stderr) == (["dead-letters"], "")
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["consume", "--nope"], ["consume", "--max-readings", "x"], []])
