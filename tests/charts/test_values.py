@@ -240,15 +240,6 @@ def test_password_of_the_database_is_no_part_of_its_url(render: Render) -> None:
                 assert reference == {"name": "ours", "key": "password"}, name
 
 
-def test_alerts_are_there_when_enabled(render: Render) -> None:
-    rule = find(render({"metrics.prometheusRule.enabled": True}), "PrometheusRule", "plant-sensor-etl")
-    assert {item["alert"] for item in rule["spec"]["groups"][0]["rules"]} == {
-        "SensorEtlNoSuccessfulLoad",
-        "SensorEtlLag",
-        "SensorEtlDeadLetters",
-    }
-
-
 def test_ingress_leads_to_the_api_server(render: Render) -> None:
     hosts = [{"name": "airflow.plant", "tls": {"enabled": True, "secretName": "airflow-tls"}}]
     ingress = find(
