@@ -190,14 +190,17 @@ def run_all(run: Run = None) -> None:
 def analyze() -> None:
     """Analyse new loads."""
     from etl.insight.analyze import analyze as analyze_new
-    from etl.insight.limits import default_limits, read_limits
+    from etl.insight.limits import check_alarms, default_limits, read_limits
     from etl.model.measurements import read_measurements
 
     settings = read_settings(AnalyzeSettings)
     began = time.monotonic()
+    measurements = read_measurements(read_settings(RunSettings).measurements_file)
+    limits = read_limits(settings.limits_file) if settings.limits_file else default_limits()
+    check_alarms(limits, measurements)
     counts = analyze_new(
-        read_measurements(read_settings(RunSettings).measurements_file),
-        read_limits(settings.limits_file) if settings.limits_file else default_limits(),
+        measurements,
+        limits,
         settings,
         read_settings(CassandraSettings),
         read_settings(KafkaSettings),

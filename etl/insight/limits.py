@@ -1,19 +1,29 @@
 """The thresholds of `limits.yaml`: what is normal, and when an event is reported."""
 
 import math
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from etl.errors import SettingsError
 from etl.model.catalogue import Machine
 from etl.model.events import Severity
+from etl.model.measurements import Measurements
 from etl.model.yaml_file import first_problem, read_document
 
 _FILE = Path(__file__).with_name("limits.yaml")
+# The limits of an alarm, and the severity of an event beyond them.
+LEVELS: dict[str, Severity] = {
+    "low_low": "severe",
+    "low": "moderate",
+    "high": "moderate",
+    "high_high": "severe",
+    "rate": "moderate",
+}
 Zones = tuple[float, float, float]
 # Entries of older files.
 _UNUSED = frozenset({"frequency_lowest", "frequency_highest"})
@@ -101,6 +111,40 @@ class Trends(_Part):
     horizon_days: float
 
 
+class Alarm(_Part):
+    """Limits of one measurement of some machines, in its unit; `rate` is a change per minute, delays are in minutes.
+
+    An alarm is raised when readings were beyond a limit for `on_delay`. It is cleared when they were inside by
+    `deadband` for `off_delay`.
+    """
+
+    measurement: str
+    machines: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    low_low: float | None = None
+    low: float | None = None
+    high: float | None = None
+    high_high: float | None = None
+    rate: Annotated[float, Field(gt=0)] | None = None
+    deadband: Annotated[float, Field(ge=0)] = 0.0
+    on_delay: Annotated[float, Field(ge=0)] = 0.0
+    off_delay: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        return {name: limit for name in LEVELS if (limit := getattr(self, name)) is not None}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        levels = self.levels
+        if not levels:
+            raise ValueError(f"it needs one of {', '.join(LEVELS)}")
+        values = [limit for name, limit in levels.items() if name != "rate"]
+        if values != sorted(values):
+            raise ValueError("its limits are not in order: low_low <= low <= high <= high_high")
+        return self
+
+
 class Limits(_Part):
     """All of the file."""
 
@@ -112,6 +156,7 @@ class Limits(_Part):
     efficiency: Efficiency
     detection: Detection
     trends: Trends
+    alarms: tuple[Alarm, ...] = ()
 
 
 def read_limits(path: Path = _FILE) -> Limits:
@@ -137,6 +182,29 @@ def read_limits(path: Path = _FILE) -> Limits:
 def default_limits() -> Limits:
     """Return the limits that come with the project."""
     return read_limits()
+
+
+def alarms_of(machine: Machine, limits: Limits) -> list[Alarm]:
+    """Return the alarms of a machine: for each measurement the first one whose patterns fit its equipment ID."""
+    found: dict[str, Alarm] = {}
+    for alarm in limits.alarms:
+        if any(fnmatchcase(machine.equipment_id, pattern) for pattern in alarm.machines):
+            found.setdefault(alarm.measurement, alarm)
+    return list(found.values())
+
+
+def check_alarms(limits: Limits, measurements: Measurements) -> None:
+    """Check that each alarm is of a declared measurement that is a number.
+
+    Raises:
+        SettingsError: it is not; in one line.
+    """
+    numbers = [measurement.name for measurement in measurements.declared if measurement.type == "double"]
+    for place, alarm in enumerate(limits.alarms):
+        if alarm.measurement not in numbers:
+            raise SettingsError(
+                f"limits file: alarms.{place}.measurement: {alarm.measurement!r} is none of {', '.join(numbers)}"
+            )
 
 
 def rated_kva(machine: Machine) -> float:

@@ -19,6 +19,7 @@ Kind = Literal[
     "sensor_stuck",
     "sensor_drift",
     "dropout",
+    "limit",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -17,6 +17,7 @@ KIND_NAMES = {
     "sensor_stuck": "stuck sensor",
     "sensor_drift": "drifting sensor",
     "dropout": "no readings",
+    "limit": "beyond a limit",
 }
 
 

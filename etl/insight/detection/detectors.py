@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from etl.insight.detection.alarms import find_alarms
 from etl.insight.detection.drift import find_drifts
 from etl.insight.detection.electric import find_electric
 from etl.insight.detection.events import by_start
@@ -65,5 +66,6 @@ def detect(
             *find_drifts(of_minutes, of_hours),
             *find_heat(of_minutes, [*stuck, *electric]),
             *find_vibrations(of_minutes, of_hours),
+            *find_alarms(of_minutes, lasting),
         ]
     )

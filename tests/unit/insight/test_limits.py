@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 import etl.insight.limits
 from etl.errors import SettingsError
-from etl.insight.limits import default_limits, read_limits
+from etl.insight.limits import Alarm, check_alarms, default_limits, read_limits
+from etl.model.measurements import Measurement, Measurements
 
 DEFAULT = Path(etl.insight.limits.__file__).with_name("limits.yaml")
 
@@ -34,6 +35,9 @@ def test_limits_of_a_file_are_read_when_it_differs_from_the_default_one(tmp_path
         ("temperature:", "temperature: warm #", "temperature: Input should be a valid number"),
         ("states:", "states: [", "cannot be read"),
         ("states:", "states: {off_below: 0.1}\nothers:", "states.idle_below: Field required"),
+        ("alarms:", "alarms: [{measurement: flow}] #", "alarms.0: it needs one of low_low, low, high,"),
+        ("alarms:", "alarms: [{measurement: flow, high: 9, high_high: 8}] #", "its limits are not in order: low_low"),
+        ("alarms:", "alarms: [{high: 9}] #", "alarms.0.measurement: Field required"),
     ],
 )
 def test_message_names_file_and_entry_in_one_line_when_a_limit_is_wrong(
@@ -87,3 +91,18 @@ def test_command_ends_with_one_line_when_a_file_of_its_own_is_broken(
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert f"{kind} file {copied / file}" in done.stderr
+
+
+@pytest.mark.parametrize("measurement", ["flow", "note"])
+def test_alarm_is_refused_when_its_measurement_is_not_declared_as_a_number(measurement: str) -> None:
+    declared = Measurements((Measurement("speed", "double"), Measurement("note", "text")))
+    limits = default_limits().model_copy(update={"alarms": (Alarm(measurement=measurement, high=9),)})
+    with pytest.raises(SettingsError, match=f"alarms.0.measurement: '{measurement}' is none of speed"):
+        check_alarms(limits, declared)
+
+
+def test_alarms_of_the_comments_are_right_when_they_are_used(tmp_path: Path) -> None:
+    text = DEFAULT.read_text(encoding="utf-8")
+    before, _, examples = text.partition("alarms: []\n")
+    path = _changed(tmp_path, f"{before}alarms:\n{examples.replace('#  -', '  -')}")
+    assert [alarm.measurement for alarm in read_limits(path).alarms] == ["temperature", "pressure"]
