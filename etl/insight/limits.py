@@ -188,7 +188,9 @@ def alarms_of(machine: Machine, limits: Limits) -> list[Alarm]:
     """Return the alarms of a machine: for each measurement the first one whose patterns fit its equipment ID."""
     found: dict[str, Alarm] = {}
     for alarm in limits.alarms:
-        if any(fnmatchcase(machine.equipment_id, pattern) for pattern in alarm.machines):
+        # An ID may contain brackets, which are no pattern then.
+        named = machine.equipment_id in alarm.machines
+        if named or any(fnmatchcase(machine.equipment_id, pattern) for pattern in alarm.machines):
             found.setdefault(alarm.measurement, alarm)
     return list(found.values())
 

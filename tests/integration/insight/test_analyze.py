@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from etl.cassandra.connection import connect
 from etl.cassandra.store import Store
 from etl.errors import NothingNew, SettingsError, Unreachable
 from etl.insight import analyze as stage
+from etl.insight import limits as insight_limits
 from etl.insight import machine
 from etl.insight import repository as insight
 from etl.insight.analyze import analyze
@@ -38,6 +40,7 @@ from images import local
 from tests.integration.machine import Machine as Command
 
 MEASUREMENTS = read_measurements()
+LIMITS = Path(insight_limits.__file__).with_name("limits.yaml")
 DAY = date(2026, 1, 5)
 MIDNIGHT = datetime(2026, 1, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -758,8 +761,8 @@ def test_machine_is_assumed_when_the_catalogue_lacks_it(plant: Plant) -> None:
     assert (plant.day()["expected"], plant.day()["received"]) == (288, 288)
 
 
-def test_command_counts_what_it_did_when_loads_are_new(plant: Plant) -> None:
-    plant.load("run-command", minutes(MIDNIGHT, 600))
+def command(plant: Plant, **settings: str) -> Command:
+    """Return the command with the settings of a plant."""
     names = {
         "CASSANDRA_KEYSPACE": plant.cassandra.keyspace,
         "KAFKA_TOPIC": plant.kafka.topic,
@@ -767,12 +770,39 @@ def test_command_counts_what_it_did_when_loads_are_new(plant: Plant) -> None:
         "KAFKA_EVENTS_TOPIC": plant.kafka.events_topic,
         "KAFKA_GROUP": plant.kafka.group,
     }
-    command = Command({f"ETL_{name}": value for name, value in names.items()} | plant.addresses)
-    done = command.etl("analyze")
+    return Command({f"ETL_{name}": value for name, value in names.items()} | plant.addresses | settings)
+
+
+@pytest.mark.parametrize(("measurement", "code"), [("temperature", 0), ("speed", 2)])
+def test_command_finds_what_is_beyond_a_limit_of_its_file(
+    plant: Plant, tmp_path: Path, measurement: str, code: int
+) -> None:
+    limits = tmp_path / "limits.yaml"
+    alarm = f"[{{measurement: {measurement}, machines: ['{plant.equipment_id}'], high: 60, on_delay: 5, deadband: 2}}]"
+    limits.write_text(LIMITS.read_text().replace("alarms: []", f"alarms: {alarm}"))
+    begin, end = MIDNIGHT + 3 * HOUR, MIDNIGHT + 4 * HOUR
+    plant.load("run-limit", minutes(MIDNIGHT, 600), temperature=lambda time: 1.5 if begin <= time < end else 1.0)
+    done = command(plant, ETL_ANALYZE_LIMITS_FILE=str(limits)).etl("analyze")
+    assert done.returncode == code, done.stderr
+    if code:
+        assert "alarms.0.measurement: 'speed' is none of voltage, current," in done.stderr
+        assert plant.events() == []
+        return
+    (event,) = [event for event in plant.events() if event["kind"] == "limit"]
+    assert (event["start"], event["end"]) == ("2026-01-05 03:00:00.000Z", "2026-01-05 04:00:00.000Z")
+    assert (event["severity"], event["measurement"], event["expected"]) == ("moderate", "temperature", 60.0)
+    assert event["evidence"].startswith("temperature above high limit 60 °C for 1.0 h: 67.")
+    assert [alert["kind"] for alert in plant.alerts() if alert["kind"] == "limit"] == ["limit"]
+
+
+def test_command_counts_what_it_did_when_loads_are_new(plant: Plant) -> None:
+    plant.load("run-command", minutes(MIDNIGHT, 600))
+    analyze_new = command(plant)
+    done = analyze_new.etl("analyze")
     assert done.returncode == 0, done.stderr
     assert "days=1" in done.stderr
     assert "loads=1" in done.stderr
-    again = command.etl("analyze")
+    again = analyze_new.etl("analyze")
     assert again.returncode == 3
     assert "no load since the last analysis" in again.stderr
 

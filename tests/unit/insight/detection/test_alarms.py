@@ -10,7 +10,7 @@ import pytest
 
 from etl.insight.detection import detect
 from etl.insight.indicators import by_minute, day_start_ms
-from etl.insight.limits import Alarm, default_limits
+from etl.insight.limits import Alarm, alarms_of, default_limits
 from etl.model.catalogue import Machine
 from etl.model.events import Event
 from etl.model.schemas import TIMESTAMP
@@ -115,6 +115,12 @@ def test_change_is_no_event_when_readings_were_missing_in_between() -> None:
     values = np.array(readings((60, NORMAL), (10, 59.0), (60, 59.0)))
     values[2 * 60 : 2 * 70] = np.nan
     assert found(values.tolist(), rate=5) == []
+
+
+def test_alarm_is_of_a_machine_when_its_equipment_id_looks_like_a_pattern() -> None:
+    (alarm,) = [Alarm(measurement="speed", high=80, machines=("press[1]",))]
+    limits = default_limits().model_copy(update={"alarms": (alarm,)})
+    assert alarms_of(Machine(equipment_id="press[1]"), limits) == [alarm]
 
 
 @pytest.mark.parametrize(("machines", "events"), [(["press-*"], 1), (["pump-*"], 0), (["pump-*", "press-01"], 1)])
