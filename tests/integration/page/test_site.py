@@ -67,3 +67,10 @@ def test_site_has_tables_where_pages_have_some(site: Site) -> None:
     assert len(pages) > 20
     # A table whose columns do not match stays text.
     assert [page.name for page in pages if "<p>|" in page.read_text() or "|---" in page.read_text()] == []
+
+
+def test_site_finds_a_page_when_its_words_are_typed(browser: Browser, site: Site) -> None:
+    with quiet_window(browser, site.url) as page:
+        page.goto("/index.html")
+        page.get_by_role("textbox", name="Search").fill("tombstone")
+        expect(page.locator(".md-search-result__link[href*='load.html']").first).to_be_visible()
