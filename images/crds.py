@@ -1,20 +1,25 @@
-"""Custom resource definitions of the operators: Strimzi's and K8ssandra's.
+"""Custom resource definitions of the operators whose resources the chart creates.
 
 Strimzi's are made by its own generator, from Maven Central. No package registry has K8ssandra's: they are read from the
-sub-folder `crds` of the folder that `ETL_SHARED` names (by default `../shared`).
+sub-folder `crds` of the folder that `ETL_SHARED` names (by default `../shared`). Those of the Prometheus operator are
+made from its types. Others are files of Go modules.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from images.command import exclusive, run, step
-from images.errors import PrerequisiteError
+from images.errors import CommandError, PrerequisiteError
 from images.paths import CACHE, IMAGES, ROOT
+from images.without_registry.golang import ENVIRONMENT
 
 POM = IMAGES / "strimzi" / "pom.xml"
+MONITORING = IMAGES / "monitoring"
 FOLDER = CACHE / "crds"
 JAVA = 21
 JVMS = Path("/usr/lib/jvm")
@@ -23,6 +28,40 @@ STRIMZI = {
     "kafkanodepool": "io.strimzi.api.kafka.model.nodepool.KafkaNodePool",
     "kafkatopic": "io.strimzi.api.kafka.model.topic.KafkaTopic",
     "kafkauser": "io.strimzi.api.kafka.model.user.KafkaUser",
+}
+
+
+@dataclass(frozen=True)
+class GoModule:
+    """A Go module that has a definition as a file: module@version, its checksum, and the path of the file in it."""
+
+    module: str
+    checksum: str
+    file: str
+
+
+# By API group.
+MODULES = {
+    "cert-manager.io": GoModule(
+        "github.com/cert-manager/cert-manager@v1.21.2",
+        "h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68=",
+        "deploy/crds/cert-manager.io_certificates.yaml",
+    ),
+    "external-secrets.io": GoModule(
+        "github.com/external-secrets/external-secrets@v0.16.2",
+        "h1:iNY+gIgSyL5higXTfnz+hdPCaiB/43UiHLqE7HBpj68=",
+        "config/crds/bases/external-secrets.io_externalsecrets.yaml",
+    ),
+    "gateway.networking.k8s.io": GoModule(
+        "sigs.k8s.io/gateway-api@v1.6.3",
+        "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
+        "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    ),
+    "trust.cert-manager.io": GoModule(
+        "github.com/cert-manager/trust-manager@v0.25.0",
+        "h1:nGtkHH9wEacI5uACdsq8wqCKWsCw1PMrwHPJcrUFUXA=",
+        "deploy/crds/trust.cert-manager.io_bundles.yaml",
+    ),
 }
 
 
@@ -53,6 +92,55 @@ def k8ssandra() -> list[Path]:
     if not files:
         print("K8ssandra's resource definitions are skipped: ETL_SHARED names no folder with them", file=sys.stderr)
     return files
+
+
+def of_module(group: str) -> list[Path]:
+    """Return the file of an API group of `MODULES`; Go fetches its module the first time.
+
+    Raises:
+        PrerequisiteError: Go is missing.
+        CommandError: The module cannot be fetched, or has another checksum.
+    """
+    wanted = MODULES[group]
+    _require_go(group)
+    found = json.loads(run("go", "mod", "download", "-json", wanted.module, cwd=IMAGES))
+    if found["Sum"] != wanted.checksum:
+        raise CommandError(f"{wanted.module} has the checksum {found['Sum']}, not {wanted.checksum}")
+    return [Path(found["Dir"]) / wanted.file]
+
+
+def monitoring() -> list[Path]:
+    """Return the files of the Prometheus operator's definitions; the first time they are generated.
+
+    Raises:
+        PrerequisiteError: Go is missing.
+        CommandError: They could not be generated.
+    """
+    pinned = (MONITORING / "go.sum").read_bytes()
+    folder = FOLDER / f"monitoring-{hashlib.sha256(pinned).hexdigest()[:16]}"
+    with exclusive(FOLDER / "lock", "make the Prometheus operator's resource definitions"):
+        if not folder.exists():
+            _generate_monitoring(folder)
+    return sorted(folder.glob("*.yaml"))
+
+
+def _generate_monitoring(folder: Path) -> None:
+    _require_go("monitoring.coreos.com")
+    types = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+    partial = folder.with_name(f"{folder.name}.partial")
+    with step("make the Prometheus operator's resource definitions"):
+        run(
+            *("go", "tool", "controller-gen", "crd:crdVersions=v1,ignoreUnexportedFields=true"),
+            *(f"paths={types}", f"output:crd:dir={partial}"),
+            cwd=MONITORING,
+            environment=ENVIRONMENT,
+        )
+    partial.rename(folder)
+
+
+def _require_go(group: str) -> None:
+    if not shutil.which("go"):
+        raise PrerequisiteError(f"Go 1.26 or newer is needed for the resource definitions of {group}: install it")
 
 
 def _generate(folder: Path) -> None:

@@ -100,6 +100,8 @@ def test_common_labels_and_annotations_reach_pods_of_the_operators(render: Rende
 )
 def test_placement_reaches_pods_of_the_operators(render: Render, kafka: str, database: str) -> None:
     values = {f"{prefix}{what}": value for prefix in (kafka, database) for what, value in PLACEMENT.items()}
+    # K8ssandra's resource has no constraints.
+    values.pop("cassandra.k8ssandra.topologySpreadConstraints", None)
     objects = render(values)
     affinity = {
         "nodeAffinity": {
@@ -109,6 +111,7 @@ def test_placement_reaches_pods_of_the_operators(render: Render, kafka: str, dat
     }
     for pod in strimzi_pods(objects):
         assert pod["tolerations"] == PLACEMENT["tolerations"]
+        assert pod["topologySpreadConstraints"] == PLACEMENT["topologySpreadConstraints"]
         assert pod["affinity"] == affinity
     assert cassandra(objects)["tolerations"] == PLACEMENT["tolerations"]
     assert cassandra(objects)["racks"] == [{"name": "default", "affinity": affinity}]

@@ -42,6 +42,7 @@ PLACEMENT = {
     "nodeSelector": {"line": "three"},
     "tolerations": [{"key": "edge", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
 }
 
 
@@ -273,6 +274,45 @@ def test_ingress_leads_to_the_page(render: Render) -> None:
     assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
 
 
+@pytest.mark.parametrize(("key", "component"), [("apiServer", "airflow-api-server"), ("page", "page")])
+def test_route_leads_to_a_port_of_the_service(render: Render, key: str, component: str) -> None:
+    gateways, service = [{"name": "plant", "namespace": "gateways"}], f"plant-sensor-etl-{component}"
+    values: dict[str, object] = {
+        f"httpRoute.{key}.enabled": True,
+        f"httpRoute.{key}.parentRefs": gateways,
+        f"httpRoute.{key}.hostnames": ["machines.plant"],
+        "page.service.port": 80,
+        "airflow.apiServer.service.port": 80,
+    }
+    objects = render(values, file=SMALL)
+    route = find(objects, "HTTPRoute", service)["spec"]
+    assert (route["parentRefs"], route["hostnames"]) == (gateways, ["machines.plant"])
+    assert route["rules"] == [{"backendRefs": [{"name": service, "port": 80}]}]
+    assert find(objects, "Service", service)["spec"]["ports"][0]["port"] == 80
+    assert [item["metadata"]["name"] for item in objects if item["kind"] == "HTTPRoute"] == [service]
+
+
+def test_ca_comes_from_a_config_map_when_one_is_named(render: Render) -> None:
+    values: dict[str, object] = {"kafka.caConfigMapName": "of-kafka", "cassandra.caConfigMapName": "of-cassandra"}
+    expected = {"kafka-ca": "of-kafka", "cassandra-ca": "of-cassandra"}
+    seen = set()
+    for name, pod in pods(render(values, file=SMALL)):
+        for volume in pod["spec"].get("volumes", []):
+            if volume["name"] in expected:
+                assert volume["configMap"]["name"] == expected[volume["name"]], name
+                assert "secret" not in volume
+                seen.add(volume["name"])
+    assert seen == set(expected)
+
+
+def test_further_objects_are_there_with_their_templates_filled(render: Render) -> None:
+    given = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-ours"}}
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Namespace }}-text}\n"
+    objects = render({"extraObjects": [given, text]}, file=SMALL)
+    assert find(objects, "ConfigMap", "plant-ours")
+    assert find(objects, "ConfigMap", "lines-text")
+
+
 def test_no_ingress_is_there_unless_enabled(render: Render) -> None:
     assert not [item for item in [*render(), *render(file=SMALL)] if item["kind"] == "Ingress"]
 
@@ -364,6 +404,7 @@ def test_own_measurements_reach_stages_and_schema(render: Render) -> None:
         ({"pipeline.schema.kafkaReplication": 3}, "kafkaReplication"),
         ({"ingress.apiServer.enabled": True}, "ingress.apiServer.hosts"),
         ({"ingress.page.enabled": True}, "ingress.page.hosts"),
+        ({"httpRoute.page.enabled": True}, "httpRoute.page.parentRefs"),
         ({"certificates.certManager.enabled": True}, "issuerRef.name"),
     ],
 )

@@ -38,6 +38,10 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with default $root.Values.topologySpreadConstraints $part.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with $part.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}

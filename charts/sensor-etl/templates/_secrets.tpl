@@ -18,10 +18,10 @@
 {{- range splitList " " (include "sensor-etl.cassandra.stages" .) }}
 {{- if or (eq $cassandra.mode "external") (get $cassandra.roles .) }}{{ $names = append $names (include "sensor-etl.cassandra.roleSecret" (dict "root" $root "stage" .)) }}{{ end }}
 {{- end }}
-{{- if and (eq $kafka.mode "external") (include "sensor-etl.kafka.ca" .) }}{{ $names = append $names (include "sensor-etl.kafka.caSecret" .) }}{{ end }}
+{{- if and (eq $kafka.mode "external") (include "sensor-etl.kafka.ca" .) (not $kafka.caConfigMapName) }}{{ $names = append $names (include "sensor-etl.kafka.caSecret" .) }}{{ end }}
 {{- if eq $cassandra.mode "external" }}
 {{- $names = append $names $cassandra.external.bundleSecretName }}
-{{- if include "sensor-etl.cassandra.ca" . }}{{ $names = append $names (include "sensor-etl.cassandra.caSecret" .) }}{{ end }}
+{{- if and (include "sensor-etl.cassandra.ca" .) (not $cassandra.caConfigMapName) }}{{ $names = append $names (include "sensor-etl.cassandra.caSecret" .) }}{{ end }}
 {{- end }}
 {{- if and (eq $cassandra.mode "external") .Values.schema.enabled }}
 {{- $names = append $names (include "sensor-etl.cassandra.superuserSecret" .) }}

@@ -114,8 +114,8 @@
 {{- end }}
 
 {{- define "sensor-etl.cassandra.caSecret" -}}
-{{- if and .Values.certificates.certManager.enabled (not .Values.cassandra.caSecretName) (ne (include "sensor-etl.cassandra.namespace" .) .Release.Namespace) -}}
-{{- fail "cassandra.caSecretName: with cert-manager and a namespace of its own for Cassandra, name a Secret here that has the issuer's ca.crt" -}}
+{{- if and .Values.certificates.certManager.enabled (not .Values.cassandra.caSecretName) (not .Values.cassandra.caConfigMapName) (ne (include "sensor-etl.cassandra.namespace" .) .Release.Namespace) -}}
+{{- fail "cassandra.caSecretName: with cert-manager and a namespace of its own for Cassandra, name a Secret here (or a ConfigMap in caConfigMapName) that has the issuer's ca.crt" -}}
 {{- end -}}
 {{- $made := ternary "cassandra-tls" "cassandra-ca-cert" (and .Values.certificates.certManager.enabled (ne .Values.cassandra.mode "external")) -}}
 {{- include "sensor-etl.secretName" (dict "root" . "name" .Values.cassandra.caSecretName "default" $made) -}}

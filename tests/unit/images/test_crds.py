@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from images import cluster, crds
-from images.errors import PrerequisiteError
+from images.errors import CommandError, PrerequisiteError
 
 
 def test_shared_definitions_are_skipped_when_nothing_names_their_folder(
@@ -21,6 +21,21 @@ def test_shared_definitions_are_missed_when_a_folder_is_named(tmp_path: Path, mo
     monkeypatch.setenv("ETL_SHARED", str(tmp_path))
     with pytest.raises(PrerequisiteError, match="ETL_SHARED"):
         crds.k8ssandra()
+
+
+def test_module_is_refused_when_its_checksum_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crds.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(crds, "run", lambda *command, **options: '{"Dir": "/modules/one", "Sum": "h1:other="}')
+    with pytest.raises(CommandError, match="checksum h1:other="):
+        crds.of_module("cert-manager.io")
+
+
+def test_definitions_of_modules_are_missed_when_go_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PrerequisiteError, match="Go"):
+        crds.of_module("cert-manager.io")
 
 
 def test_definitions_that_an_operator_came_with_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,17 +277,23 @@ projected:
 {{- end }}
 
 {{- define "sensor-etl.kafka.caVolume" -}}
-- name: kafka-ca
-  secret:
-    secretName: {{ include "sensor-etl.kafka.caSecret" . }}
-    items:
-      - {key: ca.crt, path: ca.crt}
+{{ include "sensor-etl.caVolume" (dict "name" "kafka-ca" "secret" (include "sensor-etl.kafka.caSecret" .) "configMap" .Values.kafka.caConfigMapName) }}
 {{- end }}
 
 {{- define "sensor-etl.cassandra.caVolume" -}}
-- name: cassandra-ca
+{{ include "sensor-etl.caVolume" (dict "name" "cassandra-ca" "secret" (include "sensor-etl.cassandra.caSecret" .) "configMap" .Values.cassandra.caConfigMapName) }}
+{{- end }}
+
+{{/* Volume with a CA. Takes name, secret, configMap (may be empty). */}}
+{{- define "sensor-etl.caVolume" -}}
+- name: {{ .name }}
+  {{- if .configMap }}
+  configMap:
+    name: {{ .configMap }}
+  {{- else }}
   secret:
-    secretName: {{ include "sensor-etl.cassandra.caSecret" . }}
+    secretName: {{ .secret }}
+  {{- end }}
     items:
       - {key: ca.crt, path: ca.crt}
 {{- end }}
