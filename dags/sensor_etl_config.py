@@ -7,16 +7,25 @@ from typing import Any
 
 import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk import Asset
+from airflow.sdk import Asset, BaseNotifier, BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.module_loading import import_string
 from kubernetes.client import V1ContainerStateTerminated, V1Pod
+from sensor_etl_lineage import datasets, lineage
 
 CONFIG = Path(os.environ.get("SENSOR_ETL_DAG_CONFIG", "/opt/sensor-etl"))
 SETTINGS = yaml.safe_load((CONFIG / "dag.yaml").read_text())
 TABLE = Asset(f"cassandra://{SETTINGS['keyspace']}/sensor_data")
+DATASETS = datasets(SETTINGS)
 # Exit codes of the command `etl`.
 WRONG_SETTINGS = 2
 NOTHING_NEW = 3
+
+
+def notifiers() -> list[BaseNotifier]:
+    """Return what notifies people of a task that has failed in its last try."""
+    return [import_string(item["notifier"])(**item["arguments"]) for item in SETTINGS["onFailure"]]
+
 
 DEFAULT_ARGS = {
     "owner": "sensor-etl",
@@ -36,11 +45,29 @@ DEFAULT_ARGS = {
     "log_pod_spec_on_failure": False,
     "termination_message_policy": "FallbackToLogsOnError",
     "container_name_log_prefix_enabled": False,
+    "on_failure_callback": notifiers(),
+    **SETTINGS["taskArguments"],
 }
+
+
+class PageLink(BaseOperatorLink):
+    """Button of a task in Airflow's UI: opens the page where it shows what the task did."""
+
+    name = "Page"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the URL: the machines for the analysis, the pipeline for a stage."""
+        return SETTINGS["pageUrl"] + ("/" if operator.task_id == "analyze" else "/pipeline")
 
 
 class EtlPodOperator(KubernetesPodOperator):
     """Run a stage in a pod. If its settings are wrong, the task is not retried: a person has to change them."""
+
+    operator_extra_links = (PageLink(),) if SETTINGS["pageUrl"] else ()
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Return what the task reads and writes, for OpenLineage's provider."""
+        return lineage(*DATASETS[self.task_id])
 
     def cleanup(self, pod: V1Pod, remote_pod: V1Pod, *arguments: Any, **named: Any) -> None:
         """Clean up as the operator does, then fail the task permanently if a retry cannot help.

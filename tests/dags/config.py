@@ -16,6 +16,15 @@ SETTINGS = {
     "pollIntervalSeconds": 1,
     "workspaceVolume": True,
     "keyspace": "sensors",
+    "taskArguments": {},
+    "onFailure": [],
+    "pageUrl": "",
+    "topics": ["sensor-readings", "sensor-readings-dead-letters", "sensor-events", "meters"],
+    "lineage": {
+        "kafka": "kafka://broker:9093",
+        "cassandra": "cassandra://node:9042",
+        "workspace": "s3://plant/workspace",
+    },
     "params": {
         "source": "synthetic",
         "machines": 10,

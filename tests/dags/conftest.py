@@ -1,5 +1,6 @@
 """These tests need Airflow, which has an environment of its own (docs/dag.md); elsewhere they are not collected."""
 
+import json
 import os
 import shutil
 import sys
@@ -24,7 +25,9 @@ os.environ |= {
     "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+    "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": f"{home}/lineage", "append": True}),
 }
+LINEAGE = Path(home) / "lineage"
 
 Load = Callable[..., Any]
 
@@ -41,7 +44,8 @@ def load_dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
             (tmp_path / f"{without}.yaml").unlink()
         monkeypatch.setenv("SENSOR_ETL_DAG_CONFIG", str(tmp_path))
         # Airflow reads each file in a process of its own.
-        monkeypatch.delitem(sys.modules, "sensor_etl_config", raising=False)
+        for module in ("sensor_etl_config", "sensor_etl_lineage"):
+            monkeypatch.delitem(sys.modules, module, raising=False)
         bag = BundleDagBag(dag_folder=str(DAGS), bundle_path=DAGS)
         assert bag.import_errors == {}
         return bag.dags

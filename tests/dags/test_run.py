@@ -1,6 +1,8 @@
 """The DAG as it runs, on a real broker and a real node; each pod's container is a process of this machine instead."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from kubernetes.client import (
     V1ContainerState,
@@ -18,9 +22,10 @@ from kubernetes.client import (
 )
 
 from tests.dags.config import SETTINGS
-from tests.dags.conftest import Load, variables
+from tests.dags.conftest import LINEAGE, Load, variables
 
 STAGES = ["generate", "produce", "consume", "transform", "load"]
+SIDES = ("inputs", "outputs")
 ROOT = Path(__file__).parents[2]
 # The environment of the stages, not that of Airflow.
 PYTHON = ROOT / ".venv" / "bin" / "python"
@@ -170,3 +175,88 @@ def test_analysis_fails_at_once_when_its_settings_are_wrong(
     run = load_dags(retryDelaySeconds=1, maxRetryDelaySeconds=1)["equipment_insight"].test()
     assert states(run) == {"analyze": ["failed"]}
     assert started == ["analyze"]
+
+
+def edges(dag: str) -> dict[str, tuple[list[str], list[str]]]:
+    """What the tasks of a DAG read and write, by the events of their ends that OpenLineage's provider has emitted."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for event in map(json.loads, LINEAGE.read_text().splitlines()):
+        job, _, task = event["job"]["name"].partition(".")
+        if job == dag and task and event["eventType"] == "COMPLETE":
+            reads, writes = ([f"{item['namespace']}/{item['name']}" for item in event[side]] for side in SIDES)
+            found[task] = reads, writes
+    return found
+
+
+def test_lineage_leads_from_the_topic_to_the_table_when_a_run_ends(load_dags: Load, started: list[str]) -> None:
+    LINEAGE.unlink(missing_ok=True)
+    dags = load_dags()
+    dags["sensor_etl"].test(run_conf={"machines": 1, "intervalSeconds": 1, "durationSeconds": 5})
+    dags["equipment_insight"].test()
+    files, table = "s3://plant/workspace", "cassandra://node:9042/sensors"
+    readings, dead, events, meters = [f"kafka://broker:9093/{topic}" for topic in SETTINGS["topics"]]
+    assert edges("sensor_etl") == {
+        "generate": ([], [f"{files}/generate"]),
+        "produce": ([f"{files}/generate"], [readings]),
+        "consume": ([readings, meters], [f"{files}/consume"]),
+        "transform": ([f"{files}/consume", f"{table}.sensor_data"], [f"{files}/transform"]),
+        "load": ([f"{files}/transform"], [f"{table}.sensor_data", dead]),
+    }
+    reads, writes = edges("equipment_insight")["analyze"]
+    assert reads == [f"{table}.sensor_data"]
+    assert events in writes
+
+
+class Mailbox(Message):  # type: ignore[misc]
+    """Keeps the mails that a server receives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subjects: list[str] = []
+
+    def handle_message(self, message: Any) -> None:
+        self.subjects.append(message["Subject"])
+
+
+@pytest.fixture
+def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
+    """What a real SMTP server receives; the connection `mail` leads to it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    controller = Controller(Mailbox(), hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.com"}
+        mail = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_MAIL", json.dumps(mail))
+        yield controller.handler
+    finally:
+        controller.stop()
+
+
+def test_mail_is_sent_once_when_a_task_has_failed_in_its_last_try(
+    load_dag: Load, started: list[str], troubles: dict[str, dict[str, str]], mailbox: Mailbox
+) -> None:
+    troubles["generate"] = {"ETL_GENERATE_INTERVAL": "often"}
+    mail = {"to": "plant@example.com", "smtp_conn_id": "mail", "subject": "{{ ti.task_id }} failed"}
+    notifier = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+    load_dag(onFailure=[{"notifier": notifier, "arguments": mail}]).test(run_conf={"durationSeconds": 5})
+    assert mailbox.subjects == ["generate failed"]
+
+
+def test_task_links_to_the_page_when_its_url_is_known(load_dags: Load, started: list[str]) -> None:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    dags = load_dags(pageUrl="https://machines.example.com")
+    run = dags["sensor_etl"].test(run_conf={"machines": 1, "intervalSeconds": 1, "durationSeconds": 5})
+    analysis = dags["equipment_insight"].test()
+    with create_session() as session:
+        found = [
+            (item.task_id, XComModel.deserialize_value(item))
+            for item in session.query(XComModel).filter(
+                XComModel.key == "_link_PageLink", XComModel.run_id.in_((run.run_id, analysis.run_id))
+            )
+        ]
+    pipeline = [(stage, "https://machines.example.com/pipeline") for stage in STAGES]
+    assert sorted(found) == sorted([*pipeline, ("analyze", "https://machines.example.com/")])

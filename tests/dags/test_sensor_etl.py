@@ -18,7 +18,7 @@ from kubernetes.client import (
     V1PodStatus,
 )
 
-from tests.dags.config import PODS
+from tests.dags.config import PODS, SETTINGS
 from tests.dags.conftest import Load, variables
 
 STAGES = ["generate", "produce", "consume", "transform", "load"]
@@ -290,3 +290,27 @@ def test_error_begins_with_the_reason_when_kubernetes_ended_the_pod(
         load_dag().get_task("transform").prepare_for_execution().cleanup(pod, pod)
     assert str(error.value).startswith(begin)
     assert not isinstance(error.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_task_takes_arguments_for_airflow_when_the_values_name_them(load_dag: Load, stage: str, shards: int) -> None:
+    named = {"pool": "plant", "priority_weight": 5, "queue": "kubernetes", "deferrable": True}
+    task = load_dag(shards=shards, taskArguments=named).get_task(stage)
+    if shards > 1:
+        task = task.unmap({"env_vars": {}})
+    assert {name: getattr(task, name) for name in named} == named
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_task_has_the_defaults_of_airflow_when_the_values_name_none(load_dag: Load, stage: str) -> None:
+    task = load_dag().get_task(stage)
+    assert (task.pool, task.priority_weight, task.queue, task.deferrable) == ("default_pool", 1, "default", False)
+    assert list(task.operator_extra_links) == list(task.on_failure_callback) == []
+
+
+def test_lineage_leaves_the_topic_to_gateways_when_they_fill_it(load_dag: Load) -> None:
+    dag = load_dag(params=SETTINGS["params"] | {"source": "topic"})
+    lineage = {task.task_id: task.get_openlineage_facets_on_start() for task in dag.tasks}
+    assert [stage for stage in STAGES if not (lineage[stage].inputs or lineage[stage].outputs)] == STAGES[:2]
+    assert [dataset.name for dataset in lineage["consume"].inputs] == ["sensor-readings", "meters"]

@@ -165,6 +165,19 @@ produce consume load{{ if .Values.insight.enabled }} analyze{{ end }}
 transform load{{ if .Values.insight.enabled }} analyze{{ end }}{{ with include "sensor-etl.page" . }} {{ . }}{{ end }}
 {{- end }}
 
+{{/* URL under which browsers open the page; empty where it is unknown. */}}
+{{- define "sensor-etl.page.url" -}}
+{{- if include "sensor-etl.page" . -}}
+{{- with .Values.page.url -}}
+{{ . }}
+{{- else -}}
+{{- if .Values.ingress.page.enabled -}}
+{{- with first .Values.ingress.page.hosts }}http{{ if dig "tls" "enabled" false . }}s{{ end }}://{{ .name }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Secret with the password of the page. */}}
 {{- define "sensor-etl.page.secret" -}}
 {{- include "sensor-etl.secretName" (dict "root" . "name" .Values.page.auth.existingSecret "default" "page") -}}

@@ -304,6 +304,9 @@ projected:
 {{- $stage := .stage -}}
 {{- $values := include "sensor-etl.stage.values" . | fromYaml -}}
 {{- $workspace := and (not $root.Values.workspace.url) (ne $stage "analyze") -}}
+{{- with $root.Values.pipeline.kueueQueue -}}
+{{- $_ := set $values "podLabels" (merge (dict "kueue.x-k8s.io/queue-name" .) $values.podLabels) -}}
+{{- end -}}
 apiVersion: v1
 kind: Pod
 metadata:
