@@ -1,7 +1,5 @@
 """The first tutorial: its commands, the output beside them, and the event on the page."""
 
-from pathlib import Path
-
 from playwright.sync_api import Browser, expect
 
 from images import local
@@ -12,12 +10,12 @@ from tests.integration.test_docs import TUTORIAL
 
 
 def test_page_shows_the_event_of_the_tutorial_when_its_commands_have_run(
-    kafka: local.Service, cassandra: local.Service, browser: Browser, tmp_path: Path
+    kafka: local.Service, cassandra: local.Service, browser: Browser
 ) -> None:
     services = {**kafka.environment, **cassandra.environment}
     blocks = [block for block in read_blocks(TUTORIAL) if "not run here:" not in block.mark]
     assert sum(block.output is not None for block in blocks) > 4
-    run(blocks, {**services, "ETL_WORKSPACE_URL": str(tmp_path / "workspace")})
+    run(blocks, services)
     with commanded({**services, "ETL_CASSANDRA_KEYSPACE": "tutorial"}) as (url, _), quiet_window(browser, url) as page:
         opened(page, "/")
         first = page.locator(".first li").first
