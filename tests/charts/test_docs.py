@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.charts.conftest import CHART, Render
-from tests.charts.test_features import OPERATORS, VERSIONS, WITHOUT_SCHEMA, everything, group, validator
+from tests.charts.test_features import OPERATORS, VERSIONS, everything, group, validator
 
 DOCS = CHART.parents[1] / "docs"
 BLOCK = re.compile(r"^```yaml (values\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,7 +25,7 @@ def test_page_of_your_own_services_has_values_for_each_of_them() -> None:
 def test_values_of_the_docs_give_objects_that_kubernetes_takes(render: Render, tmp_path: Path, name: str) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(VALUES[name])
-    objects = [item for item in everything(render(file=file)) if group(item) not in {*OPERATORS, *WITHOUT_SCHEMA}]
+    objects = [item for item in everything(render(file=file)) if group(item) not in OPERATORS]
     assert len(objects) > 15
     for item in objects:
         for version in VERSIONS:
