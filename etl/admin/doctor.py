@@ -238,7 +238,7 @@ def _limits(service: Managed, settings: CassandraSettings) -> Iterator[Check]:
     """Yield what a managed service refuses: with these settings, and with any."""
     try:
         refused = refused_settings(service, settings, read_settings(LoadSettings))
-        yield from [Check("fail", service, text, SettingsError.exit_code) for text in refused]
+        yield from [Check("fail", service, str(error), error.exit_code) for error in refused]
     except SettingsError:
         pass  # The check of the settings names it.
     yield from [Check("warn", service, text) for text in limits(service)]

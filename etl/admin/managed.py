@@ -11,6 +11,7 @@ from typing import Any, Literal
 from cassandra.cluster import Session
 
 from etl.cassandra.retry import retrying
+from etl.errors import SettingsError
 from etl.settings import CassandraSettings, LoadSettings
 
 Managed = Literal["Amazon Keyspaces", "Astra"]
@@ -59,15 +60,19 @@ def by_name(cluster: str, contact_points: str) -> Managed | None:
     return next((service for name, service in _HOSTS.items() if any(re.search(name, host) for host in hosts)), None)
 
 
-def refused_settings(service: Managed, cassandra: CassandraSettings, load: LoadSettings) -> Iterator[str]:
-    """Yield a line for each setting with which the service would refuse a write."""
+def refused_settings(service: Managed, cassandra: CassandraSettings, load: LoadSettings) -> Iterator[SettingsError]:
+    """Yield an error for each setting with which the service would refuse a write."""
     if service == "Amazon Keyspaces":
         if cassandra.consistency != "LOCAL_QUORUM":
-            yield f"it takes no write with {cassandra.consistency}: set ETL_CASSANDRA_CONSISTENCY=LOCAL_QUORUM"
+            yield _refused(cassandra.consistency)
         if load.batch_rows > KEYSPACES_BATCH_ROWS:
-            yield f"it takes at most {KEYSPACES_BATCH_ROWS} rows in a batch: set ETL_LOAD_BATCH_ROWS"
+            yield SettingsError(f"it takes at most {KEYSPACES_BATCH_ROWS} rows in a batch: set ETL_LOAD_BATCH_ROWS")
     elif cassandra.consistency in ("ONE", "LOCAL_ONE"):
-        yield f"it takes no write with {cassandra.consistency}: set ETL_CASSANDRA_CONSISTENCY=LOCAL_QUORUM"
+        yield _refused(cassandra.consistency)
+
+
+def _refused(consistency: str) -> SettingsError:
+    return SettingsError(f"it takes no write with {consistency}: set ETL_CASSANDRA_CONSISTENCY=LOCAL_QUORUM")
 
 
 def limits(service: Managed) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def list_files(url: str, mapping: ColumnMapping) -> Listing:
             return Listing([Found(url, name, size=entry.get("size"), version=_version(entry))], many=False)
     except Exception as error:
         # Storages raise errors of their libraries, which may contain secrets.
-        raise trouble(error, url, f"recorded files {name} cannot be opened") from None
+        raise trouble(error, url, f"files {name} cannot be opened") from None
     found = [_found(url, files, each, entries[each]) for each in sorted(entries)]
     found = found if magic else _readable(found, mapping)
     if not found:

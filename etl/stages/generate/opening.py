@@ -211,7 +211,7 @@ class _Storage(io.RawIOBase):
             yield
         except Exception as error:
             # Storages raise errors of their libraries, which may contain secrets.
-            raise trouble(error, self._url, f"recorded file {self._name} cannot be {done}") from None
+            raise trouble(error, self._url, f"file {self._name} cannot be {done}") from None
 
     def readable(self) -> bool:
         return True
@@ -261,8 +261,9 @@ def trouble(error: Exception, url: str, what: str) -> EtlError:
         reason = "this is no URL that can be used"
     else:
         reason = without_secrets(" ".join(str(chain[-1]).split()), [url]) or type(chain[-1]).__name__
-    text = f"{what}: {reason}"
-    return Unreachable(text) if away else SettingsError(f"{text} (ETL_GENERATE_RECORDED_URL)")
+    if away:
+        return Unreachable(f"recorded {what}: {reason}")
+    return SettingsError(f"recorded {what}: {reason} (ETL_GENERATE_RECORDED_URL)")
 
 
 def _status(error: Exception) -> int | None:

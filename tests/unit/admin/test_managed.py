@@ -41,7 +41,8 @@ def test_settings_are_named_when_the_service_would_refuse_a_write(
     service: str, consistency: str, rows: int, said: list[str]
 ) -> None:
     cassandra = CassandraSettings(consistency=consistency)
-    found = list(refused_settings(service, cassandra, LoadSettings(batch_rows=rows)))  # type: ignore[arg-type]
+    refused = refused_settings(service, cassandra, LoadSettings(batch_rows=rows))  # type: ignore[arg-type]
+    found = list(map(str, refused))
     assert len(found) == len(said)
     assert all(word in line for word, line in zip(said, found, strict=True))
 
