@@ -9,7 +9,7 @@ from docs import chart
 from docs.update import ACLS, acls, updated
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", chart.README, *ROOT.glob("docs/*.md")], key=str)
+PAGES = sorted([ROOT / "README.md", chart.README, *ROOT.glob("docs/**/*.md")], key=str)
 
 TESTS = {
     name

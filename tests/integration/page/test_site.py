@@ -45,11 +45,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(folder, url)
 
 
-def test_site_draws_its_diagram_and_asks_nobody_else_when_it_is_opened(browser: Browser, site: Site) -> None:
+@pytest.mark.parametrize(("name", "diagrams"), [("index", 1), ("architecture", 2)])
+def test_site_draws_its_diagrams_and_asks_nobody_else_when_it_is_opened(
+    browser: Browser, site: Site, name: str, diagrams: int
+) -> None:
     with quiet_window(browser, site.url) as page:
-        page.goto("/index.html")
-        # The theme replaces the text of the diagram by a drawing.
-        expect(page.locator("div.mermaid")).to_be_visible()
+        page.goto(f"/{name}.html")
+        # The theme replaces the text of a diagram by a drawing.
+        expect(page.locator("div.mermaid")).to_have_count(diagrams)
         expect(page.locator("pre.mermaid")).to_have_count(0)
 
 
