@@ -16,6 +16,9 @@ from playwright.sync_api import Browser, expect
 from tests.integration.browser import quiet_window
 from tests.integration.commands import ROOT
 
+# A shared machine is slow at times.
+expect.set_options(timeout=60_000)
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:

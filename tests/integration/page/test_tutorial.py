@@ -8,6 +8,9 @@ from tests.integration.commands import read_blocks, run
 from tests.integration.served import commanded
 from tests.integration.test_docs import TUTORIAL
 
+# A shared machine is slow at times.
+expect.set_options(timeout=60_000)
+
 
 def test_page_shows_the_event_of_the_tutorial_when_its_commands_have_run(
     kafka: local.Service, cassandra: local.Service, browser: Browser
