@@ -78,5 +78,8 @@ def test_site_has_tables_where_pages_have_some(site: Site) -> None:
 def test_site_finds_a_page_when_its_words_are_typed(browser: Browser, site: Site) -> None:
     with quiet_window(browser, site.url) as page:
         page.goto("/index.html")
-        page.get_by_role("textbox", name="Search").fill("tombstone")
+        page.get_by_role("textbox", name="Search").click()
+        # Before, it does not hear what is typed.
+        expect(page.locator(".md-search-result__meta")).to_have_text("Type to start searching")
+        page.keyboard.type("tombstone")
         expect(page.locator(".md-search-result__link[href*='load.html']").first).to_be_visible()
