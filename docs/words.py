@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 WORDS = Path(__file__).with_name("words.yaml")
-SUFFIXES = {"", ".md", ".py", ".sh", ".tpl", ".txt", ".yaml"}
+SUFFIXES = {"", ".md", ".py", ".sh", ".tpl", ".txt", ".yaml", ".yml"}
 _GAP = r"[\s#]+"
 # Code between backticks. The generated parts of docs are checked at their source.
 _SKIPPED = re.compile(r"^```.*?^```$|`[^`\n]*`|<!-- \w+ -->.*?<!-- end -->", re.DOTALL | re.MULTILINE)

@@ -9,7 +9,8 @@ from docs import chart
 from docs.update import ACLS, acls, updated
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", chart.README, *ROOT.glob("docs/**/*.md")], key=str)
+_PAGES_OF_GITHUB = [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md")]
+PAGES = sorted([*_PAGES_OF_GITHUB, chart.README, *ROOT.glob("docs/**/*.md")], key=str)
 
 TESTS = {
     name
