@@ -4,7 +4,7 @@ import math
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -101,6 +101,25 @@ class Detection(_Part):
     sensor_drift_kelvin: Steps = Steps(mild=1.8, moderate=5.0, severe=10.0)
     dropout: Steps
     dropout_intervals: float
+    unusual: Steps
+
+
+class Unusual(_Part):
+    """What counts as unusual for a machine, all measurements together; the units are in the file."""
+
+    fewest: Annotated[int, Field(ge=50)]
+    most: Annotated[int, Field(ge=100)]
+    refit: Annotated[int, Field(ge=1)]
+    ridge: Annotated[float, Field(gt=0)]
+    smooth: Annotated[int, Field(ge=1)]
+    slow: Annotated[int, Field(ge=1)]
+    limit: Annotated[float, Field(gt=0)]
+    energy: Annotated[float, Field(gt=0)]
+    loudest: Annotated[int, Field(ge=1)]
+    days: Annotated[float, Field(gt=0)]
+    learn_after: Annotated[float, Field(gt=0)]
+    learn_days: Annotated[float, Field(gt=0)]
+    regimes: Annotated[int, Field(ge=1)]
 
 
 class Trends(_Part):
@@ -155,6 +174,7 @@ class Limits(_Part):
     power_factor: float
     efficiency: Efficiency
     detection: Detection
+    unusual: Unusual
     trends: Trends
     alarms: tuple[Alarm, ...] = ()
 
@@ -166,6 +186,7 @@ def read_limits(path: Path = _FILE) -> Limits:
         SettingsError: the file cannot be read, or an entry is wrong or missing; in one line.
     """
     document = read_document(path, "limits")
+    _complete(document)
     supply = document.get("supply") if isinstance(document, dict) else None
     if isinstance(supply, dict):
         for name in _UNUSED & supply.keys():
@@ -176,6 +197,19 @@ def read_limits(path: Path = _FILE) -> Limits:
     except ValidationError as error:
         place, message = first_problem(error)
         raise SettingsError(f"limits file {path}: {'.'.join(map(str, place))}: {message}") from error
+
+
+def _complete(document: Any) -> None:
+    """Add the entries that files of earlier versions lack, as in the default file."""
+    default = read_document(_FILE, "limits")
+    _add_missing(document, default)
+    if isinstance(document, dict) and isinstance(default, dict):
+        _add_missing(document.get("detection"), default.get("detection"))
+
+
+def _add_missing(entries: Any, default: Any) -> None:
+    if isinstance(entries, dict) and isinstance(default, dict) and "unusual" in default:
+        entries.setdefault("unusual", default["unusual"])
 
 
 @cache

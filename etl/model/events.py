@@ -20,6 +20,7 @@ Kind = Literal[
     "sensor_drift",
     "dropout",
     "limit",
+    "unusual",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

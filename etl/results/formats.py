@@ -18,6 +18,7 @@ KIND_NAMES = {
     "sensor_drift": "drifting sensor",
     "dropout": "no readings",
     "limit": "beyond a limit",
+    "unusual": "unusual readings",
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from etl.insight.detection.spans import Times
 from etl.insight.indicators import from_ms
@@ -10,6 +10,8 @@ from etl.model.events import SEVERITIES, Event, Kind, Severity
 
 # A drift is the weather's or the supply's if sensors drift alike on this many other machines, and on this share of all.
 _SHARED_MACHINES, _SHARED_SHARE = 2.0, 1 / 4
+# An event of another kind explains an `unusual` one if it begins at most this much later.
+_NOT_LATER = timedelta(hours=1)
 
 
 def make_event(
@@ -94,9 +96,45 @@ def without_shared(events: Mapping[str, Sequence[Event]]) -> dict[str, list[Even
     return {name: [event for event in own if not shared(name, event)] for name, own in events.items()}
 
 
+def without_doubles(unusual: Sequence[Event], special: Sequence[Event]) -> list[Event]:
+    """Join `unusual` events of one measurement that overlap, and leave out those that an event of a kind explains.
+
+    Such an event has the same measurement, overlaps, and does not begin much later: what follows is no explanation.
+    """
+    joined: list[Event] = []
+    for event in by_start(unusual):
+        double = next((old for old in joined if same_event(old, event)), None)
+        if double is not None:
+            joined.remove(double)
+            event = _both(double, event)
+        joined.append(event)
+    return [event for event in joined if not any(_explains(other, event) for other in special)]
+
+
+def _explains(special: Event, unusual: Event) -> bool:
+    is_same = special.measurement == unusual.measurement and _overlap(special, unusual)
+    return is_same and special.start - unusual.start <= _NOT_LATER
+
+
+def without_explained(special: Sequence[Event], unusual: Sequence[Event]) -> list[Event]:
+    """Return events without the drifts at the time of an `unusual` event, which names the measurement that leads."""
+    return [event for event in special if event.kind != "sensor_drift" or not any(_overlap(event, u) for u in unusual)]
+
+
+def _overlap(one: Event, other: Event) -> bool:
+    first, second = sorted((one, other), key=lambda event: event.start)
+    return first.end is None or second.start <= first.end
+
+
+def _both(one: Event, other: Event) -> Event:
+    """Return the worse of two events, over the time of both."""
+    worse = max(one, other, key=lambda event: SEVERITIES.index(event.severity))
+    end = None if one.end is None or other.end is None else max(one.end, other.end)
+    return replace(worse, start=min(one.start, other.start), end=end)
+
+
 def same_event(one: Event, other: Event) -> bool:
     """Return whether two events are of one kind and measurement, and overlap."""
     if (one.kind, one.measurement) != (other.kind, other.measurement):
         return False
-    first, second = sorted((one, other), key=lambda event: event.start)
-    return first.end is None or second.start <= first.end
+    return _overlap(one, other)

@@ -27,10 +27,11 @@ _VOLTAGES: tuple[tuple[Kind, str, int, str], ...] = (
 def find_voltages(minutes: Minutes) -> Iterator[Event]:
     """Find voltages off the usual of two hours, or outside of EN 50160, by more than the meter's noise."""
     means = minutes.mean("voltage")
-    if means is None:
+    if means is None or minutes.machine.nominal_voltage is None:
+        # Not known to be the voltage of a mains.
         return
     median = running_median_of_bins(minutes.time, means, _BIN, _BINS)
-    nominal, allowed = minutes.machine.nominal_voltage or np.nan, minutes.limits.supply.voltage
+    nominal, allowed = minutes.machine.nominal_voltage, minutes.limits.supply.voltage
     usual = np.where(np.abs(median / nominal - 1) >= allowed, nominal, median)
     for kind, label, sign, word in _VOLTAGES:
         values = minutes.columns[f"voltage_{label}"]
@@ -56,7 +57,7 @@ def find_voltages(minutes: Minutes) -> Iterator[Event]:
 def find_frequencies(minutes: Minutes) -> Iterator[Event]:
     """Find frequencies outside of EN 50160 by more than the meter's noise."""
     means = minutes.mean("frequency")
-    if means is None:
+    if means is None or minutes.machine.nominal_voltage is None:
         return
     nominal = nominal_frequency(means, minutes.limits)
     low, high = (minutes.columns[f"frequency_{label}"] for label in ("low", "high"))

@@ -28,6 +28,13 @@ def test_limits_of_a_file_are_read_when_it_differs_from_the_default_one(tmp_path
     assert read_limits(_changed(tmp_path, yaml.safe_dump(document))).temperature == default_limits().temperature + 5
 
 
+def test_limits_of_unusual_are_the_default_ones_when_a_file_of_before_lacks_them(tmp_path: Path) -> None:
+    document = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
+    del document["unusual"], document["detection"]["unusual"]
+    limits = read_limits(_changed(tmp_path, yaml.safe_dump(document)))
+    assert limits == default_limits()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -130,3 +130,14 @@ def table_of(made):
     times = day_start_ms(FIRST) + np.round(made["hour"] * 3_600_000).astype(np.int64)
     columns = {name: column for name, column in made.items() if name != "hour"}
     return pa.table({"timestamp": pa.array(times).cast(TIMESTAMP), **columns, "quality": [""] * len(times)})
+
+
+def readings_table(times, columns):
+    """Make a table of readings from times in ms and values by measurement; NaN is missing."""
+    return pa.table(
+        {
+            "timestamp": pa.array(times).cast(TIMESTAMP),
+            **{name: pa.array(values, from_pandas=True) for name, values in columns.items()},
+            "quality": pa.array([""] * len(times)),
+        }
+    )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from etl.insight.detection import merge, without_shared
+from etl.insight.detection.events import without_doubles, without_explained
 from etl.model.events import Event
 from tests.unit.insight.detection.synthetic import (
     START,
@@ -60,3 +61,30 @@ def test_event_that_is_not_found_again_ends_with_a_whole_second_when_readings_en
     until = START + timedelta(hours=21, minutes=59, milliseconds=1)
     (ended,) = merge([replace(EVENT, end=None)], [], until)
     assert ended.end == START + timedelta(hours=21, minutes=59)
+
+
+UNUSUAL = replace(EVENT, kind="unusual", measurement="pressure")
+
+
+def test_unusual_event_is_left_out_when_another_kind_explains_it():
+    stuck = replace(UNUSUAL, kind="sensor_stuck")
+    assert without_doubles([UNUSUAL], [stuck]) == []
+
+
+def test_unusual_event_is_kept_when_another_kind_is_elsewhere_or_follows():
+    elsewhere = replace(UNUSUAL, kind="sensor_stuck", measurement="oil")
+    long = replace(UNUSUAL, end=None)
+    follows = replace(UNUSUAL, kind="sensor_stuck", start=START + timedelta(hours=2), end=None)
+    assert without_doubles([long], [elsewhere, follows]) == [long]
+
+
+def test_unusual_events_of_a_measurement_become_the_worse_one_when_they_overlap():
+    worse = replace(UNUSUAL, severity="severe", start=START + timedelta(minutes=30), end=None, evidence="worse")
+    assert without_doubles([UNUSUAL, worse], []) == [replace(worse, start=START)]
+
+
+def test_drift_is_left_out_when_the_machine_is_unusual_then():
+    drift = replace(EVENT, kind="sensor_drift", measurement="oil")
+    before = replace(drift, start=START - timedelta(days=3), end=START - timedelta(days=2))
+    stuck = replace(drift, kind="sensor_stuck")
+    assert without_explained([drift, before, stuck], [UNUSUAL]) == [before, stuck]
