@@ -13,11 +13,12 @@ from pydantic import SecretStr
 from etl.cassandra.store import Row, Store
 from etl.insight import repository as insight
 from etl.insight.alerts import alert, send
-from etl.insight.detection import detect, merge, same_event
-from etl.insight.indicators import DAY_HOURS, by_day, by_hour, by_minute, hold_time, pack
+from etl.insight.detection import Watch, detect, merge, same_event
+from etl.insight.indicators import DAY_HOURS, by_day, by_hour, by_minute, has_power, hold_time, pack
 from etl.insight.limits import Limits
 from etl.insight.trends import trends
 from etl.insight.units import UNITS
+from etl.insight.watching import ReadingsOf, watch_day
 from etl.kafka.ports import Producer
 from etl.model.catalogue import ASSUMED_CURRENT, ASSUMED_VOLTAGE, Machine, as_stored
 from etl.model.events import Event, is_within
@@ -27,6 +28,8 @@ from etl.model.tables import FLEET_DAYS, MACHINE_DAYS, MACHINE_HOURS, MACHINE_MI
 
 # Days of minutes and of hours that detectors and trends read.
 MINUTE_DAYS, HOUR_DAYS = 7, 28
+# What is assumed of a machine on the mains.
+_RATED = {"nominal_voltage": ASSUMED_VOLTAGE, "rated_current": ASSUMED_CURRENT}
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # Hours of days: bit h stands for hour h.
 Touched = dict[date, int]
@@ -68,6 +71,7 @@ def analyze_machine(
     A machine that is not in the catalogue is assumed.
     """
     store, days = analysis.store, list(touched)
+    watches: dict[date, Watch] = {}
     minutes = insight.read_minutes(store, equipment_id, _up_to(days, MINUTE_DAYS))
     hours = {row["hour"]: row for row in insight.read_hours(store, equipment_id, _up_to(days, HOUR_DAYS + 1))}
     machine = machine or _assumed(analysis, equipment_id, days)
@@ -85,10 +89,12 @@ def analyze_machine(
             hours |= {row["hour"]: row for row in of_day}
             store.write(MACHINE_HOURS, of_day)
         store.write(MACHINE_MINUTES, [{"equipment_id": equipment_id, "day": day, "minutes": pack(minutes[day])}])
+        if len(minutes[day]) and not has_power(machine, minutes[day]):
+            watches[day] = _watch(analysis, equipment_id, day, touched[day])
     until = _end(analysis, days[-1])
     past = [row for hour, row in hours.items() if until - timedelta(days=HOUR_DAYS) <= hour < until]
     found = trends(machine, past, until, analysis.limits, _units(analysis))
-    return MachineAnalysis(machine, days, _events(analysis, machine, days, minutes, hours), found)
+    return MachineAnalysis(machine, days, _events(analysis, machine, days, minutes, hours, watches), found)
 
 
 def _up_to(days: Iterable[date], count: int) -> list[date]:
@@ -125,6 +131,14 @@ def _readings(analysis: Analysis, machine: Machine, day: date, hours: range) -> 
     )
 
 
+def _watch(analysis: Analysis, equipment_id: str, day: date, touched: int) -> Watch:
+    """Watch the readings of a day; `touched` are the hours that have new ones."""
+    changed = day_start(day) + next((hour for hour in DAY_HOURS if touched >> hour & 1), len(DAY_HOURS)) * HOUR
+    newest = analysis.marks.get(equipment_id, analysis.until)
+    source = ReadingsOf(analysis.store, analysis.measurements, equipment_id, analysis.limits)
+    return watch_day(source, day, changed, newest, _end(analysis, day))
+
+
 def _replaced(known: pa.Table | None, fresh: pa.Table, day: date, hours: range) -> pa.Table:
     """Return the known minutes of a day with those of some hours replaced."""
     if known is None:
@@ -146,10 +160,15 @@ def _assumed(analysis: Analysis, equipment_id: str, days: Iterable[date]) -> Mac
     usual = pc.quantile(gaps.drop_null(), 0.5)[0].as_py() if gaps is not None else 1000.0
     return as_stored(
         equipment_id,
-        nominal_voltage=ASSUMED_VOLTAGE,
-        rated_current=ASSUMED_CURRENT,
+        **(_RATED if _is_on_mains(readings, analysis.limits) else {}),
         interval_seconds=min(max(usual / 1000.0, 0.001), 31_536_000.0),
     )
+
+
+def _is_on_mains(readings: pa.Table, limits: Limits) -> bool:
+    """Return whether the voltage of readings, if they have one, is about that of a mains of 400 V."""
+    voltage = pc.quantile(readings["voltage"], 0.5)[0].as_py() if "voltage" in readings.column_names else None
+    return voltage is not None and abs(voltage / ASSUMED_VOLTAGE - 1.0) <= limits.supply.voltage
 
 
 def _end(analysis: Analysis, day: date) -> datetime:
@@ -167,6 +186,7 @@ def _events(
     days: Sequence[date],
     minutes: Mapping[date, pa.Table],
     hours: Mapping[datetime, Row],
+    watches: Mapping[date, Watch],
 ) -> list[Event]:
     """Find the events of the days, and merge them with the known ones."""
     stored = _stored(analysis, machine.equipment_id, days)
@@ -183,7 +203,7 @@ def _events(
         later = [event for event in events if event.start >= until]
         begun = [event for event in events if event.start < until]
         lasting = [event for event in begun if event.end is None]
-        found = detect(machine, table, past, until, analysis.limits, _units(analysis), lasting)
+        found = detect(machine, table, past, until, analysis.limits, _units(analysis), lasting, watches.get(day))
         # Events that ended on an earlier day were reported then, except those that lasted.
         own = [
             event

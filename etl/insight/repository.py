@@ -24,6 +24,7 @@ from etl.model.tables import (
     MACHINE_EVENTS,
     MACHINE_HOURS,
     MACHINE_MINUTES,
+    MACHINE_WATCHES,
     RUNS,
     TOUCHED_DAYS,
     TRENDS,
@@ -34,6 +35,8 @@ from etl.model.tables import (
 
 LOAD = "load"
 ALL_HOURS = 2**24 - 1
+# Watches of older days are removed: a late reading of that time begins with a new one.
+_WATCHES_KEPT = timedelta(days=28)
 # Machines that are asked at once for a reading.
 _ASKED = 32
 
@@ -110,6 +113,20 @@ def read_minutes(store: Store, equipment_id: str, days: Sequence[date]) -> dict[
     query = select(MACHINE_MINUTES, ["minutes"], MACHINE_MINUTES.partition)
     found = store.ask(query, ((equipment_id, day) for day in days))
     return {day: unpack(rows[0][0]) for day, rows in zip(days, found, strict=True) if rows and rows[0][0]}
+
+
+def read_watch(store: Store, equipment_id: str, day: date, before: datetime) -> tuple[datetime, bytes] | None:
+    """Return the newest watch of a machine up to a day, packed, and its time, which is at most `before`."""
+    names = ["at", "watch"]
+    query = f'{select(MACHINE_WATCHES, names, MACHINE_WATCHES.partition)} AND "day" <= ? LIMIT 2'
+    rows = as_dicts(names, store.ask(query, [(equipment_id, day)]))
+    return next(((row["at"], row["watch"]) for row in rows if row["at"] <= before), None)
+
+
+def write_watch(store: Store, equipment_id: str, day: date, at: datetime, packed: bytes) -> None:
+    """Write the watch of a machine as of a day, and remove the one of four weeks before."""
+    store.write(MACHINE_WATCHES, [{"equipment_id": equipment_id, "day": day, "at": at, "watch": packed}])
+    store.remove(MACHINE_WATCHES, [{"equipment_id": equipment_id, "day": day - _WATCHES_KEPT}])
 
 
 def read_hours(store: Store, equipment_id: str, days: Iterable[date]) -> list[Row]:

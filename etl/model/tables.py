@@ -188,6 +188,13 @@ TRENDS = Table(
     {"equipment_id": "ASC"},
     "trends: value and slope, and when the threshold is reached, with an 80 % confidence interval",
 )
+MACHINE_WATCHES = Table(
+    "machine_watches",
+    {"equipment_id": "text", "day": "date", "at": "timestamp", "watch": "blob"},
+    ["equipment_id"],
+    {"day": "DESC"},
+    "what is usual for a machine, as known on a day before `at`: the analysis continues from there",
+)
 ACKNOWLEDGEMENTS = Table(
     "acknowledgements",
     {"day": "date", "event_id": "text", "by": "text", "at": "timestamp", "note": "text"},
@@ -227,6 +234,7 @@ INSIGHT = [
     EVENTS,
     MACHINE_EVENTS,
     TRENDS,
+    MACHINE_WATCHES,
     ACKNOWLEDGEMENTS,
     PIPELINE_HEALTH,
     ANALYZED_RUNS,

@@ -13,7 +13,8 @@ from etl.insight.indicators.days import by_day
 from etl.insight.indicators.efficiency import efficiency
 from etl.insight.indicators.energy import hold_time
 from etl.insight.indicators.hours import by_hour
-from etl.insight.indicators.minutes import MINUTE_COLUMNS, by_minute, pack, unpack
+from etl.insight.indicators.minutes import MINUTE_COLUMNS, by_minute, has_power, pack, unpack
+from etl.insight.indicators.readings import readings_within
 from etl.insight.indicators.states import nominal_frequency, state_of, zone
 from etl.insight.indicators.times import DAY_HOURS, MINUTE_MS, day_start_ms, from_ms, times_of, to_ms
 
@@ -27,9 +28,11 @@ __all__ = [
     "day_start_ms",
     "efficiency",
     "from_ms",
+    "has_power",
     "hold_time",
     "nominal_frequency",
     "pack",
+    "readings_within",
     "state_of",
     "times_of",
     "to_ms",

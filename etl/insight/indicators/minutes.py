@@ -1,5 +1,6 @@
 """The minutes of a day, and how they are stored."""
 
+import math
 from datetime import date
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 
 from etl.insight.indicators.readings import group_means, group_spread, group_sums, powers, readings_within
 from etl.insight.indicators.times import DAY_HOURS, MINUTE_MS, day_start_ms
+from etl.insight.limits import rated_kva
 from etl.model.catalogue import Machine
 from etl.model.schemas import HOUR_MS, TIMESTAMP
 
@@ -46,6 +48,11 @@ def by_minute(readings: pa.Table, machine: Machine, day: date, hours: range = DA
         for label, each in zip(("low", "mean", "high"), group_spread(column, starts), strict=True):
             columns[f"{name}_{label}"] = pa.array(each.astype(np.float32), from_pandas=True)
     return pa.table(columns)
+
+
+def has_power(machine: Machine, minutes: pa.Table) -> bool:
+    """Return whether a machine's electrical load is known in minutes of `by_minute`: rated values and active power."""
+    return not math.isnan(rated_kva(machine)) and minutes["kilowatts"].null_count < len(minutes)
 
 
 def pack(minutes: pa.Table) -> bytes:

@@ -26,7 +26,7 @@ from etl.cassandra.store import Store
 from etl.errors import NothingNew, SettingsError, Unreachable
 from etl.insight import analyze as stage
 from etl.insight import limits as insight_limits
-from etl.insight import machine
+from etl.insight import machine, watching
 from etl.insight import repository as insight
 from etl.insight.analyze import analyze
 from etl.insight.indicators import unpack
@@ -101,6 +101,15 @@ class Plant:
             " VALUES (%s, 'Pump', 400, 16, 3, %s)",
             (self.equipment_id, interval),
         )
+
+    def without_mains(self) -> "Plant":
+        """Take the ratings from the catalogue: the measurements of the machine are its own."""
+        self.session.execute(
+            "INSERT INTO equipment (equipment_id, nominal_voltage, rated_current, phases)"
+            " VALUES (%s, null, null, null)",
+            (self.equipment_id,),
+        )
+        return self
 
     def mark(self, equipment_id: str, time: datetime) -> None:
         self.session.execute("INSERT INTO watermarks (equipment_id, timestamp) VALUES (%s,%s)", (equipment_id, time))
@@ -712,10 +721,7 @@ def test_only_days_around_those_touched_are_read_when_one_is_of_long_ago(
 
 
 def test_nothing_is_said_of_the_supply_when_a_machine_is_not_on_the_mains(plant: Plant) -> None:
-    plant.session.execute(
-        "INSERT INTO equipment (equipment_id, nominal_voltage, rated_current, phases) VALUES (%s, null, null, null)",
-        (plant.equipment_id,),
-    )
+    plant.without_mains()
     plant.load("run-rig", minutes(MIDNIGHT, FULL_DAY))
     plant.analyze()
     row = plant.day()
@@ -724,6 +730,73 @@ def test_nothing_is_said_of_the_supply_when_a_machine_is_not_on_the_mains(plant:
     assert (row["state"], row["utilisation"], row["idle_share"], row["reasons"]) == (None, None, None, None)
     # Power needs no rated values.
     assert row["energy_kwh"] == pytest.approx(24 * math.sqrt(3) * 400 * 10 * 0.85 / 1000, rel=1e-3)
+
+
+def jumped(after: datetime) -> Callable[[datetime], float]:
+    return lambda time: 1.03 if time >= after else 1.0
+
+
+def test_event_names_what_contributes_when_a_machine_of_own_measurements_is_unusual(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=130)
+    plant.without_mains()
+    plant.load("run-own", minutes(begin, FULL_DAY), frequency=jumped(begin + 20 * HOUR))
+    plant.analyze()
+    (event,) = plant.events()
+    assert (event["kind"], event["measurement"], event["end"]) == ("unusual", "frequency", None)
+    assert event["start"].startswith(f"{begin:%Y-%m-%d} 20:0")
+    assert "contributions: frequency" in event["evidence"]
+    (alert,) = plant.alerts()
+    assert (alert["kind"], alert["state"], alert["evidence"]) == ("unusual", "open", event["evidence"])
+
+
+def test_unusual_events_are_the_same_when_their_readings_come_piece_by_piece(plant: Plant) -> None:
+    begin = MIDNIGHT + timedelta(days=140)
+    times, jump = minutes(begin, 2 * FULL_DAY), jumped(begin + 33 * HOUR)
+    late = times[31 * 60 : 31 * 60 + 20]
+    plant.without_mains()
+    in_pieces = plant.beside("pieces").without_mains()
+    cuts = [0.0, 10.2, 10.7, 23.9, 24.1, 33.5, 34, 40, 48]
+    for first, last in pairwise(begin + cut * HOUR for cut in cuts):
+        part = [time for time in times if first <= time < last and time not in late]
+        in_pieces.load(f"run-{first}", part, frequency=jump)
+        in_pieces.analyze()
+    in_pieces.load("run-late-unusual", late, frequency=jump)
+    in_pieces.analyze()
+    plant.load("run-unusual-at-once", times, frequency=jump)
+    plant.analyze()
+    pieces, at_once = (
+        [{name: event[name] for name in ("kind", "start", "end", "severity", "evidence")} for event in each.events()]
+        for each in (in_pieces, plant)
+    )
+    assert [event["kind"] for event in at_once] == ["unusual"]
+    assert pieces == at_once
+    query = "machine_watches WHERE equipment_id = %s"
+    watches = [
+        {row["day"]: (row["at"], row["watch"]) for row in plant.rows(query, each.equipment_id)}
+        for each in (in_pieces, plant)
+    ]
+    assert len(watches[0]) == 2
+    assert watches[0] == watches[1]
+
+
+def test_only_the_hour_before_is_watched_again_when_an_hour_is_loaded(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = MIDNIGHT + timedelta(days=150)
+    plant.without_mains()
+    plant.load("run-until-ten", minutes(begin, 10 * 60))
+    plant.analyze()
+    watched = []
+
+    def spy(known: Any, times: Any, *given: Any) -> Any:
+        watched.append(len(times))
+        return real(known, times, *given)
+
+    real = watching.watch
+    monkeypatch.setattr(watching, "watch", spy)
+    plant.load("run-next", minutes(begin + 10 * HOUR, 60))
+    plant.analyze()
+    assert sum(watched) == 120
 
 
 def test_webhook_gets_the_event_when_it_first_fails(plant: Plant) -> None:
