@@ -93,7 +93,8 @@ bench: $(READY) ## Measure every stage and its peers on local services (ONLY=loa
 bench-peers: $(READY) ## Measure Spark and other peers on the same topic and table (downloads 400 MB)
 	$(PYTHON) -m tests.bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(READINGS),--readings $(READINGS)) $(ARGS)
 
-bench-insight: $(READY) ## Score the analysis and its peers against synthetic faults (ARGS="--seeds 3" for fewer plants)
+bench-insight: $(READY) ## Score the analysis and its peers against labelled data and synthetic faults (ARGS="--seeds 3" for fewer plants)
+	$(PYTHON) -m tests.bench.labelled
 	$(PYTHON) -m tests.bench.insight $(ARGS)
 
 bench-page: $(READY) ## Measure the response times of the page in Chromium, with 1,000 machines and a month (ARGS="--machines 100")
