@@ -3,6 +3,8 @@
 The chart writes the pod templates of the stages and `dag.yaml`, the settings of this DAG, into the folder
 `SENSOR_ETL_DAG_CONFIG`. This module adds the values that differ from run to run.
 
+It starts at the times of a schedule, when a record arrives on a topic, or by hand.
+
 A run by hand covers the `durationSeconds` before it. A scheduled run covers the time since the last successful one.
 """
 
@@ -11,7 +13,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
-from airflow.sdk import DAG, Param, chain
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetOrTimeSchedule,
+    AssetWatcher,
+    CronTriggerTimetable,
+    Param,
+    chain,
+)
 from kubernetes.client import V1Pod, V1VolumeMount
 from sensor_etl_config import CONFIG, DEFAULT_ARGS, NOTHING_NEW, SETTINGS, TABLE, EtlPodOperator
 
@@ -23,6 +33,36 @@ STAGES = {
     "load": "Data Loading",
 }
 SHARDS = SETTINGS["shards"]
+
+
+def arrival() -> Asset:
+    """Return an asset that Airflow's triggerer updates when a record arrives on a topic.
+
+    The record only starts a run: consume reads it later, from its own offsets. So the watcher commits no offsets and
+    ignores the content, which may be binary: each record `is not None`.
+    """
+    from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
+
+    readings, _dead_letters, _events, *more = SETTINGS["topics"]
+    trigger = MessageQueueTrigger(
+        scheme="kafka",
+        topics=[readings, *more],
+        kafka_config_id="sensor_etl_kafka",
+        apply_function="operator.is_not",
+        apply_function_args=[None],
+        commit_offset=False,
+    )
+    return Asset("sensor_etl_records", watchers=[AssetWatcher(name="sensor_etl_records", trigger=trigger)])
+
+
+def schedule() -> Any:
+    """Return when the DAG runs: at the times of a cron expression, when a record arrives, both, or by hand only."""
+    cron = SETTINGS["schedule"]
+    if not SETTINGS["startOnRecords"]:
+        return cron
+    if not cron:
+        return [arrival()]
+    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=[arrival()])
 
 
 def etl_run_id(run_id: str) -> str:
@@ -97,7 +137,7 @@ with DAG(
     description="Sensor readings from Kafka into Cassandra",
     doc_md=__doc__,
     tags=["sensor-etl"],
-    schedule=SETTINGS.get("schedule"),
+    schedule=schedule(),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     # Two concurrent runs would read the same offsets.

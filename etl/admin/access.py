@@ -16,6 +16,7 @@ _KAFKA = {
     "see-offsets": [("itself", "DESCRIBE")],
     "read-offsets": [("itself", "DESCRIBE"), ("topic", "DESCRIBE"), ("more-topics", "DESCRIBE")],
     "commit-offsets": [("itself", "READ"), ("topic", "READ"), ("more-topics", "READ")],
+    "join": [("itself", "READ")],
     "create-topics": [
         ("itself", "CREATE"),
         *(
@@ -45,7 +46,7 @@ def read_access() -> Access:
 
 def kafka_operations(stage: str) -> dict[str, list[str]]:
     """Return exactly the operations that a stage needs, by resource: `topic`, `more-topics` (each of them),
-    `dead-letters`, `events`, `group`, `cluster`.
+    `dead-letters`, `events`, `group`, `watch-group` (that of Airflow's watcher), `cluster`.
     """
     needed: dict[str, dict[str, None]] = {}
     for on, rights in read_access()[stage].get("kafka", {}).items():
@@ -63,6 +64,7 @@ def kafka_acls(stage: str, settings: KafkaSettings) -> list[Acl]:
         "dead-letters": ("topic", [settings.dead_letter_topic]),
         "events": ("topic", [settings.events_topic]),
         "group": ("group", [settings.group]),
+        "watch-group": ("group", [f"{settings.group}-watch"]),
         "cluster": ("cluster", ["kafka-cluster"]),
     }
     return [

@@ -1,5 +1,6 @@
 """What the chart gives to Airflow: the settings of the DAGs, and the pods that they start."""
 
+import json
 from typing import Any
 
 import pytest
@@ -66,6 +67,39 @@ def test_lineage_has_the_first_address_of_each_service(
 def test_lineage_has_the_topics_in_the_order_in_which_the_dags_read_them(render: Render) -> None:
     topics = settings(render({"pipeline.topic": "readings", "pipeline.moreTopics": ["plc", "meter"]}))["topics"]
     assert topics == ["readings", "sensor-readings-dead-letters", "sensor-events", "plc", "meter"]
+
+
+RECORDS: dict[str, object] = {"pipeline.startOnRecords": True, "pipeline.params.source": "topic"}
+
+
+def test_triggerer_runs_only_when_a_dag_needs_it(render: Render) -> None:
+    def runs(values: dict[str, object]) -> bool:
+        return any(name.endswith("airflow-triggerer") for name, _ in pods(render(values)))
+
+    assert not runs({})
+    assert runs(RECORDS)
+    assert runs({"pipeline.taskArguments": {"deferrable": True}})
+    assert not runs(RECORDS | {"airflow.enabled": False})
+
+
+def test_watcher_has_its_own_user_and_group_and_commits_nothing(render: Render) -> None:
+    objects = render(RECORDS | {"pipeline.moreTopics": ["plc"]})
+    pod = dict(pods(objects))["Deployment plant-sensor-etl-airflow-triggerer"]
+    (writer,) = [item for item in pod["spec"]["initContainers"] if item["name"] == "connections"]
+    config = json.loads(writer["env"][0]["value"])
+    assert (config["group.id"], config["enable.auto.commit"]) == ("sensor-etl-watch", False)
+    user = find(objects, "KafkaUser", config["sasl.username"])
+    assert {(acl["resource"]["name"], *acl["operations"]) for acl in user["spec"]["authorization"]["acls"]} == {
+        ("sensor-readings", "Read"),
+        ("plc", "Read"),
+        ("sensor-etl-watch", "Read"),
+    }
+
+
+def test_start_on_records_is_refused_when_runs_produce_records_themselves(template: Template) -> None:
+    done = template({"pipeline.startOnRecords": True})
+    assert done.returncode == 1
+    assert "set pipeline.params.source=topic" in done.stderr
 
 
 HOSTS = [{"name": "machines.plant", "tls": {"enabled": True, "secretName": "tls"}}, {"name": "other.plant"}]

@@ -187,8 +187,9 @@ def test_page_is_ready_when_cassandra_answers_and_started_again_only_when_it_han
 
 
 def test_grant_is_given_the_account_of_everybody_who_has_rights(render: Render) -> None:
+    values = {"pipeline.startOnRecords": True, "pipeline.params.source": "topic"}
     (volumes,) = [
-        i["spec"]["template"]["spec"]["volumes"] for i in render(file=SMALL) if "-schema-" in str(i["metadata"])
+        i["spec"]["template"]["spec"]["volumes"] for i in render(values, file=SMALL) if "-schema-" in str(i["metadata"])
     ]
     for volume, service in (("roles", "cassandra"), ("users", "kafka")):
         (sources,) = [found["projected"]["sources"] for found in volumes if found["name"] == volume]

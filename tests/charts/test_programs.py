@@ -27,6 +27,19 @@ def test_passwords_are_written_for_the_user_of_the_secret(monkeypatch: pytest.Mo
     assert json.loads((tmp_path / "passwords.json").read_text()) == {"admin": 'a"b'}
 
 
+def test_connection_to_kafka_has_the_secrets_of_its_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "etl_kafka_password").write_text('a"b\n')
+    (secrets / "kafka.crt").write_text("certificate")
+    monkeypatch.setenv("KAFKA_CONFIG", '{"group.id": "sensor-etl-watch"}')
+    run(monkeypatch, "write_connections.py", str(secrets), str(tmp_path / "connections.json"))
+    extra = {"group.id": "sensor-etl-watch", "sasl.password": 'a"b'}
+    assert json.loads((tmp_path / "connections.json").read_text()) == {
+        "sensor_etl_kafka": {"conn_type": "kafka", "extra": extra}
+    }
+
+
 def test_job_is_waited_for_until_it_has_succeeded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,7 +65,7 @@ def test_job_is_waited_for_until_it_has_succeeded(
 
 
 def test_programs_are_mounted_where_they_are_run(render: Render) -> None:
-    objects = render(file=SMALL)
+    objects = render({"pipeline.startOnRecords": True, "pipeline.params.source": "topic"}, file=SMALL)
     programs = find(objects, "ConfigMap", "plant-sensor-etl-airflow-programs")["data"]
     assert programs == {file.name: file.read_text() for file in PROGRAMS.glob("*.py")}
     run_by: dict[str, set[str]] = {}

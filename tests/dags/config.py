@@ -5,6 +5,7 @@ from pathlib import Path
 PODS = Path(__file__).parent / "pods"
 SETTINGS = {
     "schedule": None,
+    "startOnRecords": False,
     "shards": 1,
     "retries": 2,
     "retryDelaySeconds": 10,

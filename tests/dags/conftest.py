@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import yaml
 
 from tests.dags.config import PODS, SETTINGS
 
-DAGS = Path(__file__).parents[2] / "dags"
+ROOT = Path(__file__).parents[2]
+DAGS = ROOT / "dags"
+# The environment of the stages, not that of Airflow.
+PYTHON = ROOT / ".venv" / "bin" / "python"
 
 collect_ignore_glob = [] if find_spec("airflow") else ["test_*.py"]
 
@@ -57,6 +61,28 @@ def load_dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 def load_dag(load_dags: Load) -> Load:
     """Reads the DAG of the stages."""
     return lambda **settings: load_dags(**settings)["sensor_etl"]
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings that reach both, with topics and tables."""
+    folder = tmp_path_factory.mktemp("services")
+    local = [PYTHON, "-m", "images", "local"]
+    printed = subprocess.run([*local, "up", "--dir", folder], check=True, capture_output=True, text=True, cwd=ROOT)
+    settings = dict(line.removeprefix("export ").split("=", 1) for line in printed.stdout.splitlines())
+    try:
+        subprocess.run([PYTHON, "-m", "etl", "schema"], check=True, capture_output=True, env=os.environ | settings)
+        yield settings
+    finally:
+        subprocess.run([*local, "down", "--dir", folder], check=True, capture_output=True, cwd=ROOT)
+
+
+@pytest.fixture(scope="session")
+def database() -> None:
+    """Airflow's tables."""
+    from airflow.utils.db import initdb
+
+    initdb()
 
 
 def variables(manifest: Any) -> dict[str, str]:

@@ -22,27 +22,12 @@ from kubernetes.client import (
 )
 
 from tests.dags.config import SETTINGS
-from tests.dags.conftest import LINEAGE, Load, variables
+from tests.dags.conftest import LINEAGE, PYTHON, ROOT, Load, variables
+
+pytestmark = pytest.mark.usefixtures("database")
 
 STAGES = ["generate", "produce", "consume", "transform", "load"]
 SIDES = ("inputs", "outputs")
-ROOT = Path(__file__).parents[2]
-# The environment of the stages, not that of Airflow.
-PYTHON = ROOT / ".venv" / "bin" / "python"
-
-
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Settings that reach both, with topics and tables."""
-    folder = tmp_path_factory.mktemp("services")
-    local = [PYTHON, "-m", "images", "local"]
-    printed = subprocess.run([*local, "up", "--dir", folder], check=True, capture_output=True, text=True, cwd=ROOT)
-    settings = dict(line.removeprefix("export ").split("=", 1) for line in printed.stdout.splitlines())
-    try:
-        subprocess.run([PYTHON, "-m", "etl", "schema"], check=True, capture_output=True, env=os.environ | settings)
-        yield settings
-    finally:
-        subprocess.run([*local, "down", "--dir", folder], check=True, capture_output=True, cwd=ROOT)
 
 
 @pytest.fixture
@@ -81,14 +66,6 @@ def ended_pod(manifest: V1Pod, exit_code: int) -> V1Pod:
     base = V1ContainerStatus(name="base", ready=False, restart_count=0, state=terminated, **image)
     phase = "Failed" if exit_code else "Succeeded"
     return V1Pod(metadata=manifest.metadata, status=V1PodStatus(phase=phase, container_statuses=[base]))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def database() -> None:
-    """Airflow's tables."""
-    from airflow.utils.db import initdb
-
-    initdb()
 
 
 def states(run: Any) -> dict[str, list[str]]:

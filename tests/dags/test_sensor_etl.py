@@ -314,3 +314,13 @@ def test_lineage_leaves_the_topic_to_gateways_when_they_fill_it(load_dag: Load) 
     lineage = {task.task_id: task.get_openlineage_facets_on_start() for task in dag.tasks}
     assert [stage for stage in STAGES if not (lineage[stage].inputs or lineage[stage].outputs)] == STAGES[:2]
     assert [dataset.name for dataset in lineage["consume"].inputs] == ["sensor-readings", "meters"]
+
+
+@pytest.mark.parametrize("cron", [None, "0 * * * *"])
+def test_dag_starts_when_a_record_arrives_beside_its_schedule(load_dag: Load, cron: str | None) -> None:
+    timetable = load_dag(startOnRecords=True, schedule=cron).timetable
+    ((asset,),) = [list(timetable.asset_condition.objects)]
+    assert asset.name == "sensor_etl_records"
+    assert asset.watchers[0].trigger.kwargs["topics"] == ["sensor-readings", "meters"]
+    assert asset.watchers[0].trigger.kwargs["commit_offset"] is False
+    assert (getattr(timetable, "timetable", None) is not None) == (cron is not None)

@@ -21,7 +21,19 @@ from tests.integration.plant import Plant, made_plant
 from tests.integration.topics import CLIENTS, made_topics
 
 # Accounts of the secure services: the first may do everything, the others what a test grants them.
-USERS = ("admin", "generate", "produce", "consume", "transform", "load", "analyze", "page", "schema", "stranger")
+USERS = (
+    "admin",
+    "generate",
+    "produce",
+    "consume",
+    "transform",
+    "load",
+    "analyze",
+    "watch",
+    "page",
+    "schema",
+    "stranger",
+)
 HEAPS = {"kafka": "512m", "cassandra": "1g"}
 JAVA_OPTIONS = {
     "kafka": local.QUICK_START,

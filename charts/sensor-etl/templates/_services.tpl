@@ -159,7 +159,7 @@
 
 {{/* The users of each service, as space-separated lists; a test keeps them equal to the access table. */}}
 {{- define "sensor-etl.kafka.stages" -}}
-produce consume load{{ if .Values.insight.enabled }} analyze{{ end }}
+produce consume load{{ if .Values.insight.enabled }} analyze{{ end }}{{ if .Values.pipeline.startOnRecords }} watch{{ end }}
 {{- end }}
 {{- define "sensor-etl.cassandra.stages" -}}
 transform load{{ if .Values.insight.enabled }} analyze{{ end }}{{ with include "sensor-etl.page" . }} {{ . }}{{ end }}

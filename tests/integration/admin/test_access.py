@@ -59,7 +59,8 @@ from tests.integration.accounts import mount
 COMMANDS = ("analyze", "page")
 # What the access table names, and what belongs to somebody else.
 TOPICS = ("granted", "granted-dead", "granted-events", "others")
-GROUPS = KEYSPACES = ("granted", "others")
+KEYSPACES = ("granted", "others")
+GROUPS = ("granted", "granted-watch", "others")
 Attempt = Callable[[], object]
 
 
