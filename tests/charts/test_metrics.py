@@ -73,6 +73,17 @@ def test_alerts_are_all_described_when_the_chart_has_more(render: Render) -> Non
     assert set(re.findall(r"^\| `(SensorEtl\w+)`", page, re.MULTILINE)) == alerts(render(MONITORED))
 
 
+def test_alerts_have_a_section_in_troubleshooting_when_the_chart_has_more(render: Render) -> None:
+    (rules,) = find(
+        render({**MONITORED, "metrics.prometheusRule.runbookUrl": ""}), "PrometheusRule", "plant-sensor-etl"
+    )["spec"]["groups"]
+    named = {rule["annotations"]["runbook_url"] for rule in rules["rules"]}
+    home = yaml.safe_load((CHART / "Chart.yaml").read_text())["home"]
+    page = "docs/troubleshooting.md"
+    anchors = re.findall(r'<a id="([a-z-]+)"></a>', (CHART.parents[1] / page).read_text())
+    assert named <= {f"{home}/blob/main/{page}#{anchor}" for anchor in anchors}
+
+
 def test_expressions_name_metrics_that_exist(render: Render) -> None:
     rules = yaml.safe_dump(find(render(MONITORED), "PrometheusRule", "plant-sensor-etl")["spec"])
     texts = [rules, *(file.read_text() for file in DASHBOARDS)]
