@@ -1,4 +1,4 @@
-"""The programs that are built from the Go modules in `go/`: helm, kubectl and kind, and those of the node image."""
+"""Programs built from the Go modules in `go/`: helm, kubectl, kind, those of the node image and of the tests."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,13 @@ TOOLS = {
     "kubectl": Module("kubernetes", {"kubectl": "k8s.io/kubernetes/cmd/kubectl"}, KUBERNETES_VARIABLES),
     "kind": Module("kind", {"kind": "sigs.k8s.io/kind"}),
 }
+CHARTS = Module(
+    "charts",
+    {
+        "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
+        "kube-score": "github.com/zegl/kube-score/cmd/kube-score",
+    },
+)
 OF_KUBERNETES = (
     *("kubeadm", "kubelet", "kubectl"),
     *("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"),
@@ -65,6 +72,16 @@ def build_tool(name: str, out: Path) -> Path:
     """
     (executable,) = _build(TOOLS[name], out)
     return executable
+
+
+def build_chart_checks(out: Path) -> dict[str, Path]:
+    """Build kubeconform and kube-score into a folder, unless they are built already, and return each path by its name.
+
+    Raises:
+        PrerequisiteError: Go is missing.
+        CommandError: The build failed.
+    """
+    return {path.name: path for path in _build(CHARTS, out)}
 
 
 def build_node_programs(out: Path) -> dict[str, Path]:

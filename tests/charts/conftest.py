@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from images.tools import tool
+from images.tools import BIN, tool
+from images.without_registry.programs import build_chart_checks
 
 CHART = Path(__file__).parents[2] / "charts" / "sensor-etl"
 SMALL = CHART / "values-small.yaml"
@@ -34,6 +35,12 @@ def deep(values: dict[str, object]) -> Object:
 @pytest.fixture(scope="session")
 def helm() -> Path:
     return Path(tool("helm"))
+
+
+@pytest.fixture(scope="session")
+def checks() -> dict[str, Path]:
+    """kubeconform and kube-score by name."""
+    return build_chart_checks(BIN)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,15 @@
 """What every pod of the chart has to keep to."""
 
 import base64
+import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.charts.conftest import SMALL, Object, Render, containers, find, pods
+from tests.charts.conftest import CHART, SMALL, Object, Render, containers, find, pods
 from tests.charts.test_modes import EXTERNAL, LAUNCHED
 
 Values = dict[str, object]
@@ -223,3 +226,16 @@ def test_others_reach_a_server_of_ours_when_named(render: Render, server: str) -
 
 def test_there_are_no_network_policies_when_disabled(render: Render) -> None:
     assert not [item for item in render({"networkPolicies.enabled": False}) if item["kind"] == "NetworkPolicy"]
+
+
+def test_kube_score_complains_only_of_what_the_docs_explain(render: Render, checks: dict[str, Path]) -> None:
+    text = yaml.dump_all(render(file=SMALL), Dumper=yaml.CSafeDumper)
+    command = [checks["kube-score"], "score", "--output-format", "json", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    graded = [check for item in json.loads(done.stdout) for check in item["checks"] if not check["skipped"]]
+    assert len(graded) > 200
+    page = (CHART.parents[1] / "docs" / "kubernetes.md").read_text()
+    explained = set(
+        re.findall(r"^\| `([a-z-]+)` \|", page.partition("kube-score")[2].partition("\n#")[0], re.MULTILINE)
+    )
+    assert {check["check"]["id"] for check in graded if check["grade"] < 10} == explained
