@@ -120,6 +120,7 @@ class Unusual(_Part):
     learn_after: Annotated[float, Field(gt=0)]
     learn_days: Annotated[float, Field(gt=0)]
     regimes: Annotated[int, Field(ge=1)]
+    recurring: Annotated[int, Field(ge=1)]
 
 
 class Trends(_Part):

@@ -66,19 +66,31 @@ def smoothed(values: Floats, span: int) -> Floats:
     return np.asarray(lfilter([share], [1.0, share - 1.0], values, axis=0))
 
 
-def fit_reference(readings: Floats, settings: Unusual) -> Reference:
-    """Fit normal readings (n, p) in the order of time; NaN is passed over, a constant measurement takes no part."""
-    fitted = _fit(readings, settings.ridge)
+def fit_reference(readings: Floats, settings: Unusual, recurring: Floats | None = None) -> Reference:
+    """Fit normal readings (n, p) in the order of time, and those (m, p) of alarms that recur.
+
+    NaN is passed over, a constant measurement takes no part.
+    """
+    extra = readings[:0] if recurring is None else recurring
+    fitted = _fit(np.concatenate([extra, readings]), settings.ridge)
     cuts = [int(len(readings) * share) for share in _SHARES]
-    parts = [_forward(readings, begin, end, fitted, settings) for begin, end in pairwise(cuts)]
-    residuals = [part[lead:] for part, lead in parts]
-    smooth = [smoothed(part, settings.smooth)[lead:] for part, lead in parts]
-    single = _root_mean_square(np.concatenate(residuals))
+    parts = [_forward(extra, readings, begin, end, fitted, settings) for begin, end in pairwise(cuts)]
+    # Alarms that recur are as far off as they are: no fit to others predicts them.
+    parts.append((_residuals(extra, fitted), 0))
+    single = _root_mean_square(np.concatenate([part[lead:] for part, lead in parts]))
+    smooth = [smoothed(part, settings.smooth)[lead:] for part, lead in parts if len(part)]
     energies = [
-        loudness(smoothed((part / single) ** 2, settings.smooth)[lead:], settings.loudest) for part, lead in parts
+        loudness(smoothed((part / single) ** 2, settings.smooth)[lead:], settings.loudest)
+        for part, lead in parts
+        if len(part)
     ]
     energy = np.array(max(_LEAST, float(np.concatenate(energies).mean())))
     return Reference(*fitted, _root_mean_square(np.concatenate(smooth)), single, energy)
+
+
+def _residuals(readings: Floats, fitted: tuple[Floats, Floats, Floats]) -> Floats:
+    mean, scale, weights = fitted
+    return np.asarray(np.nan_to_num((readings - mean) / scale) @ weights.T)
 
 
 def _fit(readings: Floats, ridge: float) -> tuple[Floats, Floats, Floats]:
@@ -103,15 +115,15 @@ def _weights(standard: Floats, varies: Flags, ridge: float) -> Floats:
 
 
 def _forward(
-    readings: Floats, begin: int, end: int, fitted: tuple[Floats, Floats, Floats], settings: Unusual
+    extra: Floats, readings: Floats, begin: int, end: int, fitted: tuple[Floats, Floats, Floats], settings: Unusual
 ) -> tuple[Floats, int]:
     """Return residuals up to row `end` of a fit to the rows before `begin`, and the lead: rows before `begin`."""
-    mean, scale, weights = _fit(readings[:begin], settings.ridge)
+    before = _fit(np.concatenate([extra, readings[:begin]]), settings.ridge)
     first = max(0, begin - 3 * settings.smooth)
-    residuals = np.nan_to_num((readings[first:end] - mean) / scale) @ weights.T
+    scale = before[1]
     # In the units of the last fit; what was constant before has no residual.
     factor = np.where(np.isfinite(scale) & np.isfinite(fitted[1]), scale, 0.0) / fitted[1]
-    return np.asarray(residuals * factor), begin - first
+    return np.asarray(_residuals(readings[first:end], before) * factor), begin - first
 
 
 def _root_mean_square(values: Floats) -> Floats:

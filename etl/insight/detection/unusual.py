@@ -25,8 +25,8 @@ from etl.model.schemas import DAY_MS
 
 # Another regime explains a reading if no residual exceeds this multiple of the usual one.
 _EXPLAINED = 4.0
-# Episodes that ended this long ago are forgotten: events of that time have been reported.
-_REMEMBERED = 2 * DAY_MS
+# Episodes that ended this long ago are forgotten.
+_REMEMBERED = 7 * DAY_MS
 # Share of the readings after which a reference is fitted again.
 _REFIT_SHARE = 0.1
 # Smallest divisor, so that nothing is divided by zero.
@@ -44,7 +44,10 @@ def watch(known: Watch, times: Integers, readings: Floats, settings: Unusual) ->
     """
     state = replace(
         known,
-        regimes=[replace(regime, readings=list(regime.readings)) for regime in known.regimes],
+        regimes=[
+            replace(regime, readings=list(regime.readings), recurring=list(regime.recurring))
+            for regime in known.regimes
+        ],
         episodes=[replace(episode) for episode in known.episodes],
         alarmed=list(known.alarmed),
     )
@@ -109,8 +112,13 @@ def _accept(state: Watch, filled: Floats, settings: Unusual) -> None:
         return
     if regime.reference is None or regime.fresh >= max(settings.refit, _REFIT_SHARE * count):
         regime.readings = regime.readings[-settings.most :]
-        regime.reference = fit_reference(np.array(regime.readings, np.float64), settings)
-        regime.fresh = 0
+        _fit(regime, settings)
+
+
+def _fit(regime: Regime, settings: Unusual) -> None:
+    readings, recurring = (np.array(each, np.float64) for each in (regime.readings, regime.recurring))
+    regime.reference = fit_reference(readings, settings, recurring if len(recurring) else None)
+    regime.fresh = 0
 
 
 def _forget_averages(state: Watch) -> None:
@@ -121,6 +129,7 @@ def _quiet(state: Watch, settings: Unusual) -> None:
     """Count a reading without an alarm; the episode ends when there are as many as are averaged."""
     state.explained, state.calm = 0, state.calm + 1
     if state.calm > settings.smooth:
+        _learn_what_recurs(state, settings)
         _end_episode(state)
 
 
@@ -129,6 +138,20 @@ def _end_episode(state: Watch) -> None:
     state.alarmed = []
     if state.episodes and state.episodes[-1].end is None:
         state.episodes[-1].end = state.episodes[-1].last
+
+
+def _learn_what_recurs(state: Watch, settings: Unusual) -> None:
+    """Learn the readings of an episode that ends, if its measurement has raised several alarms within a week."""
+    if not state.alarmed:
+        return
+    leader = state.episodes[-1].leader
+    if sum(each.leader == leader and each.count >= _SHORTEST for each in state.episodes) < settings.recurring:
+        return
+    regime = state.regimes[0]
+    regime.recurring += state.alarmed
+    while len(regime.recurring) > settings.most // 2:
+        regime.recurring = regime.recurring[::2]
+    _fit(regime, settings)
 
 
 def _alarm(
@@ -158,7 +181,8 @@ def _learn_what_stays(state: Watch, time: int, settings: Unusual) -> None:
     if time - start <= needed or len(state.alarmed) < settings.fewest:
         return
     state.regimes[0].readings = state.regimes[0].readings[-settings.fewest :]
-    regime = Regime(state.alarmed, fit_reference(np.array(state.alarmed, np.float64), settings))
+    regime = Regime(state.alarmed)
+    _fit(regime, settings)
     state.regimes = [regime, *state.regimes][: settings.regimes]
     _forget_averages(state)
     _end_episode(state)

@@ -22,9 +22,10 @@ _OF_EPISODE = ("start", "last", "leader", "peak", "observed", "expected", "count
 
 @dataclass
 class Regime:
-    """One way to operate: its normal readings (p,), newest last, and the reference fitted to them."""
+    """One way to operate: its normal readings (p,), newest last, those of recurring alarms, and the fit to both."""
 
     readings: list[Singles]
+    recurring: list[Singles] = field(default_factory=list)
     reference: Reference | None = None
     fresh: int = 0
 
@@ -92,6 +93,7 @@ def pack_watch(watched: Watch) -> bytes:
     }
     for number, regime in enumerate(watched.regimes):
         arrays[f"readings_{number}"] = _stack(regime.readings, len(watched.names))
+        arrays[f"recurring_{number}"] = _stack(regime.recurring, len(watched.names))
         if regime.reference is not None:
             arrays |= {f"{name}_{number}": getattr(regime.reference, name) for name in ARRAYS}
     file = BytesIO()
@@ -125,7 +127,7 @@ def unpack_watch(packed: bytes, names: Sequence[str]) -> Watch:
 def _regime(arrays: Mapping[str, Any], number: int, fresh: int) -> Regime:
     fitted = f"mean_{number}" in arrays
     reference = Reference(*(arrays[f"{name}_{number}"] for name in ARRAYS)) if fitted else None
-    return Regime(list(arrays[f"readings_{number}"]), reference, fresh)
+    return Regime(list(arrays[f"readings_{number}"]), list(arrays[f"recurring_{number}"]), reference, fresh)
 
 
 def _episode(numbers: Floats, shares: Floats) -> Episode:

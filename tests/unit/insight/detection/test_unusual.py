@@ -73,6 +73,22 @@ def test_fault_stays_an_event_when_it_lasts_no_longer_than_what_was_known():
     assert len(state.regimes) == 1
 
 
+def test_alarm_is_usual_when_it_has_recurred_three_times():
+    made = loop(4000)
+    begins = range(1000, 4000, 500)
+    for begin in begins:
+        made[begin : begin + 60, 3] += 3
+    assert [(row // 500 * 500, name) for row, name in found(made)] == [(begin, "oil") for begin in begins[:3]]
+
+
+def test_alarm_is_raised_when_it_is_larger_than_those_that_recur():
+    made = loop(4000)
+    for begin in range(1000, 3500, 500):
+        made[begin : begin + 60, 3] += 3
+    made[3500:, 3] += 30
+    assert found(made)[-1] == (pytest.approx(3500, abs=20), "oil")
+
+
 def test_constant_sensor_raises_no_alarm_when_it_stays():
     made = loop()
     made[:, 3] = 40.0
@@ -112,12 +128,14 @@ def test_readings_are_passed_over_when_they_were_watched_before():
 
 @pytest.mark.parametrize("pieces", [2, 7, 60])
 def test_watch_is_the_same_when_the_readings_come_in_pieces(pieces):
-    made = loop()
-    made[LEARNED : LEARNED + 200, 3] += 5
+    made = loop(2600)
+    for begin in range(LEARNED, 2600, 400):
+        made[begin : begin + 60, 3] += 3
     made[::5, 2] = np.nan
     state = new_watch(NAMES)
     for part in np.array_split(np.arange(len(made)), pieces):
         state = unpack_watch(pack_watch(watch(state, times(len(made))[part], made[part], SETTINGS)), NAMES)
+    assert state.regimes[0].recurring
     assert pack_watch(state) == pack_watch(watched(made))
 
 
