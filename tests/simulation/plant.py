@@ -4,7 +4,7 @@ Each reading has another voltage, so that a voltage tells which reading a row or
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -133,12 +133,16 @@ class Plant:
 
 
 class Wanted(NamedTuple):
-    """The table by key, all readings, the voltages that may be lost, and the bad values."""
+    """The table by key, all readings, the voltages that may be lost, and the bad values.
+
+    `others` are readings of a key that may stand in the table instead.
+    """
 
     table: dict[Key, Reading]
     readings: set[Reading]
     unsure: set[tuple[Key, float]]
     bad: set[bytes]
+    others: dict[Key, set[Reading]]
 
 
 class Sent(NamedTuple):
@@ -169,15 +173,30 @@ def wanted(records: Iterable[Sent]) -> Wanted:
     readings: set[Reading] = set()
     bad: set[bytes] = set()
     moments: dict[tuple[Key, int], list[float]] = {}
-    for time, *_, content in sorted(records, key=lambda record: record[:4]):
+    lines: dict[Key, list[Sent]] = {}
+    for record in sorted(records, key=lambda record: record[:4]):
+        time, content = record.time, record.content
         if not isinstance(content, Reading):
             assert isinstance(content, bytes), "parts have a model of their own"
             bad.add(content)
             continue
         table[content.key] = content
         readings.add(content)
+        lines.setdefault(content.key, []).append(record)
         moments.setdefault((content.key, time), []).append(content.voltage)
-    return Wanted(table, readings, _unsure(moments), bad)
+    return Wanted(table, readings, _unsure(moments), bad, {key: _others(line) for key, line in lines.items()})
+
+
+def _others(line: Sequence[Sent]) -> set[Reading]:
+    """Return the readings between two equal ones, of which the second is the last of its key.
+
+    It is a limit of docs/delivery.md. It applies only if record timestamps are out of order.
+    """
+    offsets = [(each.partition, each.offset) for each in line]
+    contents = [each.content for each in line if isinstance(each.content, Reading)]
+    if offsets == sorted(offsets):
+        return set()
+    return set(contents[contents.index(contents[-1]) :]) - {contents[-1]}
 
 
 def _unsure(moments: dict[tuple[Key, int], list[float]]) -> set[tuple[Key, float]]:

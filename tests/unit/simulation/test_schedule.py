@@ -30,6 +30,10 @@ def test_guarantees_hold_when_a_stalled_load_moves_the_group_back_to_deleted_rec
     simulate(1_001_292)
 
 
+def test_guarantees_hold_when_a_value_comes_again_with_an_older_clock() -> None:
+    simulate(1_004_910)
+
+
 def test_schedule_is_the_same_when_its_seed_is_repeated() -> None:
     assert [simulate(seed) for seed in (3, 9)] == [simulate(seed) for seed in (3, 9)]
 
