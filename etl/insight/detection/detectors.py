@@ -1,8 +1,8 @@
 """All detectors over the minutes and hours of one machine.
 
 Three layers. Minutes show sudden faults: the supply, current, heat, idling, sensors that send nothing or the same.
-Slow changes (wear, decay, drift) show in hours against the machine's own past. Machines of unknown power have
-readings that do not fit the other measurements, and in days unlike all others. Nothing after `until` is read; with a
+Slow changes (wear, decay, drift) show in hours against the machine's own past. If the electrical load of a machine is
+unknown, readings that do not fit its other measurements and days unlike all others are unusual. Nothing after `until` is read; with a
 short past there is less to compare with, and less is found.
 """
 

@@ -41,16 +41,19 @@ def test_alarm_is_raised_when_a_measurement_no_longer_follows_the_others(name):
 
 def test_alarm_is_raised_when_a_measurement_becomes_restless():
     made = loop()
-    made[LEARNED:, 3] = 40 + (made[LEARNED:, 3] - 40) * 8
+    # Its mean stays.
+    made[LEARNED:, 3] += 0.6 * (-1.0) ** np.arange(len(made) - LEARNED)
     ((row, name),) = found(made)
     assert name == "oil"
     assert row < LEARNED + 30
 
 
 def test_alarm_is_raised_when_the_only_measurement_jumps():
-    made = loop()[:, 3:]
+    made = loop(2200)[:, 3:]
     made[LEARNED:] += 1.0
-    assert found(made, ["oil"])[0] == (pytest.approx(LEARNED, abs=40), "oil")
+    assert found(made, ["oil"]) == [(pytest.approx(LEARNED, abs=40), "oil")]
+    # The baseline does not follow the jump.
+    assert watched(made, ["oil"]).episodes[-1].count > 1150
 
 
 def test_regime_is_learned_when_it_lasts_and_recognised_when_it_returns():
@@ -70,6 +73,7 @@ def test_fault_stays_an_event_when_it_lasts_no_longer_than_what_was_known():
     made[LEARNED:, 3] += 5
     state = watched(made)
     assert state.episodes[-1].end is None
+    assert state.episodes[-1].count > 1150
     assert len(state.regimes) == 1
 
 
@@ -107,6 +111,14 @@ def test_missing_values_are_no_alarm_when_every_second_one_is_missing():
     made[::2, 1] = np.nan
     made[1::2, 2] = np.nan
     assert found(made) == []
+
+
+def test_alarm_ends_when_its_sensor_sends_nothing_more():
+    made = loop(1600)
+    made[LEARNED:, 3] += 5
+    made[LEARNED + 100 :, 3] = np.nan
+    (episode,) = [each for each in watched(made).episodes if each.count >= 5]
+    assert episode.end == pytest.approx(BEGIN + (LEARNED + 100) * STEP, abs=40 * STEP)
 
 
 def test_sensor_that_dies_is_no_alarm_when_its_values_are_missing():
