@@ -102,7 +102,9 @@ def _readings(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
     equipment_id = machine_of(url.path) or ""
     seen = window(url, newest_of(reader, equipment_id, today))
     days = days_in(reader, equipment_id, seen)
-    _, found = read_finest(reader, equipment_id, shown_measurements(reader, url, measured(days)), seen)
+    events = reader.machine_events(equipment_id, seen.start, seen.end)
+    shown = shown_measurements(reader, url, measured(days), events)
+    _, found = read_finest(reader, equipment_id, shown, seen)
     yield from _points({"equipment_id": equipment_id}, found)
 
 

@@ -151,6 +151,13 @@ def _worst_first(event: EventRow) -> tuple[int, datetime]:
     return rank(event["severity"]), event["start"]
 
 
+def worst_measurement(events: Iterable[EventRow]) -> str | None:
+    """Return the measurement of the worst event that has one; acknowledged events come last."""
+    measured = [event for event in events if event["measurement"]]
+    worst = min(measured, key=lambda event: (bool(event["by"]), *_worst_first(event)), default=None)
+    return worst["measurement"] if worst else None
+
+
 def in_day(event: EventRow, day: date) -> bool:
     """Return whether an event lasted into a day (UTC)."""
     return is_within(event["start"], event["end"], day_start(day), day_start(day + timedelta(days=1)))

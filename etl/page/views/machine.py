@@ -28,7 +28,7 @@ from etl.page.elements import (
 )
 from etl.page.url import PageUrl
 from etl.results import formats
-from etl.results.ranking import describe, forecast
+from etl.results.ranking import describe, forecast, worst_measurement
 from etl.results.reader import MOST_DAYS, Reader
 from etl.results.rows import EventRow, MachineDay, MachineRow
 from etl.results.series import Level, Series, level_of, reduced, with_gaps
@@ -81,12 +81,14 @@ def window(url: PageUrl, newest: datetime) -> Window:
     return Window(max(start, end - LONGEST), max(end, start + SHORTEST))
 
 
-def shown_measurements(reader: Reader, url: PageUrl, there: Collection[str]) -> list[str]:
-    """Return the measurements in a URL, else the first ones of those that are `there`."""
+def shown_measurements(reader: Reader, url: PageUrl, there: Collection[str], events: Iterable[EventRow]) -> list[str]:
+    """Return the measurements in a URL, else that of the worst event and the first ones of those that are `there`."""
     chosen = [name for name in url.words("show") if name in reader.doubles][:MOST_SHOWN]
-    first = [name for name in FIRST_SHOWN if name in reader.doubles]
-    order = first + [name for name in reader.doubles if name not in first]
-    return chosen or [name for name in order if name in there][: len(FIRST_SHOWN)] or order[: len(FIRST_SHOWN)]
+    worst = worst_measurement(event for event in events if event["measurement"] in reader.doubles)
+    first = [name for name in (worst, *FIRST_SHOWN) if name in reader.doubles]
+    order = list(dict.fromkeys([*first, *reader.doubles]))
+    usable = [name for name in order if name in there or name == worst] if there else order
+    return chosen or (usable or order)[: len(FIRST_SHOWN)]
 
 
 def measured(days: Iterable[MachineDay]) -> set[str]:
@@ -137,7 +139,7 @@ def machine(reader: Reader, url: PageUrl, equipment_id: str, today: date) -> Vie
     events = reader.machine_events(equipment_id, seen.start, seen.end)
     last = (seen.end - timedelta(microseconds=1)).date()
     days = days_in(reader, equipment_id, seen)
-    shown = shown_measurements(reader, url, measured(days))
+    shown = shown_measurements(reader, url, measured(days), events)
     says = f"{name}, {formats.moment(seen.start)} to {formats.moment(seen.end)}, {_counted(events)}."
     children = [
         html.Header([html.H1(name), html.P(_about(equipment_id, known, mark, measured(days)), className="lead")]),

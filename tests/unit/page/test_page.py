@@ -29,6 +29,7 @@ from etl.page.views.machine import Window, read_finest, shown_measurements, wind
 from etl.results import formats
 from etl.results.ranking import describe, in_day, judge, summary
 from etl.results.reader import Reader, event_day
+from etl.results.rows import EventRow
 from etl.results.series import MOST_POINTS, Series, level_of, reduced, with_gaps
 from etl.settings import PageSettings, read_settings
 
@@ -248,8 +249,8 @@ def test_measurements_are_those_that_the_machine_has_when_none_is_chosen(there: 
         doubles = ("voltage", "current", "temperature", "vibration", "pressure")
 
     reader = cast(Reader, Declared())
-    assert shown_measurements(reader, PageUrl("/machine/m"), there) == shown
-    assert shown_measurements(reader, PageUrl.of("/machine/m", "?show=voltage"), there) == ["voltage"]
+    assert shown_measurements(reader, PageUrl("/machine/m"), there, []) == shown
+    assert shown_measurements(reader, PageUrl.of("/machine/m", "?show=voltage"), there, []) == ["voltage"]
     rows = {"a": [{"means": dict.fromkeys(there, 1.0)}], "b": []}
     first = "temperature" if "vibration" in there else "voltage" if there else "current"
     assert measurement_of(reader, PageUrl("/compare"), rows) == first
@@ -299,6 +300,28 @@ def an_event(number: int, severity: str, by: str | None = None, **more: Any) -> 
         "by": by,
         **more,
     }
+
+
+@pytest.mark.parametrize(
+    ("events", "shown"),
+    [
+        ([("mild", "pressure", None), ("severe", "humidity", None)], ["humidity", "current", "temperature"]),
+        # Somebody takes care of the severe one.
+        ([("mild", "pressure", None), ("severe", "humidity", "Eva")], ["pressure", "current", "temperature"]),
+        ([("severe", None, None), ("mild", "temperature", None)], ["temperature", "current", "voltage"]),
+        ([("severe", "removed", None)], ["current", "temperature", "voltage"]),
+    ],
+)
+def test_measurement_of_the_worst_event_is_shown_first_when_none_is_chosen(
+    events: list[tuple[str, str | None, str | None]], shown: list[str]
+) -> None:
+    class Declared:
+        doubles = ("voltage", "current", "temperature", "vibration", "pressure", "humidity")
+
+    rows = [an_event(i, severity, by, measurement=name) for i, (severity, name, by) in enumerate(events)]
+    there = {"voltage", "current", "temperature"}
+    found = shown_measurements(cast(Reader, Declared()), PageUrl("/machine/m"), there, cast(list[EventRow], rows))
+    assert found == shown
 
 
 EARLIER = {"start": NOON - timedelta(days=3), "end": NOON - timedelta(days=2)}
