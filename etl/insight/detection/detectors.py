@@ -2,8 +2,8 @@
 
 Three layers. Minutes show sudden faults: the supply, current, heat, idling, sensors that send nothing or the same.
 Slow changes (wear, decay, drift) show in hours against the machine's own past. If the electrical load of a machine is
-unknown, readings that do not fit its other measurements and days unlike all others are unusual. Nothing after `until` is read; with a
-short past there is less to compare with, and less is found.
+unknown, readings that do not fit its other measurements and days unlike all others are unusual. Nothing after `until`
+is read; with a short past there is less to compare with, and less is found.
 """
 
 from collections.abc import Mapping, Sequence
