@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# `make demo`: sends a week of readings of a small synthetic plant with faults through all stages in two runs, then
-# analyses them. In a terminal it serves the page until Ctrl-C, otherwise it writes a report. The time range of the second
-# run overlaps the first one, so half of its readings are duplicates, and load writes only the others.
+# `make demo`: sends a week of readings of a small synthetic plant with faults through all stages in two runs, and those
+# of a machine without an electric meter in a third, then analyses them. In a terminal it serves the page until Ctrl-C,
+# otherwise it writes a report. The time range of the second run overlaps the first one, so half of its readings are
+# duplicates, and load writes only the others.
 set -euo pipefail
 
 services=.cache/demo/services
@@ -24,8 +25,14 @@ ETL_GENERATE_START=2026-01-05T00:00:00Z ETL_GENERATE_DURATION=518400 etl run
 echo "== Second run: Saturday noon to Sunday noon"
 ETL_GENERATE_START=2026-01-10T12:00:00Z ETL_GENERATE_DURATION=86400 etl run
 
+echo "== A machine without an electric meter: a week of recorded readings"
+ETL_SCHEMA_CATALOGUE_FILE=docs/examples/pump_loop_catalogue.yaml etl schema
+python docs/examples/pump_loop.py >.cache/demo/pump_loop.csv
+ETL_GENERATE_SOURCE=recorded ETL_GENERATE_RECORDED_URL=.cache/demo/pump_loop.csv \
+    ETL_GENERATE_MAPPING_FILE=docs/examples/pump_loop.yaml etl run
+
 echo "== etl status"
-etl status --runs 2
+etl status --runs 3
 
 echo "== A few rows of sensor_data"
 python docs/examples/newest_rows.py fan-0001
