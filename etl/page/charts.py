@@ -7,6 +7,7 @@ shows numbers in the browser's zone.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ USEFUL = "#2b83ba"
 IDLE = "#e0a33e"
 ROW = 170
 _GAP = 0.05
+_LINE = 60
 _MOST_BANDS = 100
+# The axes of the marks have numbers after those of the measurements.
+_MARKS = 90
 
 Figure = dict[str, Any]
 
@@ -34,7 +38,9 @@ def readings(
     start: datetime,
     end: datetime,
 ) -> Figure:
-    """Draw measurements below each other over the same time, with bands that mark events.
+    """Draw measurements below each other over the same time; bands mark events, each on its own measurement.
+
+    An event without a measurement, such as a dropout, has a band on all of them.
 
     Args:
         lines: name, unit, and series by their name in the legend, for each measurement.
@@ -65,12 +71,26 @@ def readings(
         "anchor": f"y{count if count > 1 else ''}",
         "hoverformat": _moments(series for _, _, by_label in lines for series in by_label.values()),
     }
-    layout["shapes"] = [_band(event, end) for event in events[:_MOST_BANDS]]
+    by_axis = _by_axis(events[:_MOST_BANDS], [name for name, _, _ in lines])
+    layout["shapes"] = [_band(event, end, axis) for axis, own in by_axis.items() for event in own]
     layout["showlegend"] = any(len(by_label) > 1 for _, _, by_label in lines)
-    if events:
-        data.append(_marks(events[:_MOST_BANDS], start))
-        layout["yaxis99"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
+    for axis, own in by_axis.items():
+        above = f"y{_MARKS + int(axis[1:] or 1)}"
+        data.append(_marks(own, start, above))
+        layout[f"yaxis{above[1:]}"] = {"overlaying": axis, "range": [0, 1], "visible": False, "fixedrange": True}
     return {"data": data, "layout": layout}
+
+
+def _by_axis(events: Iterable[EventRow], names: Sequence[str]) -> dict[str, list[EventRow]]:
+    """Return the events by the axis of their measurement; those without a measurement are on all axes."""
+    axes = {name: f"y{i + 1 if i else ''}" for i, name in enumerate(names)}
+    found: dict[str, list[EventRow]] = {axis: [] for axis in axes.values()}
+    for event in events:
+        own = event["measurement"]
+        for name in [own] if own else names:
+            if name in axes:
+                found[axes[name]].append(event)
+    return {axis: own for axis, own in found.items() if own}
 
 
 def growth(history: Sequence[tuple[datetime, float]], trend: TrendRow, unit: str) -> Figure:
@@ -213,11 +233,11 @@ def _values(values: Any) -> list[float | None]:
     return [None if np.isnan(value) else value for value in np.round(values, 4).tolist()]
 
 
-def _band(event: EventRow, end: datetime) -> Figure:
+def _band(event: EventRow, end: datetime, axis: str) -> Figure:
     return {
         "type": "rect",
         "xref": "x",
-        "yref": "paper",
+        "yref": f"{axis} domain",
         "x0": utc_text(event["start"]),
         "x1": utc_text(event["end"] or end),
         "y0": 0,
@@ -229,14 +249,23 @@ def _band(event: EventRow, end: datetime) -> Figure:
     }
 
 
-def _marks(events: Sequence[EventRow], start: datetime) -> Figure:
+def _hover_text(event: EventRow) -> str:
+    """Return what a mark says: kind, severity, duration and evidence."""
+    lasted = (
+        f"lasted {formats.length((event['end'] - event['start']).total_seconds())}" if event["end"] else "still lasting"
+    )
+    text = f"{formats.kind(event['kind'])}, {event['severity']}, from {formats.moment(event['start'])}, {lasted}"
+    return "<br>".join([escape(text), *map(escape, wrap(event["evidence"] or "", _LINE))])
+
+
+def _marks(events: Sequence[EventRow], start: datetime, axis: str) -> Figure:
     return {
         "x": [utc_text(max(event["start"], start)) for event in events],
         "y": [1.0] * len(events),
-        "text": [f"{formats.kind(event['kind'])}, {event['severity']}" for event in events],
+        "text": [_hover_text(event) for event in events],
         "mode": "markers",
         "name": "event",
-        "yaxis": "y99",
+        "yaxis": axis,
         "cliponaxis": False,
         "hovertemplate": "%{text}<extra></extra>",
         "showlegend": False,

@@ -185,7 +185,7 @@ def test_zoom_goes_into_the_url_when_a_part_of_a_chart_is_chosen() -> None:
 
 def test_times_of_charts_are_text_in_utc_without_a_zone() -> None:
     line = Series(np.array([1767614400123, 1767614401123]), *(np.array([1.0, 2.0]),) * 3)
-    event = an_event(0, "mild", start=NOON.astimezone(timezone(timedelta(hours=5))))
+    event = an_event(0, "mild", measurement="voltage", start=NOON.astimezone(timezone(timedelta(hours=5))))
     trend = {"measurement": "vibration", "as_of": NOON, "value": 1.0, "reached": NOON, "threshold": 2.0}
     figures = [
         charts.readings([("voltage", "V", {"voltage": line})], [event], NOON, NOON + timedelta(days=1)),
@@ -202,6 +202,24 @@ def test_times_of_charts_are_text_in_utc_without_a_zone() -> None:
     assert figures[0]["data"][0]["x"][0] == "2026-01-05T12:00:00.123"
     assert figures[0]["layout"]["shapes"][0]["x0"] == "2026-01-05T12:00:00.000"
     assert "%L" in figures[0]["layout"]["xaxis"]["hoverformat"]
+
+
+def test_event_is_marked_on_its_own_measurement_when_several_are_shown() -> None:
+    names = ("voltage", "vibration")
+    lines = [(name, "", {name: series([1.0])}) for name in names]
+    events = [
+        an_event(0, "severe", evidence="<b>off</b>", end=NOON + timedelta(minutes=20)),
+        an_event(1, "mild", kind="dropout", measurement=None, evidence="none for an hour"),
+        an_event(2, "mild", measurement="pressure", evidence="not shown"),
+    ]
+    figure = charts.readings(lines, cast(list[EventRow], events), NOON, NOON + timedelta(days=1))
+    bands = [shape["yref"] for shape in figure["layout"]["shapes"]]
+    assert sorted(bands) == ["y domain", "y2 domain", "y2 domain"]
+    marks = {trace["yaxis"]: trace["text"] for trace in figure["data"] if trace["name"] == "event"}
+    none = "no readings, mild, from 5 Jan 2026 12:00 UTC, still lasting<br>none for an hour"
+    worn = "bearing wear, severe, from 5 Jan 2026 12:00 UTC, lasted 20 min<br>&lt;b&gt;off&lt;/b&gt;"
+    assert marks == {"y91": [none], "y92": [worn, none]}
+    assert [figure["layout"][f"yaxis{axis}"]["overlaying"] for axis in (91, 92)] == ["y", "y2"]
 
 
 def day_row(equipment_id: str, kwh: float | None, idle: float | None) -> dict[str, Any]:
@@ -297,6 +315,7 @@ def an_event(number: int, severity: str, by: str | None = None, **more: Any) -> 
         "expected": 1.9,
         "start": NOON,
         "end": None,
+        "evidence": "",
         "by": by,
         **more,
     }
