@@ -251,9 +251,7 @@ def _band(event: EventRow, end: datetime, axis: str) -> Figure:
 
 def _hover_text(event: EventRow) -> str:
     """Return what a mark says: kind, severity, duration and evidence."""
-    lasted = (
-        f"lasted {formats.length((event['end'] - event['start']).total_seconds())}" if event["end"] else "still lasting"
-    )
+    lasted = formats.lasted(event["start"], event["end"])
     text = f"{formats.kind(event['kind'])}, {event['severity']}, from {formats.moment(event['start'])}, {lasted}"
     return "<br>".join([escape(text), *map(escape, wrap(event["evidence"] or "", _LINE))])
 

@@ -17,6 +17,7 @@ from etl.page.url import PageUrl, machine_of
 from etl.page.views.compare import chosen_machines, days_by_machine, measurement_of
 from etl.page.views.energy import matching as matching_uses
 from etl.page.views.events import matching as matching_events
+from etl.page.views.events import names_to_match
 from etl.page.views.fleet import judged, matching
 from etl.page.views.machine import days_in, measured, newest_of, read_finest, shown_measurements, window
 from etl.page.views.pipeline import shown_day
@@ -148,7 +149,8 @@ def _energy(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
 
 def _events(reader: Reader, url: PageUrl, today: date) -> Iterator[Row]:
     last = day_of(reader, url, today)
-    for event in matching_events(reader.events(days_of(url, last)), url) if last else []:
+    found = reader.events(days_of(url, last)) if last else []
+    for event in matching_events(found, url, names_to_match(reader, found, url)):
         yield {**event}
 
 

@@ -67,6 +67,11 @@ def length(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{whole} s"
 
 
+def lasted(start: datetime, end: datetime | None) -> str:
+    """Return how long an event lasted, or that it still does."""
+    return "still lasting" if end is None else length((end - start).total_seconds())
+
+
 def moment(time: datetime | None) -> str:
     """Return a time to the minute, with its zone."""
     return NONE if time is None else f"{time:%-d %b %Y %H:%M} UTC"

@@ -120,6 +120,11 @@ class Reader:
         """Return a machine of the catalogue: partition (equipment_id) of `equipment`."""
         return next(iter(self._rows(EQUIPMENT, [(equipment_id,)])), None)
 
+    def names(self, machines: Iterable[str]) -> dict[str, str]:
+        """Return the names of machines that have one: partitions (equipment_id) of `equipment`, one statement each."""
+        rows = self._rows(EQUIPMENT, [(name,) for name in machines], ["equipment_id", "name"])
+        return {row["equipment_id"]: row["name"] for row in rows if row["name"]}
+
     def watermark(self, equipment_id: str) -> datetime | None:
         """Return the watermark of a machine: partition (equipment_id) of `watermarks`."""
         rows = self._rows(WATERMARKS, [(equipment_id,)], ["timestamp"])

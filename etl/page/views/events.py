@@ -1,6 +1,6 @@
 """`/events`: events and their acknowledgements."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 
 from dash import html
@@ -23,7 +23,8 @@ from etl.page.elements import (
     pages,
     table,
 )
-from etl.page.url import PageUrl
+from etl.page.url import PageUrl, machine_path
+from etl.page.views.machine import around
 from etl.page.window import day_of, day_picker, days_of, length_picker, span_text
 from etl.results import formats
 from etl.results.ranking import ACKNOWLEDGING, ICONS, WORST_FIRST, describe
@@ -43,7 +44,7 @@ def events(reader: Reader, url: PageUrl, today: date) -> View:
         return nothing_yet("Events")
     days = days_of(url, last)
     found = reader.events(days)
-    shown = matching(found, url)
+    shown = matching(found, url, names_to_match(reader, found, url))
     unseen = sum(event["by"] is None for event in found)
     says = f"{len(found):,} events began in {span_text(days)}; {unseen:,} of them are not acknowledged."
     children: list[Component] = [
@@ -62,7 +63,12 @@ def events(reader: Reader, url: PageUrl, today: date) -> View:
     return View("Events", f"{saved}{formats.count(len(shown), 'event')} shown. {says}", children)
 
 
-def matching(found: Iterable[EventRow], url: PageUrl) -> list[EventRow]:
+def names_to_match(reader: Reader, found: Iterable[EventRow], url: PageUrl) -> dict[str, str]:
+    """Return the names of the machines by ID if the URL has a text to find, since only then they are needed."""
+    return reader.names({event["equipment_id"] for event in found}) if url.text("text") else {}
+
+
+def matching(found: Iterable[EventRow], url: PageUrl, names: Mapping[str, str]) -> list[EventRow]:
     """Return the events that match the filters, newest first."""
     severity, kind, status = url.text("severity"), url.text("kind"), url.choice("status", STATUS)
     text = url.text("text").lower()
@@ -72,9 +78,14 @@ def matching(found: Iterable[EventRow], url: PageUrl) -> list[EventRow]:
         if (not severity or event["severity"] == severity)
         and (not kind or event["kind"] == kind)
         and (not status or _has(event, status))
-        and (not text or text in f"{event['equipment_id']} {formats.kind(event['kind'])} {event['evidence']}".lower())
+        and (not text or text in _words(event, names))
     ]
     return sorted(kept, key=lambda event: event["start"], reverse=True)
+
+
+def _words(event: EventRow, names: Mapping[str, str]) -> str:
+    machine = f"{event['equipment_id']} {names.get(event['equipment_id'], '')}"
+    return f"{machine} {formats.kind(event['kind'])} {event['evidence']}".lower()
 
 
 def _has(event: EventRow, status: str) -> bool:
@@ -116,18 +127,21 @@ def _filters(url: PageUrl, last: date, found: list[EventRow]) -> Component:
 
 def _listed(reader: Reader, shown: list[EventRow], url: PageUrl, last: date) -> list[Component]:
     number = url.number("page", 1, -(-len(shown) // ROWS))
+    listed = shown[(number - 1) * ROWS : number * ROWS]
+    names = reader.names({event["equipment_id"] for event in listed})
     rows = [
         [
-            formats.moment(event["start"]),
+            link(formats.moment(event["start"]), around(event).applied_to(url.at(machine_path(event["equipment_id"])))),
             badge(event["severity"]),
-            machine_link(event["equipment_id"], event["equipment_id"], url),
+            machine_link(event["equipment_id"], names.get(event["equipment_id"], event["equipment_id"]), url),
+            formats.lasted(event["start"], event["end"]),
             describe(event, last, reader.units),
             event["evidence"] or formats.NONE,
             _seen(event, url),
         ]
-        for event in shown[(number - 1) * ROWS : number * ROWS]
+        for event in listed
     ]
-    headings = ("Began", "Severity", "Machine", "What", "Evidence", "Acknowledged")
+    headings = ("Began", "Severity", "Machine", "Lasted", "What", "Evidence", "Acknowledged")
     return [card("Found", table("Events, newest first", headings, rows)), *pages(url, number, len(shown), ROWS)]
 
 
@@ -137,11 +151,15 @@ def _seen(event: EventRow, url: PageUrl) -> Component:
     return link("Acknowledge", url.replaced(ack=event["event_id"], page=url.text("page"), saved=None), "button")
 
 
+def _name(reader: Reader, event: EventRow) -> str:
+    return reader.names([event["equipment_id"]]).get(event["equipment_id"], event["equipment_id"])
+
+
 def _saved(reader: Reader, url: PageUrl) -> list[Component]:
     event = reader.event(url.text("saved")) if url.text("saved") else None
     if event is None:
         return []
-    text = f"Saved: {formats.kind(event['kind'])} on {event['equipment_id']} is acknowledged."
+    text = f"Saved: {formats.kind(event['kind'])} on {_name(reader, event)} is acknowledged."
     return [html.P(text, className="saved")]
 
 
@@ -154,7 +172,7 @@ def _form(reader: Reader, url: PageUrl) -> list[Component]:
     day = event["start"].date()
     return [
         card(
-            f"Acknowledge {formats.kind(event['kind'])} on {event['equipment_id']}",
+            f"Acknowledge {formats.kind(event['kind'])} on {_name(reader, event)}",
             html.P([badge(event["severity"]), " ", describe(event, day, reader.units)]),
             html.P(ACKNOWLEDGING, className="note"),
             html.Div(

@@ -273,20 +273,23 @@ def extremes(series: Series, unit: str) -> list[str]:
 def _events(reader: Reader, events: list[EventRow], day: date, url: PageUrl) -> Component:
     if not events:
         return empty("No events in this time.")
-    rows = []
-    for event in events[:50]:
-        margin = timedelta(hours=1)
-        around = Window(event["start"] - margin, (event["end"] or event["start"] + 5 * margin) + margin)
-        rows.append(
-            [
-                link(formats.moment(event["start"]), around.applied_to(url)),
-                badge(event["severity"]),
-                describe(event, day, reader.units),
-                event["evidence"] or formats.NONE,
-                f"by {event['by']}" if event["by"] else link("Acknowledge", _acknowledge(event), "button"),
-            ]
-        )
+    rows = [
+        [
+            link(formats.moment(event["start"]), around(event).applied_to(url)),
+            badge(event["severity"]),
+            describe(event, day, reader.units),
+            event["evidence"] or formats.NONE,
+            f"by {event['by']}" if event["by"] else link("Acknowledge", _acknowledge(event), "button"),
+        ]
+        for event in events[:50]
+    ]
     return table("Events, newest first", ("Began", "Severity", "What", "Evidence", "Acknowledged"), rows)
+
+
+def around(event: EventRow) -> Window:
+    """Return the time of an event with an hour on both sides; of one that lasts, its first hours."""
+    margin = timedelta(hours=1)
+    return Window(event["start"] - margin, (event["end"] or event["start"] + 5 * margin) + margin)
 
 
 def _acknowledge(event: EventRow) -> PageUrl:

@@ -177,6 +177,22 @@ def test_page_is_usable_when_there_is_only_a_keyboard(page: Page, served: Served
     expect(page.locator("h1")).to_contain_text(f"{served.plant.days[-2]:%-d %b}")
 
 
+def test_event_is_found_by_machine_name_and_leads_to_its_own_time(page: Page, served: Served) -> None:
+    opened(page, "/events?days=31&text=screw+compressor+1&severity=severe")
+    row = page.locator("tbody tr").first
+    expect(row).to_contain_text("Screw compressor 1")
+    expect(row.locator("td[data-label=Lasted]")).to_have_text("still lasting")
+    row.locator("th a").click()
+    expect(page.locator("h1")).to_have_text("Screw compressor 1")
+    own = [event for event in served.plant.events if event["equipment_id"] == served.plant.machines[0]]
+    start = max(event["start"] for event in own if event["severity"] == "severe") - timedelta(hours=1)
+    page.wait_for_url(re.compile(f"from={start:%Y-%m-%dT%H:%M:%SZ}"))
+    body = fetched(served, "/download/events.csv?path=/events&days=31&text=screw+compressor+1")
+    assert f",{served.plant.machines[0]}," in body.decode()
+    page.go_back()
+    expect(page.locator("h1")).to_have_text("Events")
+
+
 def test_event_is_acknowledged_when_somebody_says_who_they_are(page: Page, served: Served) -> None:
     opened(page, "/events?severity=severe&status=open")
     page.get_by_role("link", name="Acknowledge", exact=True).first.click()

@@ -217,7 +217,7 @@ def test_event_is_marked_on_its_own_measurement_when_several_are_shown() -> None
     assert sorted(bands) == ["y domain", "y2 domain", "y2 domain"]
     marks = {trace["yaxis"]: trace["text"] for trace in figure["data"] if trace["name"] == "event"}
     none = "no readings, mild, from 5 Jan 2026 12:00 UTC, still lasting<br>none for an hour"
-    worn = "bearing wear, severe, from 5 Jan 2026 12:00 UTC, lasted 20 min<br>&lt;b&gt;off&lt;/b&gt;"
+    worn = "bearing wear, severe, from 5 Jan 2026 12:00 UTC, 20 min<br>&lt;b&gt;off&lt;/b&gt;"
     assert marks == {"y91": [none], "y92": [worn, none]}
     assert [figure["layout"][f"yaxis{axis}"]["overlaying"] for axis in (91, 92)] == ["y", "y2"]
 
