@@ -18,7 +18,8 @@ from tests.unit.codec.json_values import objects
 MEASUREMENTS = Measurements(
     (Measurement("voltage", "double"), Measurement("class", "text"), Measurement("x", "double"))
 )
-DEEP = b'{"other":' + b"[" * 5000 + b"]" * 5000 + b"}"
+# Deeper than any version of Python parses.
+DEEP = b'{"other":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
 GOOD = b'{"timestamp":"2026-01-05T06:00:00Z","voltage":230.1,"x":1}'
 
 NAMES = ["timestamp", "voltage", "class", "x", "quality", "other", "field_x", "volt\\u0061ge", "X", "", '\\"', "\xb0"]

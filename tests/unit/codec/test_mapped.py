@@ -1,6 +1,7 @@
 """Records of gateways: where the mapping finds ID, time and values, and how elements that are no readings are kept."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -427,7 +428,11 @@ def test_decode_when_elements_are_broken_keeps_the_others_and_their_own_bytes(re
     [
         ("", b'[{"id":"a","ts":1,"U":nan},5]'),
         ("", b'[{"id":"a","ts":1,"U":1' + b"0" * 5000 + b"},5]"),
-        ("readings: m\n", b'{"m":[{"id":"a","ts":1},5],"x":' + b"[" * 1000 + b"]" * 1000 + b"}"),
+        pytest.param(
+            "readings: m\n",
+            b'{"m":[{"id":"a","ts":1},5],"x":' + b"[" * 1000 + b"]" * 1000 + b"}",
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python parses it, and cuts it out"),
+        ),
     ],
 )
 def test_decode_when_an_element_cannot_be_cut_out_keeps_the_whole_record(read, mapping, value):

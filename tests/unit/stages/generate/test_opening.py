@@ -6,6 +6,7 @@ import io
 import lzma
 import socket
 import struct
+import sys
 import threading
 import tracemalloc
 import zipfile
@@ -147,7 +148,11 @@ def damaged_parquet(compression):
         ("file.csv.zip", b""),
         ("file.csv.zip", b"no zip at all"),
         ("file.csv.zip", encrypted()),
-        ("file.csv.zip", zipped(("nameless", MANY)).replace(b"nameless", bytes(8))),
+        pytest.param(
+            "file.csv.zip",
+            zipped(("nameless", MANY)).replace(b"nameless", bytes(8)),
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python reads a member without a name"),
+        ),
         ("file.parquet", parquet().replace(b"U", b"\x80")),
         ("file.parquet", parquet()[:-9]),
         ("file.parquet", b""),
