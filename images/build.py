@@ -25,7 +25,7 @@ from typing import Any
 from images import base, docker, jars, sbom
 from images.command import LOCKS, Report, exclusive, run, step
 from images.errors import PrerequisiteError
-from images.names import JAVA, PACKAGE, PYTHON, TITLES
+from images.names import JAVA, PACKAGE, PANDAS, PYTHON, TITLES
 from images.paths import ROOT
 
 REPOSITORY = "sensor-etl"
@@ -58,28 +58,31 @@ def build(name: str, base_image: str, report: Report) -> Built:
         CommandError: The image could not be built.
     """
     begin, before = time.monotonic(), docker.image_id(tag(name))
-    arguments = {"BASE": base_image}
-    options = []
-    if name in PYTHON:
-        arguments |= {"UV_VERSION": UV_VERSION}
-        # Docker takes their values from the environment: an index may hold a password, and all users see arguments.
-        options += [f"--build-arg={key}" for key in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX") if os.environ.get(key)]
-    if name in PACKAGE:
-        arguments |= {"STAGE": name, "EXTRAS": extras()}
-    labels = {"title": TITLES[name], "version": VERSION, "licenses": "Apache-2.0", "base.name": base_image}
-    options += [f"--build-arg={key}={value}" for key, value in arguments.items()]
-    options += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
-    options += [f"--target={name}"] if name in PACKAGE else []
     with tempfile.TemporaryDirectory() as folder:
         report("copy files")
-        _fill(Path(folder), name)
-        docker.build(tag(name), *options, folder, report=report)
+        fill(Path(folder), name)
+        docker.build(tag(name), *options(name, base_image), folder, report=report)
     image = docker.image_id(tag(name)) or ""
     if not sbom.is_current(name, image):
         report("write the SBOM")
         sbom.write(name, tag(name), image, _components(name))
     size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", tag(name)))
     return Built(name, size, time.monotonic() - begin, image == before)
+
+
+def options(name: str, base_image: str) -> list[str]:
+    """Return the options of `docker build` for an image."""
+    found, arguments = [], {"BASE": base_image}
+    if name in PYTHON:
+        arguments |= {"UV_VERSION": UV_VERSION}
+        # Docker takes their values from the environment: an index may hold a password, and all users see arguments.
+        found += [f"--build-arg={key}" for key in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX") if os.environ.get(key)]
+    if name in PACKAGE:
+        arguments |= {"STAGE": name, "EXTRAS": extras(), "UNDER": "pandas" if name in PANDAS else "shared"}
+        found.append(f"--target={name}")
+    labels = {"title": TITLES[name], "version": VERSION, "licenses": "Apache-2.0", "base.name": base_image}
+    found += [f"--build-arg={key}={value}" for key, value in arguments.items()]
+    return found + [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
 
 
 def extras() -> str:
@@ -102,11 +105,25 @@ def _components(name: str) -> Iterator[dict[str, Any]]:
         yield from sbom.java(ROOT / "images" / name / "pom.xml")
 
 
-def _fill(context: Path, name: str) -> None:
+def fill(context: Path, name: str) -> None:
+    """Copy the files of a build to its folder.
+
+    Raises:
+        PrerequisiteError: `CA_BUNDLE` names a file that does not exist.
+        CommandError: The jars could not be resolved.
+    """
     own = Path("images") if name in PACKAGE else Path("images", name)
     shutil.copy2(ROOT / own / "Dockerfile", context)
     if name in PACKAGE:
-        for file in ("pyproject.toml", "uv.lock", "README.md", "LICENSE"):
+        for file in (
+            "pyproject.toml",
+            "uv.lock",
+            "README.md",
+            "LICENSE",
+            "images/add",
+            "images/bytecode",
+            "images/slim",
+        ):
             shutil.copy2(ROOT / file, context)
         _copy(Path("etl"), context)
     else:

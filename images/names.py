@@ -3,6 +3,8 @@
 STAGES = ("generate", "produce", "consume", "transform", "load")
 # Images that hold the package; each has the extra of its own name.
 PACKAGE = (*STAGES, "analyze", "page")
+# Of these, the images over the layer with pandas.
+PANDAS = ("generate", "consume", "transform")
 JAVA = ("kafka", "cassandra")
 PYTHON = (*PACKAGE, "airflow")
 # In the order of their builds, two at a time: layers that others share come first, long builds early.

@@ -10,6 +10,8 @@ from images.errors import PrerequisiteError
 # As in Debian's own slim images. The paths also stay excluded for packages that are installed on top.
 SLIM = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "groff", "info", "lintian", "locale", "man")]
 SLIM.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
+# Without this, the folders are merged by a package that needs all of Perl.
+MERGED = ("--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
 
 
 def make_image(tag: str, label: str, report: Report) -> None:
@@ -28,7 +30,7 @@ def make_image(tag: str, label: str, report: Report) -> None:
         raise PrerequisiteError("no registry answers: install mmdebstrap, or name a base image by BASE")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        options = ("--variant=minbase", "--include=ca-certificates", *SLIM)
+        options = ("--variant=minbase", "--include=ca-certificates", *MERGED, *SLIM)
         follow("mmdebstrap", *options, "bookworm", archive, report=report)
         changes = (f"LABEL {label}", 'CMD ["bash"]')
         run("docker", "import", *(f"--change={change}" for change in changes), archive, tag)

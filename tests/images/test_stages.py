@@ -1,7 +1,11 @@
 """The images of the package: each can do its own work, and holds nothing that only others need."""
 
+import json
+from collections.abc import Callable
+
 import pytest
 
+from images.command import run as run_command
 from images.names import PACKAGE, STAGES
 from tests.images.conftest import Run
 
@@ -20,6 +24,8 @@ MODULES = {name: f"etl.stages.{name}" for name in STAGES} | {
     "page": "etl.page.server",
 }
 PYTHON = ["--entrypoint=python"]
+# Bytes, uncompressed.
+LARGEST, LARGEST_TOGETHER = 300_000_000, 600_000_000
 
 
 @pytest.mark.parametrize("name", PACKAGE)
@@ -59,6 +65,21 @@ def test_image_shows_the_help_of_the_command(run: Run, name: str) -> None:
     done = run(name, "--help")
     assert done.returncode == 0, done.stderr
     assert f"\n  {name}" in done.stdout
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_image_of_a_stage_is_small(images: Callable[[str], str], stage: str) -> None:
+    assert int(run_command("docker", "image", "inspect", "--format={{.Size}}", images(stage))) <= LARGEST
+
+
+def test_images_of_all_stages_share_layers(images: Callable[[str], str]) -> None:
+    layers: dict[str, int] = {}
+    for stage in STAGES:
+        listed = json.loads(run_command("docker", "image", "inspect", images(stage)))[0]["RootFS"]["Layers"]
+        sizes = run_command("docker", "history", "--human=false", "--format={{.Size}}", images(stage)).split()
+        # Steps that change no file have no layer.
+        layers |= zip(listed, [int(size) for size in reversed(sizes) if size != "0"], strict=True)
+    assert sum(layers.values()) <= LARGEST_TOGETHER
 
 
 @pytest.mark.parametrize("name", PACKAGE)
