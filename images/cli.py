@@ -188,6 +188,27 @@ def build_images(
     print_table(images, time.monotonic() - begin)
 
 
+@app.command("publish")
+def publish_images(
+    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="Registry and folder, such as ghcr.io/owner.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}; all by default.")
+    ] = None,
+) -> None:
+    """Build container images for amd64 and arm64 and push them. Prints their names and digests as JSON.
+
+    It needs buildx with emulators of both, and a login at the registry.
+    """
+    import json
+    from dataclasses import asdict
+
+    from images.publish import publish_all
+
+    _check_names("image", names, NAMES)
+    published = publish_all(registry, [name for name in NAMES if not names or name in names])
+    print(json.dumps([asdict(image) for image in published]))
+
+
 @app.command("audit")
 def audit() -> None:
     """Look for known vulnerabilities of the locked packages, and check the SBOMs of the images."""
