@@ -10,6 +10,7 @@ from typing import Any
 from etl.codec.formats import Parser, open_parser, registry, sparkplug
 from etl.codec.formats.births import Births
 from etl.codec.formats.protobuf_text import Messages
+from etl.codec.mapped_columns import listed
 from etl.kafka.records import Records
 from etl.mapping.record_format import RecordFormat
 from etl.settings import RegistrySettings
@@ -110,6 +111,15 @@ def _open() -> dict[bytes, Parser]:
 _PARSERS = _open()
 
 
+def _check_columns(parser: Parser, block: Records, found: Sequence[Any]) -> None:
+    """Check that the cells of columns are those of the objects."""
+    for shape in [part.shape for part in parser.columns(block, ())] if parser.columns else ():
+        paths = [(name,) for name, inner in shape.items() if inner is None]
+        for part in parser.columns(block, paths) if parser.columns else ():
+            for (name,), cells in part.cells.items():
+                assert list(map(repr, listed(cells))) == [repr(found[at][name]) for at in part.positions]
+
+
 def check(inputs: Sequence[bytes]) -> None:
     """Check that each record becomes objects of JSON or one error in one line, whatever is parsed with it."""
     # A parser of Sparkplug B knows the births that it has seen.
@@ -122,11 +132,12 @@ def check(inputs: Sequence[bytes]) -> None:
         blocks.setdefault(name if name in parsers else names[len(each) % len(names)], []).append((key or None, value))
     for name, pairs in blocks.items():
         block = _records(pairs)
-        found = parsers[name](block)
+        found = parsers[name].parse(block)
         assert len(found) == len(pairs)
         for item in found:
             _check(item)
-        again = [parsers[name](block.part(at, at + 1)) for at in range(min(3, len(pairs)))]
+        _check_columns(parsers[name], block, found)
+        again = [parsers[name].parse(block.part(at, at + 1)) for at in range(min(3, len(pairs)))]
         # NaN differs from itself, so results are compared as text.
         assert repr([item for (item,) in again]) == repr(found[: len(again)]), "a record is parsed in another way alone"
 

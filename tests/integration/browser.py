@@ -74,7 +74,7 @@ def quiet_window(browser: Browser, url: str, zone: str | None = None) -> Iterato
     context.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
     context.on("weberror", lambda error: complaints.append(str(error.error)))
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     yield page
     context.close()
     elsewhere = [found for found in asked if not found.startswith((url, "data:", "blob:"))]

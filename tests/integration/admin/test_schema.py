@@ -57,7 +57,7 @@ def place(
 def test_schema_creates_everything_when_nothing_is_there(place: Place) -> None:
     findings = place.create()
 
-    assert [finding.text.rpartition(": ")[2] for finding in findings] == ["created"] * 19
+    assert [finding.text.rpartition(": ")[2] for finding in findings] == ["created"] * 20
     assert not any(finding.warning for finding in findings)
     declared = {measurement.name: "double" for measurement in read_measurements().declared}
     assert place.columns("sensor_data") == {
@@ -91,7 +91,7 @@ def test_schema_changes_nothing_when_it_is_there(place: Place) -> None:
 
     findings = place.create(VOLTAGE)
 
-    assert [finding.text.rpartition(": ")[2] for finding in findings] == ["is there"] * 19
+    assert [finding.text.rpartition(": ")[2] for finding in findings] == ["is there"] * 20
     assert not any(finding.warning for finding in findings)
     assert place.session.execute(f"SELECT equipment_id FROM {place.cassandra.keyspace}.watermarks").all() == [("a",)]
 

@@ -56,7 +56,7 @@ NAMES = (
     "~x",
     "x" * 200,
 )
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from tests.integration.served import answering, commanded, filled
 SCREENSHOTS = Path(__file__).parents[3] / ".cache" / "screenshots"
 MACHINES, DAYS = 40, 6
 # A shared machine is slow at times.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def window(browser: Browser) -> Iterator[Page]:
     """A browser's window that may complain."""
     context = browser.new_context(reduced_motion="reduce")
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     yield page
     context.close()
 

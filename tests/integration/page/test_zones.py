@@ -22,7 +22,7 @@ from tests.integration.served import answering, filled
 # One behind UTC and with summer time, one ahead by half an hour, one ahead by more than half a day.
 ZONES = ("America/Los_Angeles", "Asia/Kolkata", "Pacific/Auckland")
 MINUTE = timedelta(minutes=1)
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 # Where a chart draws its axis, its points, and its bands: as it shows these times.
 DRAWN = """name => {

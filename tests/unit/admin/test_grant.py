@@ -22,7 +22,7 @@ def mount(folder: Path, **files: str) -> GrantSettings:
     [
         (
             {"loader__password": "x"},
-            "loader is none of generate, produce, consume, transform, load, analyze, page, schema",
+            "loader is none of generate, produce, consume, transform, load, analyze, watch, page, schema",
         ),
         ({"load__username": "x"}, r"load/password is missing or empty"),
         ({"load__password": " \n"}, r"load/password is missing or empty"),
