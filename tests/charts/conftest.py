@@ -44,6 +44,14 @@ def checks() -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of schemas by version of Kubernetes, and `custom` for those of the operators."""
+    from tests.charts.schemas import write_all_schemas
+
+    return write_all_schemas(tmp_path_factory.mktemp("schemas"))
+
+
+@pytest.fixture(scope="session")
 def template_anew(helm: Path) -> Template:
     """Render with values, given as {"a.b": value}, on top of a file of values."""
 

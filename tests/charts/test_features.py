@@ -1,37 +1,19 @@
 """Each feature of the chart has a values file in `ci/`: what it renders fits the schemas, without a cluster."""
 
 import copy
-import functools
-import importlib.resources
-import json
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from images import crds
-from images.errors import PrerequisiteError
-from images.without_registry.programs import KUBERNETES
 from tests.charts.conftest import CHART, SMALL, Object, Render, containers, find, pods
+from tests.charts.schemas import OPERATORS, VERSIONS, everything, validate, write_objects
 
 FEATURES = sorted(CHART.glob("ci/*-values.yaml"))
 FILES = [CHART / "values.yaml", SMALL, *FEATURES]
 NAMES = [file.name.removesuffix(".yaml").removesuffix("-values") for file in FILES]
-# The oldest Kubernetes of the chart, and the one that the cluster of the tests has.
-OLDEST = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
-VERSIONS = [found for text in (OLDEST, KUBERNETES) for found in re.findall(r"^\D*(\d+\.\d+)", text)]
-SCHEMAS = Path(str(importlib.resources.files("kubernetes_validate"))) / "kubernetes-json-schema"
-OPERATORS = {
-    "kafka.strimzi.io": crds.strimzi,
-    "k8ssandra.io": crds.k8ssandra,
-    "monitoring.coreos.com": crds.monitoring,
-    **{group: functools.partial(crds.of_module, group) for group in crds.MODULES},
-}
 # Of extraObjects.
 KINDS_OF_EXAMPLES = {"Bundle", "ExternalSecret"}
 
@@ -40,70 +22,6 @@ def group(item: Object) -> str:
     """API group of an object; empty for those of the core."""
     name, slash, _ = str(item["apiVersion"]).rpartition("/")
     return name if slash else ""
-
-
-def everything(objects: list[Object]) -> Iterator[Object]:
-    """All objects, with the pods that the DAGs start."""
-    yield from objects
-    for name, pod in pods(objects):
-        if name.startswith("template"):
-            yield pod
-
-
-def write_schemas(version: str, folder: Path) -> None:
-    """Write the schemas of a version of Kubernetes, strict ones, so that they refer to each other as files."""
-    for file in (SCHEMAS / f"v{version}.0-local-strict").glob("*.json"):
-        text = file.read_text().replace('"/api/_definitions.json#', '"_definitions.json#')
-        (folder / file.name).write_text(re.sub(r',\s*"\$id": "[^"]*"', "", text))
-
-
-def write_custom_schemas(files: Iterable[Path], folder: Path) -> None:
-    """Write the schemas of resource definitions."""
-    for file in files:
-        spec = yaml.load(file.read_text(), yaml.CSafeLoader)["spec"]
-        for version in spec["versions"]:
-            name = f"{spec['group']}-{spec['names']['kind'].lower()}-{version['name']}.json"
-            (folder / name).write_text(json.dumps(closed(version["schema"]["openAPIV3Schema"])))
-
-
-def closed(schema: Any) -> Any:
-    """Refuse properties that a custom resource does not have, as the strict validation of the API server does."""
-    if not isinstance(schema, dict):
-        return [closed(item) for item in schema] if isinstance(schema, list) else schema
-    inner = {key: closed(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
-        return {"additionalProperties": False, **inner}
-    return inner
-
-
-@pytest.fixture(scope="session")
-def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder of schemas by version of Kubernetes, and `custom` for those of the operators."""
-    folders = {name: tmp_path_factory.mktemp(f"schemas-{name}") for name in (*VERSIONS, "custom")}
-    for version in VERSIONS:
-        write_schemas(version, folders[version])
-    for definitions in OPERATORS.values():
-        with suppress(PrerequisiteError):
-            write_custom_schemas(definitions(), folders["custom"])
-    return folders
-
-
-def validate(program: Path, files: list[Path], schemas: list[Path]) -> str:
-    """Validate files of objects by kubeconform, and return its complaints; empty if there are none.
-
-    Kinds of operators whose definitions this machine does not have are left out.
-    """
-    names = ("{{.ResourceKind}}{{.KindSuffix}}", "{{.Group}}-{{.ResourceKind}}-{{.ResourceAPIVersion}}")
-    places = [f"-schema-location={folder}/{name}.json" for folder, name in zip(schemas, names, strict=True)]
-    missing = [] if any(schemas[1].glob("k8ssandra.io-*")) else ["-skip=K8ssandraCluster"]
-    command = [program, "-strict", *missing, *places, *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr if done.returncode else ""
-
-
-def write_objects(objects: Iterable[Object], path: Path) -> Path:
-    path.write_text(yaml.dump_all(objects, Dumper=yaml.CSafeDumper))
-    return path
 
 
 @pytest.mark.parametrize("file", FEATURES, ids=NAMES[2:])
