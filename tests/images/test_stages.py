@@ -34,6 +34,14 @@ def test_image_imports_its_own_part(run: Run, name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", PACKAGE)
+def test_image_reads_the_times_of_the_tables(run: Run, name: str) -> None:
+    done = run(
+        name, "-c", "import pyarrow as pa; print(pa.scalar(0, pa.timestamp('ms', 'UTC')).as_py())", options=PYTHON
+    )
+    assert done.stdout.strip() == "1970-01-01 00:00:00+00:00", done.stderr
+
+
 def test_image_of_load_has_what_schema_and_grant_need(run: Run) -> None:
     done = run("load", "-c", "import etl.admin.schema, etl.admin.grant", options=PYTHON)
     assert done.returncode == 0, done.stderr
