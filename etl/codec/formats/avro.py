@@ -5,7 +5,7 @@ The format: https://avro.apache.org/docs/1.12.0/specification/
 
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 from fastavro import schemaless_reader
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from etl.codec.formats import LeafColumns, Names, Parser
+from etl.codec.formats import LeafColumns, Names, Parser, ReadColumns
 from etl.codec.formats.avro_blocks import decompressed
-from etl.codec.formats.avro_columns import column_reader
+from etl.codec.formats.avro_columns import ReadData, column_reader
 from etl.codec.formats.avro_schema import Schema, prepared, read_schema
 from etl.codec.magic import registry_hint
 from etl.errors import SettingsError
@@ -29,7 +29,6 @@ _LONG = Schema(parse_schema("long"), 1, 0)
 _SYNC_BYTES = 16
 _STREAM = re.compile(r" from <[^>]*>")
 Read = Callable[[bytes], Any]
-ReadColumns = Callable[[Mapping[int, bytes], Collection[Names]], LeafColumns]
 
 
 def open_parser(schema_file: Path | None) -> Parser:
@@ -39,13 +38,13 @@ def open_parser(schema_file: Path | None) -> Parser:
         SettingsError: the schema file cannot be used.
     """
     datum: Read | None = None
-    columns: ReadColumns | None = None
+    columns: ReadData | None = None
     prefix = b""
     if schema_file is not None:
         try:
             text = schema_file.read_bytes()
             schema, prefix = read_schema(text), _SINGLE + _fingerprint(text)
-            datum, columns = reader(schema), columns_reader(schema)
+            datum, columns = reader(schema), column_reader(schema)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"Avro schema file {schema_file} cannot be used: {reason}") from error
@@ -56,17 +55,22 @@ def open_parser(schema_file: Path | None) -> Parser:
         except ValueError as error:
             return error
 
+    by_column = None if columns is None else _by_column(columns, prefix)
+    return Parser(lambda records: [parse(value or b"") for value in records.values], by_column)
+
+
+def _by_column(read: ReadData, prefix: bytes) -> ReadColumns:
+    """Return the function that reads data by column, with or without the prefix; it leaves out containers."""
+
     def read_columns(records: Records, wanted: Collection[Names]) -> list[LeafColumns]:
-        if columns is None:
-            return []
-        rest = {
+        data = {
             at: value.removeprefix(prefix)
             for at, value in enumerate(records.values)
             if value and not value.startswith(_CONTAINER)
         }
-        return [columns(rest, wanted)] if rest else []
+        return [read(data, wanted)] if data else []
 
-    return Parser(lambda records: [parse(value or b"") for value in records.values], columns and read_columns)
+    return read_columns
 
 
 def _parse(value: bytes, datum: Read | None, prefix: bytes) -> Any:
@@ -103,14 +107,6 @@ def reader(schema: Schema) -> Read:
         return item
 
     return read
-
-
-def columns_reader(schema: Schema) -> ReadColumns | None:
-    """Return a function that reads one datum each by column, and leaves out those that are none."""
-    most, read = schema.most_bytes or sys.maxsize, column_reader(schema.parsed)
-    if read is None:
-        return None
-    return lambda data, wanted: read({at: value for at, value in data.items() if len(value) <= most}, wanted)
 
 
 def _datum(stream: BytesIO, schema: Schema) -> Any:

@@ -4,6 +4,7 @@ A reader of one type takes all bytes and the place of a value in each of n recor
 after them, and which of them are such values. Places only grow, so a record whose last place is its end is read right.
 """
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from fastavro.read import LOGICAL_READERS
 
 from etl.codec.formats import LeafColumns, Names
+from etl.codec.formats.avro_schema import Schema
 from etl.mapping.ids import Column
 
 Places: TypeAlias = npt.NDArray[np.int64]
@@ -44,16 +46,21 @@ class _Block(NamedTuple):
 _Read = Callable[[_Block, Places], _Cells]
 
 
-def column_reader(schema: Any) -> Callable[[Mapping[int, bytes], Collection[Names]], LeafColumns] | None:
-    """Return the function that reads data of a parsed schema; None if it is no record of simple fields.
+# Takes one datum of each record by its position, and the paths of the fields whose cells are wanted.
+ReadData = Callable[[Mapping[int, bytes], Collection[Names]], LeafColumns]
 
-    The function takes one datum of each record by its position, and the paths of the fields whose cells are wanted.
+
+def column_reader(schema: Schema) -> ReadData | None:
+    """Return the function that reads data of a schema; None if it is no record of simple fields.
+
+    It leaves out what is not exactly one datum, and what may take too much memory.
     """
-    shape = _shape(schema)
-    fields = _fields(schema, ()) if shape else None
+    shape = _shape(schema.parsed)
+    fields = _fields(schema.parsed, ()) if shape else None
     if fields is None or shape is None:
         return None
-    return lambda values, wanted: _read(fields, shape, values, wanted)
+    most = schema.most_bytes or sys.maxsize
+    return lambda data, wanted: _read(fields, shape, {at: d for at, d in data.items() if len(d) <= most}, wanted)
 
 
 def _shape(schema: Any) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ that other versions of the schema add or remove are no errors.
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import httpx2
@@ -23,6 +23,9 @@ from etl.patience import patiently
 from etl.settings import RegistrySettings
 from etl.urls import without_secrets
 
+if TYPE_CHECKING:
+    from etl.codec.formats.avro_columns import ReadData
+
 _HEADER = "__value_schema_id"
 _ID, _GUID = 0, 1
 _ID_END, _GUID_END = 5, 17
@@ -30,7 +33,6 @@ _MOST_REFERENCES = 200
 _DEEPEST_MESSAGE = 100
 _REQUEST_SECONDS = 10.0
 Decode = Callable[["_Framed"], Any]
-ReadColumns = Callable[[dict[int, bytes], Collection[Names]], LeafColumns]
 
 
 class _Framed(NamedTuple):
@@ -43,7 +45,7 @@ class _Framed(NamedTuple):
 
 class _Decoder(NamedTuple):
     decode: Decode
-    columns: ReadColumns | None = None
+    columns: "ReadData | None" = None
 
 
 def open_parser(settings: RegistrySettings) -> Parser:
@@ -143,12 +145,13 @@ def _decoder(client: SchemaRegistryClient, settings: RegistrySettings, key: int 
     try:
         kind, text, references = _asked(settings, lambda: _schema(client, key))
         if kind == "AVRO":
-            from etl.codec.formats import avro, avro_schema
+            from etl.codec.formats import avro, avro_columns, avro_schema
 
             schema = avro_schema.read_schema(text.encode(), [given.encode() for given in references.values()])
             read = avro.reader(schema)
             return _Decoder(
-                lambda framed: read(framed.rest if framed.body is None else framed.body), avro.columns_reader(schema)
+                lambda framed: read(framed.rest if framed.body is None else framed.body),
+                avro_columns.column_reader(schema),
             )
         if kind == "PROTOBUF":
             return _Decoder(_messages(text, references))

@@ -204,7 +204,7 @@ def leaves(item: Any, path: tuple[str, ...]) -> Any:
 @given(st.lists(DATA, min_size=1, max_size=5), st.data())
 def test_columns_agree_with_fastavro_when_records_are_whole_or_damaged(items: list[Any], data: st.DataObject) -> None:
     schema = read_schema(json.dumps(SIMPLE).encode())
-    read = column_reader(schema.parsed)
+    read = column_reader(schema)
     assert read
     values = {2 * at: bytearray(written(PLAIN, item)) for at, item in enumerate(items)}
     for _ in range(data.draw(st.integers(0, 3))):
@@ -224,7 +224,7 @@ def test_columns_hold_all_records_when_their_fields_are_simple(u: float | None) 
     schema = read_schema(json.dumps(SIMPLE).encode())
     datum = {"ts": 1, "u": u, "f": 1.0, "n": "a", "d": b"\x01", "v": 2.5, "w": u, "x": 3.5, "y": -0.0, "in": {"b": b""}}
     others = [datum | {"u": 2.5 if u is None else None, "n": n} for n in (True, -7, None, "\0ä\0")]
-    read = column_reader(schema.parsed)
+    read = column_reader(schema)
     assert read
     found = read({at: written(PLAIN, item) for at, item in enumerate([datum, *others])}, PATHS)
     assert found.positions == [0, 1, 2, 3, 4]
@@ -241,7 +241,7 @@ NO_DATUM = [b"", b"\0", b"\x80" * 9 + b"\0", b"\2\x08ab", b"\2\1", b"\4\2\xff", 
 @pytest.mark.parametrize("value", NO_DATUM)
 def test_columns_leave_out_a_record_when_its_bytes_do_not_fit(value: bytes) -> None:
     schema = {"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}, {"name": "s", "type": "string"}]}
-    read = column_reader(read_schema(json.dumps(schema).encode()).parsed)
+    read = column_reader(read_schema(json.dumps(schema).encode()))
     assert read
     found = read({3: b"\2\2a", 5: value, 8: b"\4\2b"}, {("n",), ("s",)})
     assert found.positions == [3, 8]
