@@ -9,6 +9,7 @@ from flask import Flask, Response, request
 from prometheus_client.exposition import choose_encoder
 
 from etl.errors import EtlError
+from etl.model.tables import days_between
 from etl.page.elements import STATES
 from etl.results.reader import Reader
 from etl.results.rows import EventRow, FleetDay, HealthRow
@@ -100,7 +101,7 @@ def measure(reader: Reader, now: datetime) -> Iterator[Sample]:
 
 
 def _days_to(last: date, count: int) -> list[date]:
-    return [last - timedelta(days=back) for back in range(count)]
+    return days_between(last - timedelta(days=count - 1), last)
 
 
 def _of_health(row: HealthRow) -> Iterator[Sample]:

@@ -37,15 +37,14 @@ from statsmodels.tsa.seasonal import STL
 from etl.insight.detection import detect, merge, new_watch, watch
 from etl.insight.indicators import by_hour, by_minute, from_ms, readings_within, to_ms
 from etl.insight.limits import default_limits
+from etl.insight.machine import HOUR_DAYS, MINUTE_DAYS
 from etl.model.catalogue import Machine
 from etl.model.events import Event
-from etl.model.schemas import TIMESTAMP
+from etl.model.schemas import DAY_MS, TIMESTAMP
 from etl.terminal import print_table
 
 FOLDER = Path(os.environ.get("ETL_SHARED") or "../shared") / "data" / "labelled"
 BEGIN = to_ms(datetime(2026, 1, 5, tzinfo=UTC))
-DAY_MS = 86_400_000
-MINUTE_DAYS, HOUR_DAYS = 7, 28
 LEARN, FAULT = 400, 160
 CONFIRMED = 4
 UNDETECTABLE = frozenset({"03", "09", "15"})

@@ -34,9 +34,10 @@ def find_alarms(minutes: Minutes, lasting: Sequence[Event]) -> Iterator[Event]:
     """Find measurements beyond their limits; several limits crossed at a time are one event, of the worst of them."""
     for alarm in alarms_of(minutes.machine, minutes.limits):
         name = alarm.measurement
-        rows = np.flatnonzero(np.isfinite(minutes.columns.get(f"{name}_mean", np.empty(0))))
-        if not len(rows):
+        mean = minutes.mean(name)
+        if mean is None:
             continue
+        rows = np.flatnonzero(np.isfinite(mean))
         known = [event for event in lasting if (event.kind, event.measurement) == ("limit", name)]
         crossings = [
             crossing

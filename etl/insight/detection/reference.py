@@ -40,16 +40,12 @@ class Reference:
     single: Floats
     energy: Floats
 
-    def standardise(self, readings: Floats) -> Floats:
-        """Return readings (..., p) in standard deviations from the mean; 0, the mean, where one is missing."""
-        return np.nan_to_num((readings - self.mean) / self.scale)
-
     def residuals(self, readings: Floats) -> Floats:
         """Return by how much readings (..., p) are off what the other measurements predict, in `scale`.
 
         With one measurement: off its mean.
         """
-        return np.asarray(self.standardise(readings) @ self.weights.T)
+        return _residuals(readings, (self.mean, self.scale, self.weights))
 
 
 ARRAYS = tuple(field.name for field in fields(Reference))
@@ -90,7 +86,12 @@ def fit_reference(readings: Floats, settings: Unusual, recurring: Floats | None 
 
 def _residuals(readings: Floats, fitted: tuple[Floats, Floats, Floats]) -> Floats:
     mean, scale, weights = fitted
-    return np.asarray(np.nan_to_num((readings - mean) / scale) @ weights.T)
+    return np.asarray(_standardised(readings, mean, scale) @ weights.T)
+
+
+def _standardised(readings: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Return readings (..., p) in standard deviations from the mean; 0, the mean, where one is missing."""
+    return np.nan_to_num((readings - mean) / scale)
 
 
 def _fit(readings: Floats, ridge: float) -> tuple[Floats, Floats, Floats]:
@@ -101,8 +102,7 @@ def _fit(readings: Floats, ridge: float) -> tuple[Floats, Floats, Floats]:
     spread = np.sqrt(np.where(known, (readings - mean) ** 2, 0.0).sum(axis=0) / count)
     varies = enough & (spread > _CONSTANT * np.maximum(1.0, np.abs(mean)))
     scale = np.where(varies, spread, np.inf)
-    standard = np.nan_to_num((readings - mean) / scale)
-    return mean, scale, _weights(standard, varies, ridge)
+    return mean, scale, _weights(_standardised(readings, mean, scale), varies, ridge)
 
 
 def _weights(standard: Floats, varies: Flags, ridge: float) -> Floats:
