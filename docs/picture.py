@@ -1,20 +1,21 @@
 """Take the picture of the README, while `make demo` serves its page: `python -m docs.picture http://127.0.0.1:8050`."""
 
-import shutil
 import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from etl.report.pdf import find_browser
+from etl.settings import ReportSettings
+
 PICTURE = Path(__file__).parent / "pictures" / "page.png"
-BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 # The last whole day of the demo.
 DAY = "2026-01-10"
 
 
 def take(url: str) -> None:
     """Write the start page of a day as PNG."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    program = find_browser(ReportSettings())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 780})

@@ -2,10 +2,9 @@
 
 import re
 import sys
-import tomllib
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from images.build import VERSION
+from images.paths import ROOT
 
 
 def release_notes(changelog: str, version: str) -> str:
@@ -23,9 +22,8 @@ def release_notes(changelog: str, version: str) -> str:
 
 def main() -> None:
     """Print the notes; without them, print the reason and exit with 2."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     try:
-        print(release_notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version))
+        print(release_notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), VERSION))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

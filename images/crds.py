@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,11 +73,7 @@ def strimzi() -> list[Path]:
         PrerequisiteError: Maven is missing, or a Java that is new enough.
         CommandError: They could not be generated.
     """
-    folder = FOLDER / f"strimzi-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
-    with exclusive(FOLDER / "lock", "make Strimzi's resource definitions"):
-        if not folder.exists():
-            _generate(folder)
-    return sorted(folder.glob("*.yaml"))
+    return _generated("strimzi", POM, "make Strimzi's resource definitions", _generate_strimzi)
 
 
 def k8ssandra() -> list[Path]:
@@ -116,26 +113,32 @@ def monitoring() -> list[Path]:
         PrerequisiteError: Go is missing.
         CommandError: They could not be generated.
     """
-    pinned = (MONITORING / "go.sum").read_bytes()
-    folder = FOLDER / f"monitoring-{hashlib.sha256(pinned).hexdigest()[:16]}"
-    with exclusive(FOLDER / "lock", "make the Prometheus operator's resource definitions"):
+    what = "make the Prometheus operator's resource definitions"
+    return _generated("monitoring", MONITORING / "go.sum", what, _generate_monitoring)
+
+
+def _generated(name: str, pinned: Path, what: str, generate: Callable[[Path], None]) -> list[Path]:
+    """Return the files that `generate` writes into a folder; it runs once for each content of the file `pinned`."""
+    folder = FOLDER / f"{name}-{hashlib.sha256(pinned.read_bytes()).hexdigest()[:16]}"
+    with exclusive(FOLDER / "lock", what):
         if not folder.exists():
-            _generate_monitoring(folder)
+            partial = folder.with_name(f"{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            with step(what):
+                generate(partial)
+            partial.rename(folder)
     return sorted(folder.glob("*.yaml"))
 
 
 def _generate_monitoring(folder: Path) -> None:
     _require_go("monitoring.coreos.com")
     types = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-    partial = folder.with_name(f"{folder.name}.partial")
-    with step("make the Prometheus operator's resource definitions"):
-        run(
-            *("go", "tool", "controller-gen", "crd:crdVersions=v1,ignoreUnexportedFields=true"),
-            *(f"paths={types}", f"output:crd:dir={partial}"),
-            cwd=MONITORING,
-            environment=ENVIRONMENT,
-        )
-    partial.rename(folder)
+    run(
+        *("go", "tool", "controller-gen", "crd:crdVersions=v1,ignoreUnexportedFields=true"),
+        *(f"paths={types}", f"output:crd:dir={folder}"),
+        cwd=MONITORING,
+        environment=ENVIRONMENT,
+    )
 
 
 def _require_go(group: str) -> None:
@@ -143,22 +146,18 @@ def _require_go(group: str) -> None:
         raise PrerequisiteError(f"Go 1.26 or newer is needed for the resource definitions of {group}: install it")
 
 
-def _generate(folder: Path) -> None:
+def _generate_strimzi(folder: Path) -> None:
     if not shutil.which("mvn"):
         raise PrerequisiteError("Maven is needed for Strimzi's resource definitions: install it")
     java = _java()
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with step("make Strimzi's resource definitions"):
-        run("mvn", "-B", "-q", "-f", POM, "dependency:copy-dependencies", f"-DoutputDirectory={partial / 'jars'}")
-        run(
-            *(java, "-cp", f"{partial / 'jars'}/*", "io.strimzi.crdgenerator.CrdGenerator", "--yaml"),
-            *("--crd-api-version", "v1", "--api-versions", "v1", "--storage-version", "v1"),
-            *(f"{name}={partial / kind}.yaml" for kind, name in STRIMZI.items()),
-        )
-    shutil.rmtree(partial / "jars")
-    partial.rename(folder)
+    folder.mkdir(parents=True)
+    run("mvn", "-B", "-q", "-f", POM, "dependency:copy-dependencies", f"-DoutputDirectory={folder / 'jars'}")
+    run(
+        *(java, "-cp", f"{folder / 'jars'}/*", "io.strimzi.crdgenerator.CrdGenerator", "--yaml"),
+        *("--crd-api-version", "v1", "--api-versions", "v1", "--storage-version", "v1"),
+        *(f"{name}={folder / kind}.yaml" for kind, name in STRIMZI.items()),
+    )
+    shutil.rmtree(folder / "jars")
 
 
 def _java() -> Path:
