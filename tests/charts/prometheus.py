@@ -1,8 +1,6 @@
 """A real Prometheus, with the alerts of the chart."""
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -14,23 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
+from tests import programs
 from tests.charts.conftest import CHART, Object, find
 
 DASHBOARDS = sorted(CHART.glob("files/dashboards/*.json"))
 
 
 def require(program: str) -> str:
-    """Find `prometheus` or `promtool`; without it the test is skipped, or fails where it must be there."""
-    found = shutil.which(program)
-    if found is None:
-        reason = f"{program} is not installed (with PROMETHEUS_REQUIRED=1 this fails)"
-        if os.environ.get("PROMETHEUS_REQUIRED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    """Find `prometheus` or `promtool`; see `tests.programs.require`."""
+    return programs.require(program, variable="PROMETHEUS_REQUIRED")
 
 
 def write_rules(objects: list[Object], folder: Path) -> Path:

@@ -1,13 +1,12 @@
 """A headless Chromium of the system, and what it must never do: ask anybody but the page's own server."""
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests import programs
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -25,14 +24,8 @@ DASHS_OWN = ("The input element's type ('date') does not support selection", "of
 
 
 def require_chromium() -> str:
-    """Find Chromium; without it the test is skipped, or fails where it must be there."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        reason = f"none of {', '.join(BROWSERS)} is installed (with CHROMIUM_REQUIRED=1 this fails)"
-        if os.environ.get("CHROMIUM_REQUIRED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    """Find Chromium; see `tests.programs.require`."""
+    return programs.require(*BROWSERS, variable="CHROMIUM_REQUIRED")
 
 
 @contextmanager
